@@ -35,12 +35,12 @@ impl Size {
     pub(crate) const LARGE: Self = Self { width: 1280, height: 720 };
     pub(crate) const HUGE: Self = Self { width: 3840, height: 2160 };
 
-    /// The bytes of the color image.
+    /// Returns the bytes of the color image.
     pub(crate) fn color_bytes(self) -> usize {
         self.pixels() * 3
     }
 
-    /// The bytes of both images.
+    /// Returns the bytes of both images.
     pub(crate) fn frameset_bytes(self) -> usize {
         self.pixels() * 5
     }

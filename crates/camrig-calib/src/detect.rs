@@ -14,8 +14,8 @@ pub struct Corner {
     pub pixel: [f64; 2],
 }
 
-/// How much an image is enlarged in which few corners were found: where squares are small, the ring around a corner that is
-/// examined reaches into the markers.
+/// Factor by which an image with few found corners is enlarged: where squares are small, the examined ring around a corner
+/// reaches into the markers.
 const ENLARGED: u32 = 2;
 /// The share of a board's corners from which on an image is not enlarged.
 const ENOUGH: f64 = 0.75;

@@ -50,7 +50,7 @@ impl RigCalibration {
         }
     }
 
-    /// The cameras, that of the root first.
+    /// Returns the cameras, that of the root first.
     fn root_first(&self) -> impl Iterator<Item = (&String, &CalibratedCamera)> {
         let of_root = self.camera.get_key_value(&self.root);
         of_root.into_iter().chain(self.camera.iter().filter(|(name, _)| **name != self.root))

@@ -93,7 +93,7 @@ impl From<&Intrinsics> for Optics {
     }
 }
 
-/// What a file says of a camera beside its pose.
+/// The description of a camera in a file, without its pose.
 #[derive(Clone, Debug)]
 pub struct Identity {
     /// The camera's name.
@@ -112,7 +112,7 @@ pub struct Identity {
     pub depth_ratio: Option<f64>,
 }
 
-/// A file that is no calibration.
+/// A file that is not a calibration.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
     /// It is not TOML, or has other keys.
@@ -121,10 +121,10 @@ pub enum FileError {
     /// It is of another version.
     #[error("it has version {0}; this program reads version {VERSION}")]
     Version(u32),
-    /// Its root is no camera of it.
+    /// Its root is not one of its cameras.
     #[error("its root `{0}` is none of its cameras")]
     Root(String),
-    /// A rotation is none.
+    /// A rotation is not a rotation matrix.
     #[error("the quaternion of camera `{0}` has not the length 1")]
     Rotation(String),
 }
@@ -183,7 +183,7 @@ impl RigCalibration {
     /// Reads the content of a file.
     ///
     /// # Errors
-    /// If it is no calibration, or one that contradicts itself.
+    /// If it is not a calibration, or one that contradicts itself.
     pub fn from_toml(text: &str) -> Result<Self, FileError> {
         let calibration: Self = toml::from_str(text)
             .map_err(|error: toml::de::Error| FileError::Toml(error.message().replace('\n', " ")))?;

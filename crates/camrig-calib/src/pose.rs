@@ -70,7 +70,7 @@ impl Pose {
 }
 
 impl From<Isometry3<f64>> for Pose {
-    /// Of the two quaternions of a rotation, the one with positive w.
+    /// Returns the quaternion with positive w, of the two of a rotation.
     fn from(pose: Isometry3<f64>) -> Self {
         let sign = if pose.rotation.w < 0.0 { -1.0 } else { 1.0 };
         let quaternion_xyzw = std::array::from_fn(|at| pose.rotation.coords[at] * sign);

@@ -57,7 +57,7 @@ impl<'a> Sheet<'a> {
         self.size
     }
 
-    /// The distance of the board from the left and upper edges of the sheet, in millimetres.
+    /// Returns the distance of the board from the left and upper edges of the sheet, in millimetres.
     fn offset(&self) -> [f64; 2] {
         let [width, height] = self.board.size_millimeters();
         [(self.size[0] - width) / 2.0, (self.size[1] - FOOTER - height) / 2.0]
@@ -68,7 +68,7 @@ impl<'a> Sheet<'a> {
         RULER.min((width / MARK).floor() * MARK)
     }
 
-    /// The lines of the ruler: from, to, in millimetres of the sheet.
+    /// Returns the lines of the ruler: from, to, in millimetres of the sheet.
     fn ruler_lines(&self) -> Vec<[f64; 4]> {
         let [left, top] = self.offset();
         let y = top + self.board.size_millimeters()[1] + MARGIN;
@@ -80,7 +80,7 @@ impl<'a> Sheet<'a> {
         [[left, y, left + self.ruler(), y]].into_iter().chain(upright).collect()
     }
 
-    /// The text below the ruler, and where it begins, in millimetres of the sheet.
+    /// Returns the text below the ruler, and where it begins, in millimetres of the sheet.
     fn text(&self) -> (String, [f64; 2]) {
         let [left, top] = self.offset();
         let y = top + self.board.size_millimeters()[1] + MARGIN + 5.0;
@@ -150,7 +150,8 @@ impl<'a> Sheet<'a> {
         pdf.into_bytes()
     }
 
-    /// The drawing in PDF's operators, whose Y points up: the first one turns that over, and makes millimetres the unit.
+    /// Returns the drawing in PDF's operators, whose Y points up: the first one turns that over, and makes millimetres
+    /// the unit.
     fn pdf_content(&self) -> String {
         let [left, top] = self.offset();
         let mut content = format!("{POINTS:.6} 0 0 -{POINTS:.6} 0 {:.4} cm\n", self.size[1] * POINTS);

@@ -163,7 +163,7 @@ fn is_new(seen: &[Seen], moment: &[usize], chosen: &[Vec<usize>]) -> bool {
 mod tests {
     use super::*;
 
-    /// A picture of a board at this place.
+    /// Returns a picture of a board at this place.
     fn seen(camera: usize, millis: u64, place: f64) -> Seen {
         let corners = (0..8).map(|id| Corner { id, pixel: [f64::from(id) + place, 100.0] }).collect();
         Seen { camera, nanos: millis * 1_000_000, matched: None, corners }

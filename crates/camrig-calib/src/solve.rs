@@ -38,7 +38,7 @@ const DEVIATION_OF_LENGTH: f64 = 0.8493;
 
 /// A camera whose pose is wanted.
 #[derive(Clone, Debug)]
-pub struct Camera {
+pub struct UncalibratedCamera {
     /// Its name, for errors.
     pub name: String,
     /// The optics of the images in which boards were found.
@@ -161,7 +161,7 @@ fn deviation(covariance: &Matrix6<f64>) -> (f64, f64) {
 /// If the views do not determine the poses.
 pub fn calibrate(
     board: &Board,
-    cameras: &[Camera],
+    cameras: &[UncalibratedCamera],
     root: usize,
     views: &[View],
 ) -> Result<Solution, CalibrationError> {
@@ -196,7 +196,7 @@ fn narrowed(problem: &Problem<'_>, state: State) -> State {
     scales.into_iter().fold(state, |state, pixels| problem.minimize(state, Scale::Pixels(pixels)))
 }
 
-fn lens(camera: &Camera) -> Result<Lens, CalibrationError> {
+fn lens(camera: &UncalibratedCamera) -> Result<Lens, CalibrationError> {
     Lens::new(&camera.intrinsics).ok_or_else(|| CalibrationError::Fisheye {
         camera: camera.name.clone(),
         distortion: camera.intrinsics.distortion.name(),
@@ -215,7 +215,7 @@ fn sights(board: &Board, view: &View) -> Vec<Sight> {
 /// The inputs of a solution.
 struct Work<'a> {
     board: &'a Board,
-    cameras: &'a [Camera],
+    cameras: &'a [UncalibratedCamera],
     lenses: &'a [Lens],
     root: usize,
     /// The corners of each view.

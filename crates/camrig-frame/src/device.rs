@@ -49,12 +49,12 @@ pub struct DeviceProfile {
 }
 
 impl DeviceProfile {
-    /// The profile of a declared stream; `None` where its frames have no size in pixels.
+    /// Returns the profile of a declared stream; `None` where its frames have no size in pixels.
     pub fn of(info: &StreamInfo) -> Option<Self> {
         Some(Self { stream: info.stream, format: info.format(), profile: info.profile()? })
     }
 
-    /// Whether its frames are samples of motion.
+    /// Returns whether its frames are samples of motion.
     pub fn is_motion(&self) -> bool {
         self.format.role() == Role::Motion
     }

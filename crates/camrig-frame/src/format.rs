@@ -168,7 +168,7 @@ impl PixelFormat {
         matches!(self.facts().light, Some(Light::Rgb(_) | Light::Yuv422(_)))
     }
 
-    /// The format called `name`, such as `rgb8`.
+    /// Returns the format called `name`, such as `rgb8`.
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|format| format.name() == name)
     }
@@ -198,7 +198,7 @@ impl PixelFormat {
         pixel
     }
 
-    /// Red, green and blue of a pixel; `pair` gives the even and the odd pixel of its pair. `None` where the format
+    /// Returns red, green and blue of a pixel; `pair` gives the even and the odd pixel of its pair. `None` where the format
     /// is not of light.
     pub(crate) fn decode_rgb<'a>(
         self,
@@ -240,7 +240,7 @@ impl Facts {
     }
 }
 
-/// BT.601, video range, as librealsense unpacks YUYV (ITU-R BT.601-7, 8-bit, fixed point as in many codecs).
+/// Converts by BT.601, video range, as librealsense unpacks YUYV (ITU-R BT.601-7, 8-bit, fixed point as in many codecs).
 fn yuv_to_rgb(y: u8, u: u8, v: u8) -> [u8; 3] {
     let (luma, blue, red) = (298 * (i32::from(y) - 16) + 128, i32::from(u) - 128, i32::from(v) - 128);
     [luma + 409 * red, luma - 100 * blue - 208 * red, luma + 516 * blue]
@@ -282,7 +282,7 @@ pub enum DType {
 }
 
 impl DType {
-    /// The type's name, its size in bytes and its name in files of `NumPy`.
+    /// Returns the type's name, its size in bytes and its name in files of `NumPy`.
     const fn facts(self) -> (&'static str, u32, &'static str) {
         match self {
             Self::U8 => ("u8", 1, "|u1"),
@@ -299,17 +299,17 @@ impl DType {
         }
     }
 
-    /// The type's name, such as `f32`.
+    /// Returns the type's name, such as `f32`.
     pub const fn name(self) -> &'static str {
         self.facts().0
     }
 
-    /// The bytes that one element takes.
+    /// Returns the bytes that one element takes.
     pub const fn size_bytes(self) -> u32 {
         self.facts().1
     }
 
-    /// The type's name in files of `NumPy`, such as `<f4`.
+    /// Returns the type's name in files of `NumPy`, such as `<f4`.
     pub const fn numpy_name(self) -> &'static str {
         self.facts().2
     }
@@ -344,8 +344,8 @@ impl Format {
     /// The name of [`Self::Motion`].
     pub const MOTION_NAME: &str = "motion";
 
-    /// The bytes that one pixel, point or sample takes on USB: those of a coded image are not known, and counted as if
-    /// it were not coded.
+    /// Returns the bytes that one pixel, point or sample takes on USB: those of a coded image are not known, and
+    /// counted as if it were not coded.
     pub const fn usb_bytes_per_pixel(self) -> u32 {
         match self {
             Self::Image(format) => format.usb_bytes_per_pixel(),
@@ -356,7 +356,7 @@ impl Format {
         }
     }
 
-    /// The role of a stream in this format whose declaration names no other.
+    /// Returns the role of a stream in this format whose declaration names no other.
     pub const fn role(self) -> Role {
         match self {
             Self::Image(format) => format.role(),

@@ -20,7 +20,7 @@ pub enum Clock {
 }
 
 impl Clock {
-    /// The clock's name: `hardware`, `global`, `system`.
+    /// Returns the clock's name: `hardware`, `global`, `system`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Hardware => "hardware",
@@ -82,12 +82,12 @@ impl FrameHeader {
         Self::new(stream, Payload::image(format, width, height))
     }
 
-    /// Size of the content in bytes, including row padding.
+    /// Returns the size of the content in bytes, including row padding.
     pub fn size_bytes(&self) -> u64 {
         self.payload.size_bytes()
     }
 
-    /// Number of device frame numbers that the frame covers: the number of samples for motion, otherwise 1.
+    /// Returns the number of device frame numbers that the frame covers: the number of samples for motion, otherwise 1.
     pub const fn numbers(&self) -> u64 {
         match self.payload {
             Payload::Motion { samples } => samples as u64,

@@ -77,22 +77,22 @@ impl MetadataKey {
     /// The sensor's gain.
     pub const GAIN_LEVEL: Self = Self(4);
 
-    /// The kind with librealsense's `number`, if it has one.
+    /// Returns the kind with librealsense's `number`, if it has one.
     pub fn from_number(number: usize) -> Option<Self> {
         (number < Self::COUNT).then_some(Self(number as u8))
     }
 
-    /// Every kind, in the order of their numbers.
+    /// Returns every kind, in the order of their numbers.
     pub fn all() -> impl Iterator<Item = Self> {
         (0..Self::COUNT).map(|number| Self(number as u8))
     }
 
-    /// librealsense's number of this kind.
+    /// Returns librealsense's number of this kind.
     pub const fn number(self) -> usize {
         self.0 as usize
     }
 
-    /// librealsense's name, in lower case with dashes.
+    /// Returns librealsense's name, in lower case with dashes.
     pub const fn name(self) -> &'static str {
         NAMES[self.0 as usize]
     }
@@ -115,12 +115,12 @@ impl Metadata {
         self.values[key.number()] = value;
     }
 
-    /// One value, if the frame has it.
+    /// Returns one value, if the frame has it.
     pub fn get(&self, key: MetadataKey) -> Option<i64> {
         (self.present & (1 << key.0) != 0).then(|| self.values[key.number()])
     }
 
-    /// Every value that the frame has, in the order of the keys' numbers.
+    /// Returns every value that the frame has, in the order of the keys' numbers.
     pub fn iter(&self) -> impl Iterator<Item = (MetadataKey, i64)> + '_ {
         MetadataKey::all().filter_map(|key| Some((key, self.get(key)?)))
     }

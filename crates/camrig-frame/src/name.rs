@@ -56,7 +56,7 @@ impl<const N: usize> Name<N> {
         Self { bytes }
     }
 
-    /// The name.
+    /// Returns the name.
     pub fn as_str(&self) -> &str {
         let len = self.bytes.iter().position(|&byte| byte == 0).unwrap_or(N);
         // Every constructor checks for ASCII.
@@ -73,7 +73,7 @@ impl<const N: usize> Name<N> {
     }
 }
 
-/// The start of a text that may be long, for messages.
+/// Returns the start of a text that may be long, for messages.
 pub(crate) fn shown(text: &str) -> String {
     text.chars().take(40).flat_map(char::escape_debug).collect()
 }

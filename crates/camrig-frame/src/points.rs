@@ -164,7 +164,7 @@ impl ColorEye {
         }
     }
 
-    /// `forward` is 1 if columns increase in this order, and -1 if they decrease.
+    /// Paints the points of a row in one direction: `forward` is 1 if columns increase in this order, and -1 if they decrease.
     fn paint_in_order<'p>(
         &self,
         color: &ColorView<'_>,
@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_hidden_from_the_eye_of_color_has_no_color() {
+    fn points_hidden_from_the_color_camera_have_no_color() {
         let depth = stream(Stream::DEPTH, PixelFormat::Z16, 9, 1);
         let depth_header = header(&depth);
         // A near object in columns 3 to 5, in front of a wall.

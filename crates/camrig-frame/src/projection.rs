@@ -37,7 +37,7 @@ impl Intrinsics {
         Some([ideal[0] * radial + shift[0], ideal[1] * radial + shift[1]])
     }
 
-    /// The inverse of [`Self::distort`], by fixed-point iteration.
+    /// Returns the inverse of [`Self::distort`], by fixed-point iteration.
     fn undistort(&self, seen: [f32; 2]) -> Option<[f32; 2]> {
         let mut ideal = seen;
         for _ in 0..ROUNDS {
@@ -67,7 +67,7 @@ impl Intrinsics {
 }
 
 impl Extrinsics {
-    /// The point in the coordinates that the transform leads to.
+    /// Returns the point in the coordinates that the transform leads to.
     pub fn apply(&self, point: [f32; 3]) -> [f32; 3] {
         let (columns, _) = self.rotation.as_chunks::<3>();
         std::array::from_fn(|row| {
@@ -78,7 +78,7 @@ impl Extrinsics {
         })
     }
 
-    /// The transform back.
+    /// Returns the transform back.
     #[must_use]
     pub fn inverse(&self) -> Self {
         // The inverse of a rotation matrix is its transpose.
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_seen_has_no_pixel() {
+    fn points_behind_a_camera_have_no_pixel() {
         assert_eq!(lens(Distortion::None, USUAL).project([0.1, 0.1, 0.0]), None);
         assert_eq!(lens(Distortion::None, USUAL).project([0.1, 0.1, -1.0]), None);
         for fish_eye in [Distortion::Ftheta, Distortion::KannalaBrandt4] {

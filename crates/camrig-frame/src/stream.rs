@@ -214,12 +214,12 @@ impl StreamProfile {
         Self::new(MOTION_SECONDS * samples_per_second, 1, samples_per_second)
     }
 
-    /// Width in pixels.
+    /// Returns the width in pixels.
     pub const fn width(self) -> u32 {
         self.width
     }
 
-    /// Height in pixels.
+    /// Returns the height in pixels.
     pub const fn height(self) -> u32 {
         self.height
     }

@@ -93,12 +93,12 @@ impl<'a> Frame<'a> {
         &self.header.payload
     }
 
-    /// Width in pixels, points or samples; 0 for tensors and messages.
+    /// Returns the width in pixels, points or samples; 0 for tensors and messages.
     pub fn width(&self) -> u32 {
         self.header.payload.size().map_or(0, |(width, _)| width)
     }
 
-    /// Height in pixels or rows; 0 for tensors and messages.
+    /// Returns the height in pixels or rows; 0 for tensors and messages.
     pub fn height(&self) -> u32 {
         self.header.payload.size().map_or(0, |(_, height)| height)
     }

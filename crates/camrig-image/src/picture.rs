@@ -22,17 +22,17 @@ pub struct Picture {
 }
 
 impl Picture {
-    /// A color or infrared frame as red, green and blue.
+    /// Returns a color or infrared frame as red, green and blue.
     pub fn color(color: &ColorView<'_>) -> Self {
         Self::rgb8(color.frame(), color.to_rgb8())
     }
 
-    /// Depth in colors.
+    /// Returns depth in colors.
     pub fn colorized(depth: &DepthView<'_>, colors: &Colorizer) -> Self {
         Self::rgb8(depth.frame(), colors.to_rgb8(depth))
     }
 
-    /// Depth units with 16 bits each, and the depth unit as a text chunk.
+    /// Returns depth units with 16 bits each, and the depth unit as a text chunk.
     pub fn depth16(depth: &DepthView<'_>) -> Self {
         let pixels = depth.iter_units().flat_map(u16::to_be_bytes).collect();
         let format = (ColorType::Grayscale, BitDepth::Sixteen);
@@ -40,8 +40,8 @@ impl Picture {
         Self { depth_unit_meters: Some(depth.unit_meters()), ..picture }
     }
 
-    /// Depth with 16 bits, this many units in a metre, and the depth unit as a text chunk. Depth of more than 65535 units
-    /// is none.
+    /// Returns depth with 16 bits, this many units in a metre, and the depth unit as a text chunk. Depth of more than
+    /// 65535 units counts as missing.
     pub fn depth_scaled(depth: &DepthView<'_>, units_per_meter: f32) -> Self {
         let unit = |meters: f32| Some((meters * units_per_meter).round()).filter(|&units| units <= 65535.0);
         // The cast of a number in this range is exact.
@@ -52,7 +52,7 @@ impl Picture {
         Self { depth_unit_meters: Some(1.0 / units_per_meter), ..picture }
     }
 
-    /// A frame with its own numbers: color as red, green and blue, anything else in gray with 8 or 16 bits. `None`
+    /// Returns a frame with its own numbers: color as red, green and blue, anything else in gray with 8 or 16 bits. `None`
     /// when the frame is not an image, or PNG does not have its numbers.
     pub fn plain(frame: Frame<'_>) -> Option<Self> {
         let format = frame.payload().pixel_format()?;
@@ -73,7 +73,7 @@ impl Picture {
         }
     }
 
-    /// The numbers of an 8-bit gray frame, about `width` pixels wide but no wider than the frame. It skips pixels
+    /// Returns the numbers of an 8-bit gray frame, about `width` pixels wide but no wider than the frame. It skips pixels
     /// instead of averaging them: a mean of two classes would be another class. `None` for another format.
     pub fn small_classes(frame: Frame<'_>, width: u32) -> Option<Self> {
         if frame.payload().pixel_format()? != PixelFormat::Y8 {

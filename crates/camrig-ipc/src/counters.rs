@@ -29,7 +29,7 @@ impl LostReason {
     pub const ALL: [Self; 5] =
         [Self::Device, Self::QueueFull, Self::NoPartner, Self::Repeated, Self::Unreadable];
 
-    /// The reason's name in reports.
+    /// Returns the reason's name in reports.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Device => "device",

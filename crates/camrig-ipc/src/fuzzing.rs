@@ -11,7 +11,7 @@ use crate::handshake::{Handshake, send_attached};
 use crate::header::{HEADER_BYTES, decode, encode};
 use crate::protocol;
 
-/// A slot's header is rejected, or survives a round trip; its layout is rejected, or is within its size.
+/// Checks that a slot's header is rejected, or survives a round trip; its layout is rejected, or is within its size.
 ///
 /// # Panics
 /// If this is violated.
@@ -32,7 +32,7 @@ pub fn header(bytes: &[u8]) {
     assert_eq!(end, layout.size_bytes());
 }
 
-/// The first bytes of a started process on its socket; the handshake must terminate.
+/// Passes the first bytes of a started process on its socket to the handshake, which must terminate.
 ///
 /// # Panics
 /// If the process is accepted although it has no socket.

@@ -195,7 +195,7 @@ impl Handshake {
         protocol::check(&hello, "the process")
     }
 
-    /// The first byte of the process's next message, with the socket if it is the start of its name; a
+    /// Returns the first byte of the process's next message, with the socket if it is the start of its name; a
     /// message with a reason for failure has no socket.
     fn listener(&self) -> Result<(Cursor<[u8; 1]>, Option<OwnedFd>)> {
         let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(1))];
@@ -255,7 +255,7 @@ fn is_closed(error: &Error) -> bool {
     matches!(error.kind(), NotFound | ConnectionRefused | ConnectionReset | BrokenPipe)
 }
 
-/// Without a free descriptor, ipc-channel reports a bad one.
+/// Returns the true error: without a free descriptor, ipc-channel reports a bad one.
 fn no_descriptor(error: Error) -> Error {
     match Errno::from_io_error(&error) {
         Some(Errno::BADF) => Errno::MFILE.into(),

@@ -105,7 +105,7 @@ mod tests {
     use super::*;
     use crate::{ActorCounters, LinkState, MatchCounters, Notifier};
 
-    /// Whether memory of this structure is accepted whose byte at `index` is another one.
+    /// Returns whether memory of this structure is accepted whose byte at `index` is another one.
     fn accepts(
         share: impl Fn() -> SharedMemory,
         received: &dyn Fn(SharedMemory) -> Result<(), MemoryError>,

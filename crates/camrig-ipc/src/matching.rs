@@ -51,7 +51,7 @@ impl Unmatched {
         Self::TimeLeap,
     ];
 
-    /// The reason's name in reports.
+    /// Returns the reason's name in reports.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Missing => "missing",
@@ -150,7 +150,7 @@ impl MatchCounters {
     /// Counts an unmatched frameset of a camera.
     ///
     /// # Panics
-    /// When the camera is none of [`MAX_MATCH_CAMERAS`].
+    /// If the number of the camera is not below [`MAX_MATCH_CAMERAS`].
     pub fn count_unmatched(&self, camera: usize, reason: Unmatched) {
         self.cameras[camera].unmatched[reason as usize].fetch_add(1, Ordering::Relaxed);
     }
@@ -158,7 +158,7 @@ impl MatchCounters {
     /// Counts a restart of a camera's clock or frame numbers.
     ///
     /// # Panics
-    /// When the camera is none of [`MAX_MATCH_CAMERAS`].
+    /// If the number of the camera is not below [`MAX_MATCH_CAMERAS`].
     pub fn count_epoch(&self, camera: usize) {
         self.cameras[camera].epochs.fetch_add(1, Ordering::Relaxed);
     }
@@ -166,7 +166,7 @@ impl MatchCounters {
     /// Sets the estimate of a camera's clock.
     ///
     /// # Panics
-    /// When the camera is none of [`MAX_MATCH_CAMERAS`].
+    /// If the number of the camera is not below [`MAX_MATCH_CAMERAS`].
     pub fn set_clock(&self, camera: usize, clock: ClockEstimate) {
         let cells = &self.cameras[camera];
         cells.offset_nanos.store(clock.offset_nanos, Ordering::Relaxed);
@@ -188,7 +188,7 @@ impl MatchCounters {
     /// Returns the current counts of one camera.
     ///
     /// # Panics
-    /// When the camera is none of [`MAX_MATCH_CAMERAS`].
+    /// If the number of the camera is not below [`MAX_MATCH_CAMERAS`].
     pub fn camera(&self, camera: usize) -> MatchCamera {
         let cells = &self.cameras[camera];
         let clock = (cells.estimated.load(Ordering::Acquire) != 0).then(|| ClockEstimate {
@@ -216,7 +216,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_one_process_counts_another_sees() {
+    fn counts_of_one_process_are_seen_by_another() {
         let counters = MatchCounters::new().unwrap();
         let seen = MatchCounters::received(counters.share().unwrap()).unwrap();
         assert_eq!((seen.counts(), seen.camera(63)), (MatchCounts::default(), MatchCamera::default()));

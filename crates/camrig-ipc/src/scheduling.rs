@@ -1,4 +1,4 @@
-//! How the kernel runs the threads of a process: on which CPUs, and before which others.
+//! The scheduling of the threads of a process: their CPUs, and their precedence over other threads.
 #![allow(unsafe_code)] // One call: rustix has none for a scheduling policy.
 
 use std::io::{Error, ErrorKind, Result};
@@ -15,7 +15,7 @@ pub const CPUS_MAX: u32 = CpuSet::MAX_CPU as u32;
 /// started meanwhile.
 const PASSES_MAX: usize = 16;
 
-/// How the kernel runs the threads of a process. Threads that they start later run alike.
+/// The scheduling of the threads of a process. Threads that they start later inherit it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Scheduling {
     /// The CPUs that they may run on, each below [`CPUS_MAX`]; all if it is empty.
@@ -36,7 +36,7 @@ pub struct Refusal {
 }
 
 impl Scheduling {
-    /// Applies it to all threads of the process `pid`. A process that has ended is no error.
+    /// Applies it to all threads of the process `pid`. A process that has ended is not an error.
     ///
     /// # Errors
     /// If the kernel refuses a setting.

@@ -61,13 +61,13 @@ impl Loops {
     }
 }
 
-/// What an actor gives to its loop.
+/// An item that an actor gives to its loop.
 enum Given {
     FrameSet(Source),
     Match(PyMatch),
 }
 
-/// What the actor and the loop have in common.
+/// The state that the actor and the loop share.
 pub(crate) struct Shared {
     state: Mutex<State>,
     changed: Condvar,

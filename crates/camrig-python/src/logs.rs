@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 /// Maximum number of records that wait: further ones are lost, so that no actor waits for the interpreter.
 const RECORDS_MAX: usize = 256;
 
-/// Who asks for changes of a rig, for the log and the report.
+/// The program that asks for changes of a rig, for the log and the report.
 pub(crate) const BY: &str = "Python";
 
 /// The start of the names of camrig's modules.

@@ -24,7 +24,7 @@ pub(crate) struct PyRig {
     registry: Registry,
     loops: Loops,
     limits: Limits,
-    /// What `start` starts: loops are added to it before.
+    /// The topology that `start` starts: loops are added to it before.
     planned: Mutex<String>,
     running: Mutex<Option<RunningRig>>,
     /// Set by `start`.

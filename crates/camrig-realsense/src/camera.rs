@@ -52,7 +52,7 @@ const LAST_FRAME: Duration = Duration::from_millis(100);
 const USUAL_DEPTH_UNIT_METERS: f32 = 0.001;
 
 /// An open device. It sends nothing before [`Camera::start`].
-pub(crate) struct Camera {
+pub(crate) struct RealSenseCamera {
     // Dropped in this order: without its receiver no callback waits for a free place, so that sensors can stop.
     receiver: Option<Receiver<Arrived>>,
     samples: Option<Receiver<Arrived>>,
@@ -111,7 +111,7 @@ pub(crate) enum Event {
     End,
 }
 
-impl Camera {
+impl RealSenseCamera {
     /// Finds the device, chooses its streams and applies its settings. `who` names the caller to processes that wait
     /// for the host-wide lock.
     pub(crate) fn open(who: &str, request: &Request) -> Result<Self, DriverError> {

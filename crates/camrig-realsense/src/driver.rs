@@ -13,7 +13,7 @@ use camrig::{
     monotonic_nanos,
 };
 
-use crate::camera::{Camera, Event};
+use crate::camera::{Event, RealSenseCamera};
 use crate::checks;
 use crate::filters::Frames;
 use crate::find::{self, describe_library, devices};
@@ -65,7 +65,7 @@ fn probe(request: Request) -> Result<Option<Device>, DriverError> {
                 .map(recording::check)
                 .transpose()
                 .map_err(|error| error.at("record_to"))?;
-            let camera = Camera::look(PROBE, &request)?;
+            let camera = RealSenseCamera::look(PROBE, &request)?;
             log_warnings(&camera);
             let device = camera.device();
             if camera.warnings().is_empty() {
@@ -91,7 +91,7 @@ fn recall(request: &Request) -> Option<Device> {
     checks::recall(request)
 }
 
-fn log_warnings(camera: &Camera) {
+fn log_warnings(camera: &RealSenseCamera) {
     for warning in camera.warnings() {
         log::warn!("{warning}");
     }
@@ -120,7 +120,7 @@ fn open(name: &str, options: &Options) -> OpenResult {
     {
         reset::once(name, &who(name), &live.selection)?;
     }
-    let mut grabber = Grabber::new(Camera::open(&who(name), &request)?);
+    let mut grabber = Grabber::new(RealSenseCamera::open(&who(name), &request)?);
     if let SourceRequest::File(FileRequest { start_offset: Some(offset), .. }) = &request.source {
         grabber.schedule.offset = *offset;
     }
@@ -129,7 +129,7 @@ fn open(name: &str, options: &Options) -> OpenResult {
     if options.sync == Some(HardwareSync::Slave) {
         grabber.start()?;
     }
-    Ok(Box::new(OpenCamera { grabber, starts_since: None }))
+    Ok(Box::new(OpenRealSense { grabber, starts_since: None }))
 }
 
 fn reset_device(name: &str, options: &Options) -> Result<(), DriverError> {
@@ -141,13 +141,13 @@ fn reset_device(name: &str, options: &Options) -> Result<(), DriverError> {
 }
 
 /// An open camera whose framesets go to an output.
-struct OpenCamera {
+struct OpenRealSense {
     grabber: Grabber,
     /// When a live camera began to wait for its turn to start; `None` otherwise.
     starts_since: Option<Instant>,
 }
 
-impl Opened for OpenCamera {
+impl Opened for OpenRealSense {
     /// A live camera starts with the first capture, which may wait while others are opened.
     fn start(&mut self) -> Result<(), DriverError> {
         let camera = &self.grabber.camera;
@@ -196,7 +196,7 @@ impl Opened for OpenCamera {
 
     fn capture(&mut self, output: &mut CameraOutput, timeout: Duration) -> Result<Captured, DriverError> {
         if let Some(since) = self.starts_since {
-            // Others of the host are opened, one after the other: that is no stall of this camera.
+            // Others of the host are opened, one after the other: that is not a stall of this camera.
             if !self.grabber.camera.start_in_turn(since)? {
                 output.wait(TURN_INTERVAL.min(timeout));
                 return Ok(Captured::Nothing);
@@ -233,14 +233,14 @@ fn first_of_file(mut request: Request) -> Result<(Grabber, Grabbed), DriverError
     if let SourceRequest::File(file) = &mut request.source {
         (file.real_time, file.repeat) = (false, false);
     }
-    let mut grabber = Grabber::new(Camera::look(PROBE, &request)?);
+    let mut grabber = Grabber::new(RealSenseCamera::look(PROBE, &request)?);
     grabber.start()?;
     let first = grabber.next(FIRST_FRAME)?;
     Ok((grabber, first))
 }
 
 /// Returns the streams of images with their rates.
-fn rates(camera: &Camera) -> impl Iterator<Item = (Stream, u32)> + '_ {
+fn rates(camera: &RealSenseCamera) -> impl Iterator<Item = (Stream, u32)> + '_ {
     let images = camera.streams().filter(|(stream, _)| !is_motion(*stream));
     images.map(|(stream, profile)| (stream, profile.frames_per_second()))
 }
@@ -279,7 +279,7 @@ impl HeldFrames for Held {
 
 /// A camera with the frames that wait for a partner: the driver without its output.
 pub(crate) struct Grabber {
-    pub(crate) camera: Camera,
+    pub(crate) camera: RealSenseCamera,
     pub(crate) info: CameraInfo,
     gatherer: Gatherer<(FrameHeader, Pixels)>,
     motion: Motion,
@@ -321,7 +321,7 @@ impl Schedule {
 }
 
 impl Grabber {
-    pub(crate) fn new(camera: Camera) -> Self {
+    pub(crate) fn new(camera: RealSenseCamera) -> Self {
         let slowest = rates(&camera).map(|(_, rate)| rate).min().unwrap_or(1);
         let gatherer = Gatherer::new(rates(&camera));
         let motion = Motion::new(camera.streams());

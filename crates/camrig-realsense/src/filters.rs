@@ -159,7 +159,7 @@ impl Chain {
     }
 }
 
-/// Returns the block of a filter; `None` for those that are no plain block of librealsense.
+/// Returns the block of a filter; `None` for those that are not a plain block of librealsense.
 fn block_kind(filter: FilterKind) -> Option<BlockKind> {
     Some(match filter {
         FilterKind::Decimation => BlockKind::Decimation,

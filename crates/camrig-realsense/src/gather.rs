@@ -408,7 +408,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_lost_in_both_streams_joins_no_frames() {
+    fn losses_in_both_streams_join_no_frames() {
         let (depth, color) = (times(40, 0, 33 * MILLI), times(40, 2 * MILLI, 33 * MILLI));
         let lost =
             |times: &[u64], lost: std::ops::Range<usize>| [&times[..lost.start], &times[lost.end..]].concat();

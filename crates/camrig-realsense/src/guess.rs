@@ -138,7 +138,7 @@ mod tests {
     use super::*;
     use std::fs;
 
-    /// The cameras at these ports, with the serial numbers of their descriptors, and a hub.
+    /// Returns the cameras at these ports, with the serial numbers of their descriptors, and a hub.
     fn attached(cameras: &[(&str, &str)], serials: &str) -> Attached {
         let folder = tempfile::tempdir().unwrap();
         for (port, serial) in cameras.iter().chain(&[("2-4", "hub")]) {
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_found_is_remembered() {
+    fn found_cameras_are_remembered() {
         let mut attached = attached(&[("2-1", "a"), ("2-2", "b")], "");
         let device = |port: &str, serial: &str| Device {
             usb_port: port.into(),

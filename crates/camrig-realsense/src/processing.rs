@@ -276,7 +276,7 @@ pub(crate) struct Processing {
 }
 
 impl Processing {
-    /// The streams that it needs, of those that come.
+    /// Checks that the streams it needs are among these.
     pub(crate) fn check_streams(&self, streams: &[(Stream, Option<Format>)]) -> Result<(), DriverError> {
         let has = |stream| streams.iter().any(|(own, _)| *own == stream);
         if !self.filters.is_empty() && !has(Stream::DEPTH) {

@@ -30,7 +30,7 @@ pub(crate) struct Candidate {
 }
 
 impl Candidate {
-    /// The declaration of the stream, without calibration.
+    /// Returns the declaration of the stream, without calibration.
     pub(crate) fn info(&self) -> StreamInfo {
         let (width, height) = (self.profile.width(), self.profile.height());
         let info = StreamInfo::with_profile(self.stream, self.format, self.profile);
@@ -291,7 +291,7 @@ fn format_of(kind: rs2::rs2_stream, number: rs2::rs2_format) -> Option<Format> {
     }
 }
 
-/// Returns the role of a stream in this format: confidence is no image of light.
+/// Returns the role of a stream in this format: confidence is not an image of light.
 pub(crate) fn role(stream: Stream, format: Format) -> Role {
     let confidence = stream == Stream::CONFIDENCE || is_another(Stream::CONFIDENCE, stream);
     if confidence { Role::Other } else { format.role() }

@@ -41,7 +41,7 @@ mod tests {
         // The camera was plugged in again.
         assert_eq!(clock.time(Clock::Hardware, 1, 20 * SECOND), 20 * SECOND);
         assert_eq!(clock.time(Clock::Hardware, 2, 20 * SECOND + 70), 20 * SECOND + 1);
-        // What a file says does not overflow.
+        // Numbers of a file do not overflow.
         assert_eq!(clock.time(Clock::Hardware, u64::MAX, 0), 0);
         assert_eq!(clock.time(Clock::Hardware, 0, u64::MAX), u64::MAX);
     }

@@ -299,11 +299,11 @@ impl Incomplete {
 /// A change of the rig during the recording.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Changed {
-    /// When, in nanoseconds since 1970.
+    /// The time, in nanoseconds since 1970.
     pub(crate) unix_nanos: u64,
-    /// Who requested it.
+    /// The program that requested it.
     pub(crate) by: String,
-    /// What changed.
+    /// The differences.
     pub(crate) changes: Vec<String>,
 }
 

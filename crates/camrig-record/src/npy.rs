@@ -10,7 +10,7 @@ const MAGIC: &[u8] = b"\x93NUMPY\x01\x00";
 /// The magic and the length of the header.
 const PREFIX_BYTES: usize = MAGIC.len() + 2;
 
-/// A file that holds an array of this shape, whose last dimension is contiguous.
+/// Returns a file that holds an array of this shape, whose last dimension is contiguous.
 pub(crate) fn file(dtype: DType, shape: &[u32], elements: &[u8]) -> Vec<u8> {
     let lengths: Vec<_> = shape.iter().map(u32::to_string).collect();
     // A tuple of one has a comma.
@@ -26,7 +26,7 @@ pub(crate) fn file(dtype: DType, shape: &[u32], elements: &[u8]) -> Vec<u8> {
     file
 }
 
-/// The array of a file; `None` when it is not one of these files.
+/// Returns the array of a file; `None` when it is not one of these files.
 pub(crate) fn elements(file: &Bytes) -> Option<Bytes> {
     let rest = file.strip_prefix(MAGIC)?;
     let (length, rest) = rest.split_first_chunk::<2>()?;

@@ -95,7 +95,7 @@ pub struct Edits {
     /// Whether to return the changes without carrying them out.
     #[serde(default)]
     pub dry_run: bool,
-    /// Who asks, for the log and the report, such as `camrig set`.
+    /// The program that asks, for the log and the report, such as `camrig set`.
     pub by: String,
 }
 
@@ -410,7 +410,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_request_is_refused_and_the_next_one_is_answered() {
+    fn malformed_requests_are_refused_and_the_next_one_is_answered() {
         let (rig, _socket) = serve();
         let refused = |json: &[u8]| match say(&rig, json).unwrap() {
             Answer::Refused { message, unavailable: false } => message,

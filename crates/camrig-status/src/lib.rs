@@ -65,9 +65,9 @@ pub struct ChangeReport {
     /// The same in nanoseconds since 1970, by the clock of the host; 0 if that is not known.
     #[serde(default)]
     pub unix_nanos: u64,
-    /// Who requested it, such as `camrig set`.
+    /// The program that requested it, such as `camrig set`.
     pub by: String,
-    /// What changed, one line each, in the order in which it was carried out.
+    /// The differences, one line each, in the order in which it was carried out.
     pub changes: Vec<String>,
 }
 

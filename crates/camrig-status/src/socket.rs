@@ -151,7 +151,7 @@ pub struct Serving {
 }
 
 impl Serving {
-    /// Its name, by which other processes [`read`] it.
+    /// Returns its name, by which other processes [`read`] it.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -195,7 +195,7 @@ pub fn read(name: &str) -> Result<RigStatus> {
     }
 }
 
-/// The error of a rig that does not answer within [`TIMEOUT`].
+/// Returns the error of a rig that does not answer within [`TIMEOUT`].
 fn silent() -> Error {
     Error::new(ErrorKind::TimedOut, "it does not answer in time")
 }
@@ -237,7 +237,7 @@ pub(crate) fn address(name: &str) -> Result<SocketAddr> {
     SocketAddr::from_abstract_name(name)
 }
 
-/// Whether the other side runs as the same user or as root.
+/// Returns whether the other side runs as the same user or as root.
 pub(crate) fn is_trusted(stream: &UnixStream) -> bool {
     socket_peercred(stream).is_ok_and(|peer| peer.uid == getuid() || peer.uid.is_root())
 }
@@ -282,7 +282,7 @@ mod tests {
         }
     }
 
-    /// A status that is larger than the kernel's buffer of a socket.
+    /// Returns a status that is larger than the kernel's buffer of a socket.
     fn large() -> RigStatus {
         RigStatus { topology: "x".repeat(8 << 20), ..RigStatus::default() }
     }

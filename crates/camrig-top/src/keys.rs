@@ -1,4 +1,4 @@
-//! What keys do: a key and the selected actor decide the next mode and its effect. It knows no terminal and no rig.
+//! The effects of keys: a key and the selected actor decide the next mode. It does not depend on a terminal or a rig.
 
 use camrig_status::control::{Edit, Edits, Request};
 use camrig_status::{ActorRole, ActorState, ActorStatus, RigStatus};
@@ -17,7 +17,7 @@ const TYPED_MAX: usize = 200;
 pub(crate) const HELP: &str = "r restarts the selected actor, p pauses or resumes a camera, s sets an option, m records it, or all \
                                cameras if none is selected, x stops a recording or removes an actor; q quits, the rig keeps running";
 
-/// What the keys are for.
+/// The meaning of the keys.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Mode {
     /// Selecting actors.
@@ -65,7 +65,7 @@ pub(crate) enum Effect {
 pub(crate) struct View<'a> {
     pub(crate) status: &'a RigStatus,
     pub(crate) selected: Option<&'a ActorStatus>,
-    /// Who asks, for the log and the report.
+    /// The program that asks, for the log and the report.
     pub(crate) by: &'a str,
     /// The time, as it is in the name of a recording.
     pub(crate) now: &'a str,

@@ -82,7 +82,7 @@ impl Row {
     }
 }
 
-/// The text for a number that does not apply.
+/// Returns the text for a number that does not apply.
 fn no_number() -> String {
     "-".to_owned()
 }
@@ -131,7 +131,7 @@ fn stream_facts(StreamStatus { stream, rate_hz, age_ms, .. }: &StreamStatus) -> 
     format!("{stream} {rate_hz:.1} Hz, {age}")
 }
 
-/// A rig with a running camera, a camera without its device, and a processor.
+/// Returns a rig with a running camera, a camera without its device, and a processor.
 #[cfg(test)]
 pub(crate) fn example() -> RigStatus {
     let camera = |name: &str, state: ActorState, rate_hz: f64| ActorStatus {

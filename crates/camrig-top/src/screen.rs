@@ -125,7 +125,7 @@ impl Screen {
 
     /// Shows the answer to the request under way, if it has come.
     fn take_answer(&mut self) {
-        // What is being typed is not interrupted.
+        // Typing is not interrupted.
         if matches!(self.dashboard.mode, Mode::Set { .. } | Mode::Remove { .. }) {
             return;
         }

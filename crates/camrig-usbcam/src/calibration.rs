@@ -43,7 +43,7 @@ const FOCAL_SHARE: f32 = 0.75;
 /// Row-major 3x3 identity.
 const IDENTITY: [f32; 9] = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0];
 
-/// The table with this number. `None` where the device has no such table.
+/// Returns the table with this number; `None` if the device has no such table.
 pub fn table(model: &Model, number: u32) -> Option<Vec<u8>> {
     match number {
         COEFFICIENTS | 31 => Some(with_header(COEFFICIENTS as u16, &coefficients(model))),
@@ -59,7 +59,7 @@ pub fn damage(table: &mut [u8]) {
     }
 }
 
-/// The answer to `RECPARAMSGET`: size, focal lengths and principal point for each size.
+/// Returns the answer to `RECPARAMSGET`: size, focal lengths and principal point for each size.
 pub fn rectified_parameters() -> Vec<u8> {
     let mut bytes = Vec::new();
     for (width, height) in PARAMETER_SIZES {

@@ -55,18 +55,18 @@ pub enum Speed {
     Super,
 }
 
-/// Endpoint number, without its direction, of a streaming interface.
+/// Returns the endpoint number, without its direction, of a streaming interface.
 pub const fn endpoint_of(stream: VideoStream) -> u8 {
     endpoint_on(stream.interface)
 }
 
-/// Endpoint number, without its direction, of the interface with this number.
+/// Returns the endpoint number, without its direction, of the interface with this number.
 pub const fn endpoint_on(interface: u8) -> u8 {
     interface + 1
 }
 
-/// The device descriptor of a camera with this firmware, most significant part first: the device's own version has its first
-/// three parts.
+/// Returns the device descriptor of a camera with this firmware, most significant part first: the device's own version
+/// has its first three parts.
 pub fn device(model: &Model, speed: Speed, [major, minor, patch, _]: [u8; 4]) -> Vec<u8> {
     let release = u16::from(major) << 12 | u16::from(minor) << 4 | u16::from(patch & 0x0F);
     let (usb, packet) = match speed {
@@ -82,7 +82,7 @@ pub fn device(model: &Model, speed: Speed, [major, minor, patch, _]: [u8; 4]) ->
     bytes
 }
 
-/// The binary object store: USB 2 extension and SuperSpeed capabilities.
+/// Returns the binary object store: USB 2 extension and SuperSpeed capabilities.
 pub fn bos() -> Vec<u8> {
     let mut bytes = vec![5, BOS, 22, 0, 2];
     bytes.extend([7, 0x10, 2, 2, 0, 0, 0]);
@@ -90,7 +90,7 @@ pub fn bos() -> Vec<u8> {
     bytes
 }
 
-/// The string with this index: 0 is the list of languages. `None` for an unknown index.
+/// Returns the string with this index: 0 is the list of languages. `None` for an unknown index.
 pub fn string(model: &Model, board_serial: &str, index: u8) -> Option<Vec<u8>> {
     let text = match index {
         0 => return Some(vec![4, STRING, 9, 4]),
@@ -105,7 +105,7 @@ pub fn string(model: &Model, board_serial: &str, index: u8) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// The configuration descriptor with every interface.
+/// Returns the configuration descriptor with every interface.
 pub fn configuration(model: &Model, speed: Speed) -> Vec<u8> {
     let mut interfaces: Vec<u8> =
         model.functions.iter().flat_map(|function| video_function(model, function, speed)).collect();
@@ -133,7 +133,7 @@ fn video_function(model: &Model, function: &Function, speed: Speed) -> Vec<u8> {
     bytes
 }
 
-/// The HID interface of the motion sensors, and its interrupt endpoint.
+/// Returns the HID interface of the motion sensors, and its interrupt endpoint.
 fn motion_function(number: u8, speed: Speed) -> Vec<u8> {
     let mut bytes = motion::interface(number);
     bytes.extend([7, ENDPOINT, 0x80 | endpoint_on(number), 3]);
@@ -146,12 +146,12 @@ fn motion_function(number: u8, speed: Speed) -> Vec<u8> {
     bytes
 }
 
-/// Entity id of the output terminal of the stream at `index` of its function.
+/// Returns the entity id of the output terminal of the stream at `index` of its function.
 const fn output_terminal(index: usize) -> u8 {
     4 + index as u8
 }
 
-/// The class-specific part of a VideoControl interface: header, terminals and units.
+/// Returns the class-specific part of a VideoControl interface: header, terminals and units.
 fn video_control(function: &Function) -> Vec<u8> {
     let mut units = vec![18, CS_INTERFACE, 2, CAMERA_TERMINAL, 0x01, 0x02, 0, 0, 0, 0, 0, 0, 0, 0, 3];
     units.extend(CAMERA_TERMINAL_CONTROLS);
@@ -180,7 +180,7 @@ fn video_control(function: &Function) -> Vec<u8> {
     bytes
 }
 
-/// A VideoStreaming interface with its format, frames and bulk endpoint.
+/// Returns a VideoStreaming interface with its format, frames and bulk endpoint.
 fn video_streaming(model: &Model, stream: VideoStream, terminal: u8, speed: Speed) -> Vec<u8> {
     let VideoStream { interface, format } = stream;
     let address = 0x80 | endpoint_of(stream);
@@ -222,7 +222,7 @@ fn frame(model: &Model, format: Format, size: (u16, u16), index: u8) -> Vec<u8> 
     bytes
 }
 
-/// UVC's GUID of an uncompressed format: its FOURCC and a constant tail.
+/// Returns UVC's GUID of an uncompressed format: its FOURCC and a constant tail.
 fn format_guid(format: Format) -> [u8; 16] {
     let mut guid = [0, 0, 0, 0, 0, 0, 0x10, 0, 0x80, 0, 0, 0xAA, 0, 0x38, 0x9B, 0x71];
     guid[..4].copy_from_slice(&format.fourcc());

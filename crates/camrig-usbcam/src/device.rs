@@ -35,7 +35,7 @@ pub struct Identity {
     pub firmware: [u8; 4],
 }
 
-/// The serial number of the board of the camera with this serial number.
+/// Returns the serial number of the board of the camera with this serial number.
 pub fn board_serial(serial: &str) -> String {
     format!("24{}", serial.get(2..).unwrap_or_default())
 }
@@ -106,7 +106,7 @@ pub struct Device {
     /// The hardware monitor.
     pub monitor: HardwareMonitor,
     monitor_reply: Vec<u8>,
-    /// The error that every hardware monitor command ends with, where one is injected.
+    /// The injected error of every hardware monitor command.
     pub monitor_error: Option<i32>,
     probes: BTreeMap<u8, [u8; PROBE_BYTES]>,
     /// The motion sensors of models that have any.
@@ -138,7 +138,7 @@ impl Setup {
 }
 
 impl Device {
-    /// A camera after power-on.
+    /// Creates a camera after power-on.
     pub fn new(model: &'static Model, identity: Identity, speed: Speed) -> Self {
         let Identity { serial, board_serial, firmware } = &identity;
         let monitor = HardwareMonitor::new(model, serial, board_serial, *firmware);
@@ -157,12 +157,12 @@ impl Device {
         device
     }
 
-    /// The model.
+    /// Returns the model.
     pub fn model(&self) -> &'static Model {
         self.model
     }
 
-    /// The serial number that librealsense shows.
+    /// Returns the serial number that librealsense shows.
     pub fn serial(&self) -> &str {
         &self.identity.serial
     }
@@ -213,8 +213,8 @@ impl Device {
         }
     }
 
-    /// Returns every control that is not as after power-on, as `INTERFACE.ENTITY.SELECTOR=VALUE`, and what the hardware
-    /// monitor holds.
+    /// Returns the controls whose value is not that after power-on, as `INTERFACE.ENTITY.SELECTOR=VALUE`, and the state of
+    /// the hardware monitor.
     pub fn describe_controls(&self) -> String {
         let controls = self.controls.iter().flat_map(|(interface, controls)| {
             controls
@@ -359,7 +359,7 @@ fn negotiate(model: &Model, stream: VideoStream, asked: &[u8]) -> ([u8; PROBE_BY
     (probe, Commit { stream, size, interval: Duration::from_nanos(u64::from(interval) * 100) })
 }
 
-/// The stream of a format on the first interface that has it, for tests and tools.
+/// Returns the stream of a format on the first interface that has it, for tests and tools.
 pub fn stream_of(model: &Model, format: Format) -> Option<VideoStream> {
     model.streams().find(|stream| stream.format == format)
 }

@@ -242,7 +242,7 @@ fn moment(text: &str) -> Option<Moment> {
     }
 }
 
-/// A firmware version such as `5.16.0.1`, most significant part first.
+/// Returns a firmware version such as `5.16.0.1`, most significant part first.
 pub fn firmware(text: &str) -> Option<[u8; 4]> {
     let parts: Vec<u8> = text.split('.').map(|part| part.parse().ok()).collect::<Option<_>>()?;
     parts.try_into().ok()

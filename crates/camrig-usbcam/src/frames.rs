@@ -31,7 +31,7 @@ pub struct FrameInfo {
     pub settings: Settings,
 }
 
-/// The payload of one frame. The frame id toggles with the parity of the number of frames sent.
+/// Returns the payload of one frame. The frame id toggles with the parity of the number of frames sent.
 pub fn payload(commit: &Commit, frame: &FrameInfo, frame_id: bool, pixels: &[u8]) -> Vec<u8> {
     let metadata = metadata(commit, frame);
     let mut bytes = Vec::with_capacity(HEADER_BYTES + metadata.len() + pixels.len());

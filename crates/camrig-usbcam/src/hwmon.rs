@@ -82,7 +82,7 @@ pub struct HardwareMonitor {
 }
 
 impl HardwareMonitor {
-    /// A device with these serial numbers after power-on.
+    /// Creates a device with these serial numbers after power-on.
     pub fn new(model: &'static Model, serial: &str, board_serial: &str, firmware: [u8; 4]) -> Self {
         Self {
             model,
@@ -192,7 +192,7 @@ impl HardwareMonitor {
         Ok(table)
     }
 
-    /// The depth table: present values, smallest or largest.
+    /// Returns the depth table: present values, smallest or largest.
     fn depth_table_of(&self, which: u32) -> Vec<u8> {
         let words = match which {
             0 => self.depth_table,
@@ -232,7 +232,7 @@ pub fn reply(operation: u32, outcome: &Result<Vec<u8>, i32>) -> Vec<u8> {
     bytes
 }
 
-/// 12 decimal digits as 6 bytes of two digits each.
+/// Returns 12 decimal digits as 6 bytes of two digits each.
 fn decimal(serial: &str) -> [u8; 6] {
     let mut bytes = [0; 6];
     for (byte, digits) in bytes.iter_mut().zip(serial.as_bytes().chunks_exact(2)) {

@@ -10,7 +10,7 @@ use camrig_usbcam::descriptors::Speed;
 use camrig_usbcam::device::{Identity, board_serial};
 use camrig_usbcam::faults::{Action, CAMERAS_MAX, firmware};
 use camrig_usbcam::models::{MODELS, Model};
-use camrig_usbcam::server::{Camera, Link, Settings};
+use camrig_usbcam::server::{EmulatedCamera, Link, Settings};
 use camrig_usbcam::vhci;
 use clap::{Parser, Subcommand};
 
@@ -134,7 +134,7 @@ impl Serve {
                 port: self.port + index as u16,
                 log: self.log,
             };
-            Camera::start(index, settings, Arc::clone(&link))
+            EmulatedCamera::start(index, settings, Arc::clone(&link))
         });
         Ok(Bus { cameras: cameras.collect::<io::Result<_>>()?, link })
     }
@@ -142,7 +142,7 @@ impl Serve {
 
 /// The cameras, and the link that they share.
 struct Bus {
-    cameras: Vec<Camera>,
+    cameras: Vec<EmulatedCamera>,
     link: Arc<Link>,
 }
 
@@ -187,7 +187,7 @@ fn control(serve: &Serve, bus: &Bus) -> io::Result<()> {
     Ok(())
 }
 
-/// Answers each line with `ok`, counters or an error. False after `quit`.
+/// Answers each line with `ok`, counters or an error. Returns false after `quit`.
 fn obey(connection: &TcpStream, bus: &Bus) -> bool {
     let mut answer = connection;
     for line in BufReader::new(connection).lines() {

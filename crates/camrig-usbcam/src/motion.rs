@@ -45,7 +45,7 @@ impl Sensor {
     /// Every sensor.
     pub const ALL: [Self; 2] = [Self::Accelerometer, Self::Gyroscope];
 
-    /// Usages: of the sensor, of its value on the first axis, of its sensitivity.
+    /// Returns the usages: of the sensor, of its value on the first axis, of its sensitivity.
     const fn usages(self) -> (u8, u16, u16) {
         match self {
             Self::Accelerometer => (0x73, 0x0453, 0x1452),
@@ -53,7 +53,7 @@ impl Sensor {
         }
     }
 
-    /// The rate of a BMI055 that librealsense means by an interval: it sets 1 to 4 Hz for its four rates.
+    /// Returns the rate of a BMI055 that librealsense means by an interval: it sets 1 to 4 Hz for its four rates.
     const fn rate(self, interval_millis: u32) -> u32 {
         match (self, interval_millis) {
             (_, 500) => 200,
@@ -132,7 +132,7 @@ pub fn sample(sensor: Sensor, number: u32, time_us: u64) -> Vec<u8> {
     report
 }
 
-/// The interface with its HID descriptor; the endpoint follows it.
+/// Returns the interface with its HID descriptor; the endpoint follows it.
 pub fn interface(number: u8) -> Vec<u8> {
     let mut bytes = vec![9, 4, number, 0, 1, 3, 0, 0, 0];
     bytes.extend(hid_descriptor());
@@ -184,13 +184,13 @@ fn report_descriptor() -> Vec<u8> {
     bytes
 }
 
-/// A usage of two bytes.
+/// Returns a usage of two bytes.
 fn usage_of(usage: u16) -> [u8; 3] {
     let [low, high] = usage.to_le_bytes();
     [0x0A, low, high]
 }
 
-/// A field of a feature report that selects one of six usages from `first` on, counted from 1.
+/// Returns a field of a feature report that selects one of six usages from `first` on, counted from 1.
 fn selectors(property: u16, first: u16) -> Vec<u8> {
     let mut bytes = usage_of(property).to_vec();
     bytes.extend([0x15, 1, 0x25, 6, 0x75, 8, 0x95, 1, 0xA1, 0x02]);

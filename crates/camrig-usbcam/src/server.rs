@@ -90,7 +90,7 @@ impl Link {
 }
 
 /// A running camera.
-pub struct Camera {
+pub struct EmulatedCamera {
     shared: Arc<Shared>,
     address: SocketAddr,
 }
@@ -194,7 +194,7 @@ struct Urb {
     length: u32,
 }
 
-impl Camera {
+impl EmulatedCamera {
     /// Starts a camera that listens on `127.0.0.1`.
     ///
     /// # Errors
@@ -503,7 +503,7 @@ impl Shared {
         loop {
             let (next, count) = self.wait_for_frame(number, &time_of);
             number = next;
-            // The frames before the first one are none that the host missed.
+            // The host has not missed the frames before the first one.
             let count = if sent == 0 { 0 } else { count };
             missed.fetch_add(count.into(), Ordering::Relaxed);
             missed = &self.counters.overrun;
@@ -597,7 +597,7 @@ impl Shared {
         taken
     }
 
-    /// Fills URBs with a payload, which ends with the first URB that is not full. False when the stream has stopped.
+    /// Fills URBs with a payload, which ends with the first URB that is not full. Returns false when the stream has stopped.
     fn send_payload(&self, queue: &Queue, generation: u64, bytes: &[u8]) -> bool {
         let mut rest = bytes;
         loop {

@@ -10,12 +10,12 @@ use crate::device::{Commit, Identity, stream_of};
 use crate::faults::{Action, Frozen, Moment};
 use crate::frames::Renderer;
 use crate::models::{Format, Model};
-use crate::server::{Camera, Link, READY, Settings};
+use crate::server::{EmulatedCamera, Link, READY, Settings};
 use crate::usbip::host::{submit, unlink};
 use crate::usbip::{HEADER_BYTES, UNLINKED};
 
 /// No wait of a test lasts longer.
-const WATCHDOG: Duration = Duration::from_secs(20);
+const WATCHDOG: Duration = Duration::from_secs(60);
 
 /// Endpoint of the depth stream of a D405.
 const DEPTH: u32 = 2;
@@ -36,7 +36,7 @@ struct Returned {
 }
 
 impl Host {
-    fn attach(camera: &Camera) -> Self {
+    fn attach(camera: &EmulatedCamera) -> Self {
         let mut connection = TcpStream::connect(camera.address()).unwrap();
         connection.set_read_timeout(Some(WATCHDOG)).unwrap();
         let mut ready = [0; 3];
@@ -96,11 +96,11 @@ impl Host {
     }
 }
 
-fn camera() -> Camera {
+fn camera() -> EmulatedCamera {
     camera_of("d405")
 }
 
-fn camera_of(model: &str) -> Camera {
+fn camera_of(model: &str) -> EmulatedCamera {
     let identity = Identity {
         serial: "230000001001".to_owned(),
         board_serial: "240000005001".to_owned(),
@@ -108,7 +108,7 @@ fn camera_of(model: &str) -> Camera {
     };
     let model = Model::by_name(model).unwrap();
     let settings = Settings { model, identity, speed: Speed::Super, port: 0, log: false };
-    Camera::start(0, settings, Link::new(None)).unwrap()
+    EmulatedCamera::start(0, settings, Link::new(None)).unwrap()
 }
 
 fn number_of(payload: &[u8]) -> u32 {

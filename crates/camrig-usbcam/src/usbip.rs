@@ -84,8 +84,8 @@ pub fn read_request(from: &mut impl Read) -> io::Result<Request> {
     }
 }
 
-/// The result of URB `sequence`: `status` is 0 or a negative error number, `length` the bytes transferred, `data` what
-/// an IN transfer returns.
+/// Returns the result of URB `sequence`: `status` is 0 or a negative error number, `length` the bytes transferred,
+/// `data` what an IN transfer returns.
 pub fn submit_result(sequence: u32, status: i32, length: u32, data: &[u8]) -> Vec<u8> {
     let mut message = result_header(RET_SUBMIT, sequence, status);
     message[24..28].copy_from_slice(&length.to_be_bytes());
@@ -93,7 +93,7 @@ pub fn submit_result(sequence: u32, status: i32, length: u32, data: &[u8]) -> Ve
     message
 }
 
-/// The result of an unlink message: [`UNLINKED`] when the URB was removed, 0 when it had completed.
+/// Returns the result of an unlink message: [`UNLINKED`] when the URB was removed, 0 when it had completed.
 pub fn unlink_result(sequence: u32, status: i32) -> Vec<u8> {
     result_header(RET_UNLINK, sequence, status)
 }

@@ -60,7 +60,7 @@ fn attach(address: SocketAddr, index: usize, speed: Speed) -> io::Result<usize> 
     connection.read_exact(&mut ready)?;
     let [first, second, named] = ready;
     if [first, second] != *READY {
-        return Err(io::Error::other(format!("{address} is no emulated camera")));
+        return Err(io::Error::other(format!("{address} is not an emulated camera")));
     }
     connection.set_read_timeout(None)?;
     let kernel_speed = if speed == Speed::Super { 5 } else { 3 };
@@ -79,7 +79,7 @@ struct Port {
     status: u32,
 }
 
-/// The port with `index` among those of `speed`, from the text of `status`.
+/// Returns the port with `index` among those of `speed`, from the text of `status`.
 fn port_of(status: &str, index: usize, speed: Speed) -> Option<Port> {
     let hub = if speed == Speed::Super { "ss" } else { "hs" };
     let mut ports = status.lines().filter_map(|line| {

@@ -30,12 +30,12 @@ pub(crate) struct Cameras {
 }
 
 struct State {
-    cameras: Vec<Camera>,
+    cameras: Vec<Tile>,
     viewers: usize,
 }
 
 /// A camera of an input: one tile of the page.
-pub(crate) struct Camera {
+pub(crate) struct Tile {
     pub(crate) input: Arc<str>,
     /// `None` before the first frameset.
     pub(crate) info: Option<Arc<CameraInfo>>,
@@ -85,7 +85,7 @@ pub(crate) struct Viewer {
 
 impl Cameras {
     pub(crate) fn new(inputs: impl Iterator<Item = String>) -> Self {
-        let cameras = inputs.map(|input| Camera::new(input.into())).collect();
+        let cameras = inputs.map(|input| Tile::new(input.into())).collect();
         Self { state: Mutex::new(State { cameras, viewers: 0 }), arrivals: watch::Sender::new(()) }
     }
 
@@ -94,8 +94,8 @@ impl Cameras {
     }
 
     /// Returns all cameras, without framesets.
-    pub(crate) fn all(&self) -> Vec<Camera> {
-        let without_frames = |camera: &Camera| Camera {
+    pub(crate) fn all(&self) -> Vec<Tile> {
+        let without_frames = |camera: &Tile| Tile {
             input: Arc::clone(&camera.input),
             info: camera.info.clone(),
             streams: camera.streams.clone(),
@@ -148,15 +148,15 @@ impl Cameras {
 }
 
 impl State {
-    fn of(&mut self, frames: &FrameSet) -> Option<&mut Camera> {
-        let is = |camera: &Camera| {
+    fn of(&mut self, frames: &FrameSet) -> Option<&mut Tile> {
+        let is = |camera: &Tile| {
             *camera.input == *frames.producer()
                 && camera.info.as_ref().is_none_or(|info| info.name == frames.camera())
         };
         let place = self.cameras.iter().position(is).or_else(|| {
             // A processor may forward several cameras.
             (self.cameras.len() < CAMERAS_MAX).then(|| {
-                self.cameras.push(Camera::new(frames.producer().into()));
+                self.cameras.push(Tile::new(frames.producer().into()));
                 self.cameras.len() - 1
             })
         })?;
@@ -164,7 +164,7 @@ impl State {
     }
 }
 
-impl Camera {
+impl Tile {
     fn new(input: Arc<str>) -> Self {
         Self {
             input,

@@ -67,7 +67,7 @@ pub(crate) struct Shown<'a> {
 }
 
 impl<'a> Shown<'a> {
-    /// Without parts.
+    /// Creates a message without parts.
     pub(crate) fn new(camera: usize, count: u64, sequence: u64, info: &'a CameraInfo) -> Self {
         let (depth, color) = (info.stream_of(Role::Depth), info.stream(Stream::COLOR));
         Self {
@@ -175,7 +175,7 @@ impl Message {
         }
     }
 
-    /// The whole message.
+    /// Returns the whole message.
     pub(crate) fn finish(self, mut shown: Shown<'_>) -> Result<Vec<u8>, serde_json::Error> {
         shown.parts = self.parts;
         let text = serde_json::to_vec(&shown)?;

@@ -23,7 +23,7 @@ use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep_until, timeout};
 
-use crate::cameras::{Camera, Cameras, Viewer};
+use crate::cameras::{Cameras, Tile, Viewer};
 use crate::options::ViewOptions;
 use crate::pages::{Page, Pages};
 use crate::protocol::{
@@ -223,7 +223,7 @@ impl Session {
             .map(|at| at + self.shared.options.frame_time)
             .filter(|due| now - *due < self.shared.options.frame_time);
         before.at = Some(due.unwrap_or(now));
-        let source = Source { frames: &frames, count, samples: &samples, common };
+        let source = AnswerContent { frames: &frames, count, samples: &samples, common };
         message(&source, &wanted, before, self.shared.options.quality)
             .inspect_err(|error| log::warn!("no picture of `{}`: {error}", frames.camera()))
             .ok()
@@ -231,7 +231,7 @@ impl Session {
 }
 
 /// The content of an answer.
-struct Source<'a> {
+struct AnswerContent<'a> {
     frames: &'a FrameSet,
     count: u64,
     /// Returns the samples of a stream of motion behind the first ones, and the number of all so far.
@@ -242,12 +242,12 @@ struct Source<'a> {
 
 /// Encodes the answer to one request.
 fn message(
-    source: &Source<'_>,
+    source: &AnswerContent<'_>,
     wanted: &Wanted,
     before: &mut Before,
     quality: u8,
 ) -> std::io::Result<Vec<u8>> {
-    let Source { frames, count, samples, common } = *source;
+    let AnswerContent { frames, count, samples, common } = *source;
     let mut message = Message::default();
     let mut shown = Shown::new(wanted.camera, count, frames.sequence(), frames.info());
     shown.files = wanted.files;
@@ -354,7 +354,7 @@ fn add_mask(message: &mut Message, frame: Frame<'_>, width: u32, quality: u8) ->
     Ok(())
 }
 
-/// Adds the numbers of an image of classes. Returns `false` if it is none.
+/// Adds the numbers of an image of classes. Returns false if it is not one.
 fn add_classes(message: &mut Message, frame: Frame<'_>, width: u32) -> std::io::Result<bool> {
     if !has_classes(frame) {
         return Ok(false);
@@ -466,7 +466,7 @@ impl Shared {
         }
     }
 
-    fn camera_status(&self, camera: &Camera, rig: Option<&RigStatus>) -> CameraStatus {
+    fn camera_status(&self, camera: &Tile, rig: Option<&RigStatus>) -> CameraStatus {
         let input = &*camera.input;
         let actor = actor_of(rig, input);
         // The camera whose framesets a processor forwards counts their streams.

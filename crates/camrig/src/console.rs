@@ -11,7 +11,7 @@ use std::process::ExitCode;
 const IO_ERROR: u8 = 74;
 
 /// Prints the result of a command on stdout, with a line break at its end. A closed pipe, as in `camrig list | head -1`,
-/// is no error.
+/// is not an error.
 ///
 /// # Errors
 /// The exit code of the command if stdout cannot be written; the error was printed.

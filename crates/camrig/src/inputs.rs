@@ -79,7 +79,7 @@ pub(crate) struct InputLink {
 }
 
 impl InputLink {
-    /// An input that no link replaces.
+    /// Describes an input that no link replaces.
     pub(crate) fn of(from: &str, link_state: &Arc<LinkState>) -> Self {
         Self { from: from.to_owned(), shown: Arc::new(Mutex::new(Some(Arc::clone(link_state)))) }
     }

@@ -37,10 +37,10 @@ impl fmt::Display for Late {
 pub(crate) struct StartTime(Option<(Duration, Instant)>);
 
 impl StartTime {
-    /// That of a rig whose running time is `limit`; `None` if it is not limited.
+    /// Returns the bound of a rig whose running time is `limit`; `None` if it is not limited.
     pub(crate) fn of_rig(limit: Option<Duration>) -> Self {
         let time = limit.map(|limit| limit.max(START_TIME_MIN));
-        // One beyond the range of the clock is none.
+        // A time beyond the range of the clock is no bound.
         Self(time.and_then(|time| Some((time, Instant::now().checked_add(time)?))))
     }
 

@@ -34,7 +34,7 @@ struct Numbers {
 }
 
 impl Losses {
-    /// No losses yet in these streams.
+    /// Creates the counts of these streams, without losses.
     pub(crate) fn of(streams: &[StreamInfo]) -> Self {
         Self { streams: streams.iter().map(|info| Numbers::new(info.stream, info.role)).collect() }
     }

@@ -241,7 +241,7 @@ pub(crate) trait KindEntry: Send + Sync {
     }
     /// Returns whether it processes matches, in which case its topology needs `match`.
     fn takes_matches(&self) -> bool;
-    /// The streams that it derives from framesets with these streams.
+    /// Returns the streams that it derives from framesets with these streams.
     fn declare(&self, options: &str, input: &[StreamInfo]) -> Declared;
     /// Builds the actor and starts it on the calling thread.
     fn start(

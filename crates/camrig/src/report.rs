@@ -202,7 +202,7 @@ mod tests {
     /// A report that this program wrote before roles, states, placements and reasons were types.
     const BEFORE: &str = include_str!("../tests/before/report.json");
 
-    /// Whether `new` has everything of `old`: fields may be added.
+    /// Returns whether `new` has everything of `old`: fields may be added.
     fn contains(new: &Value, old: &Value) -> bool {
         match (new, old) {
             (Value::Object(new), Value::Object(old)) => {

@@ -69,7 +69,7 @@ mod tests {
 
     const SECOND: u64 = 1_000_000_000;
 
-    /// Depth at 30 Hz, color at one frame a second.
+    /// Watches depth at 30 Hz and color at one frame a second.
     fn silence() -> Silence {
         let info =
             |stream, format, profile: &str| StreamInfo::image(stream, format, profile.parse().unwrap());

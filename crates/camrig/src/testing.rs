@@ -133,7 +133,7 @@ impl TestCamera {
         self.link.take().unwrap()
     }
 
-    /// The link state of the camera's link. It counts each frameset as produced; deliveries are the test's own.
+    /// Returns the link state of the camera's link. It counts each frameset as produced; deliveries are the test's own.
     #[cfg(test)]
     pub(crate) fn link_state(&self) -> &Arc<LinkState> {
         self.link.link_state()
@@ -177,13 +177,13 @@ impl TestOutput {
     }
 }
 
-/// The output of a processor with these inputs and no reader.
+/// Returns the output of a processor with these inputs and no reader.
 #[cfg(test)]
 pub(crate) fn output(name: &str, inputs: &[(&str, &Arc<LinkState>)]) -> ProcessorOutput {
     ProcessorOutput::new(publisher(name, Vec::new()), status(inputs))
 }
 
-/// The output of a processor whose inputs are matched, and which has no reader.
+/// Returns the output of a processor whose inputs are matched, and which has no reader.
 #[cfg(test)]
 pub(crate) fn output_with_matching(
     name: &str,
@@ -194,7 +194,7 @@ pub(crate) fn output_with_matching(
     ProcessorOutput::new(publisher(name, Vec::new()), status)
 }
 
-/// The output of a processor with these inputs, and the link to its reader.
+/// Returns the output of a processor with these inputs, and the link to its reader.
 pub(crate) fn output_with_reader(
     name: &str,
     inputs: &[(&str, &Arc<LinkState>)],
@@ -203,13 +203,13 @@ pub(crate) fn output_with_reader(
     (ProcessorOutput::new(publisher(name, vec![Arc::clone(&link) as _]), status(inputs)), link)
 }
 
-/// A link within this process whose reader is not woken.
+/// Returns a link within this process whose reader is not woken.
 pub(crate) fn local_link(overflow: Overflow, queue: usize) -> Arc<LocalLink> {
     let link_state = Arc::new(LinkState::new().unwrap());
     Arc::new(LocalLink::new(link_state, Arc::new(Notify::new()), overflow, queue))
 }
 
-/// A publisher with these links.
+/// Returns a publisher with these links.
 pub(crate) fn publisher(name: &str, links: Vec<Arc<dyn ProducerEnd>>) -> Publisher {
     let counters = Arc::new(ActorCounters::new().unwrap());
     let links = OutputLinks::of(links);
@@ -221,7 +221,7 @@ fn status(inputs: &[(&str, &Arc<LinkState>)]) -> InputStatus {
     InputStatus { links: links.collect(), ..InputStatus::default() }
 }
 
-/// A USB tree as sysfs has it, in `folder`: the port, speed, version and serial number of each device.
+/// Makes a USB tree as sysfs has it, in `folder`: the port, speed, version and serial number of each device.
 #[cfg(test)]
 pub(crate) fn usb_tree(folder: &TestFolder, devices: &[(&str, &str, &str, &str)]) -> UsbTree {
     for (port, speed, version, serial) in devices {
@@ -252,7 +252,7 @@ impl TestFolder {
         &self.path
     }
 
-    /// The names of all files in it, hidden ones too, in alphabetical order.
+    /// Returns the names of all files in it, hidden ones too, in alphabetical order.
     pub(crate) fn file_names(&self) -> Vec<String> {
         let entries = fs::read_dir(&self.path).unwrap();
         let mut names: Vec<_> =

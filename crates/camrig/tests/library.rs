@@ -82,7 +82,7 @@ impl Processor for Stuck {
 /// Tells number and exposure of each frameset.
 struct Exposures;
 
-/// What [`Exposures`] has seen.
+/// The exposures that [`Exposures`] has seen.
 static SEEN: Mutex<Vec<(u64, i64)>> = Mutex::new(Vec::new());
 
 impl Processor for Exposures {

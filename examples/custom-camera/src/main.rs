@@ -66,7 +66,7 @@ impl Driver for TestPattern {
     }
 }
 
-/// A gradient that moves by one pixel from frame to frame.
+/// Draws a gradient that moves by one pixel from frame to frame.
 fn draw(pixels: &mut [u8], width: u32, shift: u8) {
     for (row, y) in pixels.chunks_exact_mut(3 * width as usize).zip((0..=u8::MAX).cycle()) {
         for (pixel, x) in row.chunks_exact_mut(3).zip((0..=u8::MAX).cycle()) {

@@ -122,7 +122,7 @@ impl Heat {
     }
 }
 
-/// Saturation of a color, from 0 (gray) to 1.
+/// Returns the saturation of a color, from 0 (gray) to 1.
 fn saturation(sum: &[u32; 3]) -> f32 {
     let (least, most) = (sum.iter().min().copied(), sum.iter().max().copied());
     let (least, most) = (least.unwrap_or(0), most.unwrap_or(0));

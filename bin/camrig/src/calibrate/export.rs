@@ -9,7 +9,7 @@ use super::{CommandError, read, write};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct CalibrationArgs {
-    /// What `calibrate` wrote
+    /// The file that `calibrate` wrote
     file: PathBuf,
     /// The format
     #[arg(long, value_name = "FORMAT")]

@@ -53,13 +53,13 @@ fn run<A: FromArgMatches>(
     }
 }
 
-/// Why a command failed.
+/// The reason why a command failed.
 #[derive(Debug, thiserror::Error)]
 enum CommandError {
     /// A file cannot be read.
     #[error("{0}")]
     Read(String),
-    /// What was read is of no use.
+    /// The data that were read are of no use.
     #[error("{0}")]
     Data(String),
     /// A file cannot be written.

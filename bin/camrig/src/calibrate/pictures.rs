@@ -17,7 +17,7 @@ const MOST_PICTURES: u64 = 1500;
 const AROUND: i64 = 2;
 
 /// A camera of a recording whose images can be used.
-pub(super) struct Source {
+pub(super) struct UsableCamera {
     /// The index in [`OpenRecording::cameras`].
     pub(super) index: usize,
     pub(super) identity: Identity,
@@ -26,8 +26,8 @@ pub(super) struct Source {
 
 /// Returns the cameras of a recording with images whose optics are known. Of one that was recorded both by itself and by a
 /// processor, such as `match`, the framesets with numbers of matches count.
-pub(super) fn sources(recording: &OpenRecording) -> Vec<Source> {
-    let mut named: BTreeMap<String, (bool, Source)> = BTreeMap::new();
+pub(super) fn sources(recording: &OpenRecording) -> Vec<UsableCamera> {
+    let mut named: BTreeMap<String, (bool, UsableCamera)> = BTreeMap::new();
     for (index, camera) in recording.cameras().iter().enumerate() {
         let Some(stream) = light(&camera.info) else { continue };
         let Some(intrinsics) = stream.intrinsics else { continue };
@@ -41,7 +41,7 @@ pub(super) fn sources(recording: &OpenRecording) -> Vec<Source> {
             stream_to_camera: Pose::from(&stream.to_depth.unwrap_or(Extrinsics::IDENTITY)),
             depth_ratio: None,
         };
-        let source = Source { index, identity, stream: stream.stream };
+        let source = UsableCamera { index, identity, stream: stream.stream };
         let is_matched = is_matched(recording, index);
         if is_matched || !named.contains_key(&name) {
             named.insert(name, (is_matched, source));
@@ -65,7 +65,7 @@ fn is_matched(recording: &OpenRecording, camera: usize) -> bool {
 
 /// Returns the numbers of the framesets that are looked at, in their order: all of a short recording, otherwise of each
 /// camera one in each interval.
-pub(super) fn looked_at(recording: &OpenRecording, sources: &[Source]) -> Vec<(usize, usize)> {
+pub(super) fn looked_at(recording: &OpenRecording, sources: &[UsableCamera]) -> Vec<(usize, usize)> {
     let range = recording.range();
     let interval = INTERVAL_NANOS.max(range.end.saturating_sub(range.start) / MOST_PICTURES);
     let mut taken = BTreeSet::new();
@@ -83,7 +83,7 @@ pub(super) fn looked_at(recording: &OpenRecording, sources: &[Source]) -> Vec<(u
     all.into_iter().filter(of_interval).map(|(number, source, _)| (number, source)).collect()
 }
 
-impl Source {
+impl UsableCamera {
     /// Returns the image of a frameset in gray, and its width; `None` if it has none.
     pub(super) fn gray(&self, frames: &RecordedFrameSet) -> Option<(Vec<u8>, usize)> {
         let index = frames.header().frames.iter().position(|frame| frame.stream == self.stream)?;

@@ -6,13 +6,13 @@ use std::path::PathBuf;
 use camrig::clap;
 use camrig::console::print_warning;
 use camrig_calib::{
-    Board, Camera, Detector, Pose, RigCalibration, Scale, Seen, Solution, View, choose_moments,
+    Board, Detector, Pose, RigCalibration, Scale, Seen, Solution, UncalibratedCamera, View, choose_moments,
     expected_depth, view_ratio,
 };
 use camrig_record::OpenRecording;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::pictures::{Source, depth, looked_at, sources};
+use super::pictures::{UsableCamera, depth, looked_at, sources};
 use super::{CommandError, read, write};
 
 #[derive(Debug, clap::Args)]
@@ -55,7 +55,10 @@ pub(super) fn calibrate(args: &CalibrateArgs) -> Result<String, CommandError> {
         .collect();
     let cameras: Vec<_> = sources
         .iter()
-        .map(|source| Camera { name: source.identity.name.clone(), intrinsics: source.identity.intrinsics })
+        .map(|source| UncalibratedCamera {
+            name: source.identity.name.clone(),
+            intrinsics: source.identity.intrinsics,
+        })
         .collect();
     let solution = camrig_calib::calibrate(&board, &cameras, root, &views)
         .map_err(|error| CommandError::Data(format!("`{}`: {error}", args.recording.display())))?;
@@ -76,7 +79,7 @@ pub(super) fn calibrate(args: &CalibrateArgs) -> Result<String, CommandError> {
 }
 
 /// Returns the index of the root.
-fn root(sources: &[Source], args: &CalibrateArgs) -> Result<usize, CommandError> {
+fn root(sources: &[UsableCamera], args: &CalibrateArgs) -> Result<usize, CommandError> {
     let Some(name) = &args.root else { return Ok(0) };
     sources.iter().position(|source| source.identity.name == *name).ok_or_else(|| {
         let names: Vec<_> = sources.iter().map(|source| format!("`{}`", source.identity.name)).collect();
@@ -90,7 +93,7 @@ fn root(sources: &[Source], args: &CalibrateArgs) -> Result<usize, CommandError>
 /// Looks for the board in pictures of a recording. Returns where it was found, with the frameset's number of each.
 fn look(
     recording: &OpenRecording,
-    sources: &[Source],
+    sources: &[UsableCamera],
     board: &Board,
 ) -> Result<(Vec<Seen>, Vec<usize>), CommandError> {
     let detector = Detector::new(board).map_err(|error| CommandError::Data(error.to_string()))?;
@@ -131,7 +134,7 @@ fn bar(pictures: u64) -> ProgressBar {
 /// Compares depth with the board: of each moment, camera and number of a frameset.
 fn scale(
     recording: &OpenRecording,
-    sources: &mut [Source],
+    sources: &mut [UsableCamera],
     board: &Board,
     solution: &Solution,
     measured: impl Iterator<Item = (usize, usize, usize)>,

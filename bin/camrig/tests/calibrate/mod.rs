@@ -29,7 +29,7 @@ const CAMERAS: usize = 3;
 const DEGREES: f64 = 18.0;
 /// Number of places in which the board is shown.
 const PLACES: usize = 10;
-/// How far depth is to the left of color, in metres.
+/// Distance of depth to the left of color, in metres.
 const BESIDE: f64 = 0.015;
 /// The board is printed a little too small.
 const SCALE: f64 = 0.99;

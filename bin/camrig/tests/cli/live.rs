@@ -102,7 +102,7 @@ fn options_of_a_running_camera_are_listed_and_set() {
     );
     let anew = "error: this is not possible while it runs, it needs: restart camera `left`: option `gain` 32 -> 16, option `seed` 3 -> 4\n";
     lab.says(&["set", "left", "gain=16", "options.seed=4", "--live", "--rig", &pid], "", anew, 78);
-    // What the topology has no place for lasts until the device is opened again.
+    // A control without a place in the topology keeps its value until the device is opened again.
     let auto = "set camera `left`: `auto_exposure` false -> true, until it is opened again\n";
     lab.says(&["set", "left", "auto_exposure=true", "--rig", &pid], auto, "", 0);
     // The topology that runs has the others, and so has a file that is applied.

@@ -7,21 +7,22 @@ mod stage;
 use self::render::{Frame, Painter, Print, Vector, normal_deviate, pixel};
 use self::stage::{USUAL, arc, board, intrinsics, shown};
 use crate::{
-    Board, CalibrationError, Camera, Corner, Detector, Pose, Scale, Solution, View, calibrate,
+    Board, CalibrationError, Corner, Detector, Pose, Scale, Solution, UncalibratedCamera, View, calibrate,
     expected_depth, view_ratio,
 };
 
 /// The truth of a test.
 struct Stage {
     board: Board,
-    cameras: Vec<Camera>,
+    cameras: Vec<UncalibratedCamera>,
     frames: Vec<Frame>,
     views: Vec<View>,
 }
 
 impl Stage {
     fn new(frames: Vec<Frame>) -> Self {
-        let camera = |index| Camera { name: format!("camera-{index}"), intrinsics: intrinsics(index) };
+        let camera =
+            |index| UncalibratedCamera { name: format!("camera-{index}"), intrinsics: intrinsics(index) };
         Self { board: board(), cameras: (0..frames.len()).map(camera).collect(), frames, views: Vec::new() }
     }
 

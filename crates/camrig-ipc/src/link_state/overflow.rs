@@ -44,7 +44,7 @@ impl DropReason {
         Self::ProcessDied,
     ];
 
-    /// The reason's name in reports.
+    /// Returns the reason's name in reports.
     pub const fn name(self) -> &'static str {
         match self {
             Self::NoSlot => "no-slot",

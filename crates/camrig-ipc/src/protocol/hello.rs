@@ -10,7 +10,7 @@ pub const MAGIC: [u8; 8] = *b"camrig\r\n";
 /// The magic number, and the version as a 32-bit little-endian number.
 pub(crate) const HELLO_BYTES: usize = 12;
 
-/// The hello of this program.
+/// Returns the hello of this program.
 pub(crate) fn hello() -> [u8; HELLO_BYTES] {
     let mut hello = [0; HELLO_BYTES];
     hello[..MAGIC.len()].copy_from_slice(&MAGIC);

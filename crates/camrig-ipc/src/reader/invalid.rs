@@ -86,7 +86,7 @@ fn header() -> FrameSetHeader {
 }
 
 #[test]
-fn what_is_in_order_is_taken() {
+fn valid_framesets_are_taken() {
     let mut faulty = FaultyProducer::announced();
     faulty.write(1, &header());
     faulty.queue(1, 0, 3);

@@ -203,7 +203,7 @@ fn every_stream_has_a_format() {
 }
 
 #[test]
-fn what_contradicts_itself_is_refused() {
+fn contradictions_are_refused() {
     for (options, message) in [
         ("color_format = 'mjpeg'", "`color_format` needs `color`"),
         ("infrared_format = 'y16'", "`infrared_format` needs `infrared_1` or `infrared_2`"),

@@ -14,7 +14,7 @@ use rustix::thread;
 use super::{Fault, call};
 use crate::repeats::Repeats;
 
-/// An error that librealsense logs in every process whose user has no file of settings: it is none.
+/// An error that librealsense logs in every process whose user has no file of settings, although nothing is wrong.
 const NO_SETTINGS: &str = "No valid configuration file";
 
 /// The beginning of an error that librealsense logs for a call that fails: the caller gets it anyway.
@@ -267,7 +267,7 @@ mod tests {
             let opening =
                 scope.spawn(|| other.own_threads_of(|| start(c"it cannot be read either")).join().unwrap());
             let foreign = scope.spawn(|| start(c"no player's").join().unwrap());
-            // Messages of every process, and errors that a caller gets, are no errors of a player.
+            // Messages of every process, and errors that a caller gets, are not errors of a player.
             let texts = [
                 c"No valid configuration file found",
                 c"[rs2_pipeline_start] it cannot",

@@ -85,7 +85,7 @@ fn every_option_is_set_and_read_back_while_frames_flow() {
 }
 
 #[test]
-fn what_cannot_be_set_is_refused_with_the_choices() {
+fn wrong_values_are_refused_with_the_choices() {
     let (_camera, grabber) = running(D435);
     let number = ControlValue::Number;
     for (name, value, message) in [

@@ -121,7 +121,7 @@ fn depth_is_aligned_as_librealsense_does() {
 }
 
 #[test]
-fn what_is_too_near_has_no_depth() {
+fn objects_too_near_have_no_depth() {
     let (_, _, held) = first(SCENE, "filters.threshold = { min_distance = 0.11 }");
     let expected = SCENE.depth_pixels(0);
     let expected = expected.chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]]));

@@ -8,7 +8,7 @@ use camrig::{Device, DeviceProfile, Driver, HeldFrames, LostReason};
 
 use super::software::{Identity, Scene, SoftwareCamera};
 use super::{SCENE, WATCHDOG, file, open_among, options, record, refusal, start, wait};
-use crate::camera::Camera;
+use crate::camera::RealSenseCamera;
 use crate::driver::{Grabbed, Grabber};
 use crate::find::{devices_in, reset_in};
 use crate::options::Options;
@@ -28,7 +28,7 @@ fn a_live_camera_takes_the_same_way() {
         color: Some("64x48@60".parse().unwrap()),
         ..Options::default()
     };
-    let live = Camera::open_in(context, "a test", &Request::new(&options).unwrap()).unwrap();
+    let live = RealSenseCamera::open_in(context, "a test", &Request::new(&options).unwrap()).unwrap();
     let mut grabber = Grabber::new(live);
     grabber.start().unwrap();
     assert!(matches!(grabber.next(Duration::from_millis(1)).unwrap(), Grabbed::Nothing));

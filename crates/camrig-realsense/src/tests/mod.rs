@@ -20,7 +20,7 @@ use camrig::{Driver, DriverError};
 use software::{Identity, Scene, SoftwareCamera};
 use tempfile::TempDir;
 
-use crate::camera::Camera;
+use crate::camera::RealSenseCamera;
 use crate::driver::{Grabbed, Grabber, Held};
 use crate::options::Options;
 use crate::request::Request;
@@ -82,7 +82,7 @@ pub(crate) fn file(path: &Path) -> Options {
 }
 
 pub(crate) fn start(options: &Options) -> Grabber {
-    let mut grabber = Grabber::new(Camera::open("a test", &Request::new(options).unwrap()).unwrap());
+    let mut grabber = Grabber::new(RealSenseCamera::open("a test", &Request::new(options).unwrap()).unwrap());
     grabber.start().unwrap();
     grabber
 }
@@ -103,10 +103,13 @@ pub(crate) fn play(options: &Options, mut look: impl FnMut(&[FrameHeader], &Held
 }
 
 /// Opens the camera with these `options` among `cameras`, without starting it.
-pub(crate) fn open_among(options: &Options, cameras: &[&SoftwareCamera]) -> Result<Camera, DriverError> {
+pub(crate) fn open_among(
+    options: &Options,
+    cameras: &[&SoftwareCamera],
+) -> Result<RealSenseCamera, DriverError> {
     let context = sys::Context::new().unwrap();
     let _plugged: Vec<_> = cameras.iter().map(|camera| context.plug_in(camera)).collect();
-    let mut camera = Camera::open_in(context, "a test", &Request::new(options)?)?;
+    let mut camera = RealSenseCamera::open_in(context, "a test", &Request::new(options)?)?;
     camera.set_up()?;
     Ok(camera)
 }

@@ -162,7 +162,7 @@ fn librealsense_records_motion_too() {
 }
 
 #[test]
-fn what_the_camera_cannot_measure_is_refused() {
+fn rates_that_the_camera_lacks_are_refused() {
     let refused = |more: &str, scene| {
         refusal(&options(&format!("any = true\ndepth = '64x48@60'\n{more}")), &[scene]).to_string()
     };

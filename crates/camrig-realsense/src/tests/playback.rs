@@ -283,7 +283,7 @@ fn a_stream_in_an_unknown_format_is_left_out() {
 
 /// A check of the file logs these; each open of it logged them again.
 #[test]
-fn what_a_file_has_and_does_not_play_is_a_warning() {
+fn streams_of_a_file_that_are_not_played_are_a_warning() {
     let warnings = |infrared| {
         let bag = record_scene(Scene { infrared: Some(infrared), ..SCENE }, "warned.bag", 2);
         let warnings = start(&file(&bag.0)).camera.warnings();

@@ -183,7 +183,7 @@ fn points_and_their_colors_are_those_of_librealsense() {
 /// A box in front of a wall hides a part of the wall from the color image. librealsense omits such points, and one more
 /// next to them; here they are kept without a color.
 #[test]
-fn what_librealsense_takes_for_hidden_has_no_color() {
+fn points_that_librealsense_takes_for_hidden_have_no_color() {
     let inside = |x: u32, y: u32| (20..40).contains(&x) && (15..35).contains(&y);
     let setup = Setup::new(DEPTH_LENS, COLOR_LENS, |x, y| if inside(x, y) { 1500 } else { 9000 });
     let (ours, theirs) = (setup.ours(), setup.theirs());

@@ -9,7 +9,7 @@ use camrig::frame::{CameraInfo, Clock, FrameHeader, MotionSample, Payload, Strea
 use super::gather::{Frame, Gather};
 use super::survey::{BagCamera, frame_of};
 use super::topics::TopicRole;
-use crate::record::{Encoded, Source};
+use crate::record::{Encoded, WrittenCamera};
 use crate::ros;
 
 /// The framesets of a camera, of its messages one by one.
@@ -17,7 +17,7 @@ pub(crate) struct Framesets {
     of: BagCamera,
     gather: Gather,
     /// By the streams of images of a frameset.
-    sources: BTreeMap<Vec<Stream>, Arc<Source>>,
+    sources: BTreeMap<Vec<Stream>, Arc<WrittenCamera>>,
     count: u64,
     /// The number of frames of each stream.
     numbers: BTreeMap<Stream, u64>,
@@ -131,13 +131,13 @@ impl Framesets {
     }
 
     /// Returns the camera with these streams of images, and all of motion.
-    fn source(&mut self, images: Vec<Stream>) -> Arc<Source> {
+    fn source(&mut self, images: Vec<Stream>) -> Arc<WrittenCamera> {
         let info = &self.of.info;
         let make = |images: &Vec<Stream>| {
             let is_in =
                 |it: &&StreamInfo| images.contains(&it.stream) || self.of.motions.contains(&it.stream);
             let streams: Vec<_> = info.streams.iter().filter(is_in).copied().collect();
-            Arc::new(Source::given(info.name.clone(), &info.name, info, &streams, false, 0))
+            Arc::new(WrittenCamera::given(info.name.clone(), &info.name, info, &streams, false, 0))
         };
         let source = self.sources.get(&images).cloned();
         let source = source.unwrap_or_else(|| make(&images));

@@ -125,7 +125,7 @@ impl SqliteBag {
         if row < from {
             return Err(format!("{}: its rows are not in order", place()));
         }
-        // A topic that the file does not list is none of a camera.
+        // A topic that the file does not list does not belong to a camera.
         let topic = self.numbers.get(&id).copied().unwrap_or(u16::MAX);
         let log_time = u64::try_from(nanos).unwrap_or(0);
         Ok(Some((row, BagMessage { topic, log_time, data: Bytes::from(data) })))
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_bag_is_refused_and_nothing_is_computed() {
+    fn other_files_are_refused_and_nothing_is_computed() {
         let folder = TestFolder::new("sqlite-hostile");
         let lacks = |table: &str| format!("is an SQLite file without the table `{table}` of bags of ROS 2");
         assert_eq!(problem(&file(&folder, MESSAGES)), lacks("topics"));

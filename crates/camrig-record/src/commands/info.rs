@@ -39,7 +39,7 @@ pub(super) fn info(args: &InfoArgs) -> Result<String, CommandError> {
     Ok(shown(file, &parts, &cameras))
 }
 
-/// Returns what a recording has of each camera.
+/// Returns the content of a recording by camera.
 fn summaries(parts: &Parts) -> Vec<CameraSummary<'_>> {
     let mut cameras: Vec<CameraSummary<'_>> = Vec::new();
     for recording in parts.files() {
@@ -69,7 +69,7 @@ fn state(parts: &Parts) -> State {
     }
 }
 
-/// How a recording ends.
+/// The end of a recording.
 #[derive(Clone, Copy, Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 enum State {
@@ -139,7 +139,7 @@ fn shown(file: &Path, parts: &Parts, cameras: &[CameraSummary<'_>]) -> String {
     text
 }
 
-/// A recording for programs: what `--json` prints.
+/// A recording for programs: the output of `--json`.
 #[derive(Serialize)]
 struct Info<'a> {
     state: State,

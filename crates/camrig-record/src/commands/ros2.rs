@@ -36,7 +36,8 @@ use crate::ros;
 /// forward).
 const TO_OPTICAL: [f64; 4] = [-0.5, 0.5, -0.5, 0.5];
 
-/// The quality of service of a topic for `ros2 bag play`: reliable; with the last message for late subscribers or not.
+/// Returns the quality of service of a topic for `ros2 bag play`: reliable; with the last message for late subscribers
+/// or not.
 fn quality_of_service(is_static: bool) -> String {
     let durability = if is_static { 1 } else { 2 };
     let forever = "\n    sec: 9223372036\n    nsec: 854775807\n";
@@ -60,9 +61,9 @@ pub(super) fn export(args: &ExportArgs) -> Result<String, CommandError> {
     export::make_output(&args.output).map_err(fail)?;
     let created = NewFile::creating(&path).map_err(fail)?;
     let mut output = created.try_clone().and_then(Output::new).map_err(fail)?;
-    let mut cameras: BTreeMap<&str, Camera> = BTreeMap::new();
+    let mut cameras: BTreeMap<&str, RosNode> = BTreeMap::new();
     for camera in parts.cameras().into_iter().filter(|camera| chosen.has(&camera.name)) {
-        cameras.insert(&camera.name, Camera::new(camera, chosen.name_of(&camera.name)));
+        cameras.insert(&camera.name, RosNode::new(camera, chosen.name_of(&camera.name)));
     }
     output.write_transforms(cameras.values(), parts.range().start).map_err(fail)?;
     interrupt::receive();
@@ -94,7 +95,7 @@ pub(super) fn export(args: &ExportArgs) -> Result<String, CommandError> {
 fn copy(
     parts: &Parts,
     chosen: &mut Chosen,
-    cameras: &mut BTreeMap<&str, Camera>,
+    cameras: &mut BTreeMap<&str, RosNode>,
     output: &mut Output,
     problems: &mut Problems,
 ) -> io::Result<()> {
@@ -192,8 +193,12 @@ impl Output {
     }
 
     /// Writes the positions of all streams, once.
-    fn write_transforms<'a>(&mut self, cameras: impl Iterator<Item = &'a Camera>, at: u64) -> io::Result<()> {
-        let transforms: Vec<_> = cameras.flat_map(Camera::transforms).collect();
+    fn write_transforms<'a>(
+        &mut self,
+        cameras: impl Iterator<Item = &'a RosNode>,
+        at: u64,
+    ) -> io::Result<()> {
+        let transforms: Vec<_> = cameras.flat_map(RosNode::transforms).collect();
         let mut message = Vec::new();
         ros::transforms(at, &transforms, &mut message);
         self.write("/tf_static", ros::TRANSFORMS, Times { log_time: at, stamp: at }, &message)
@@ -225,7 +230,7 @@ struct Times {
 }
 
 /// A camera of the recording as a node of ROS.
-struct Camera {
+struct RosNode {
     /// Its name as one of ROS, which has no hyphens and slashes.
     node: String,
     info: CameraInfo,
@@ -235,7 +240,7 @@ struct Camera {
     left_out: HashSet<Stream>,
 }
 
-impl Camera {
+impl RosNode {
     fn new(camera: &RecordedCamera, name: &str) -> Self {
         Self {
             node: ros_name(name),
@@ -488,7 +493,7 @@ mod tests {
     #[test]
     fn positions_are_in_the_axes_of_a_body() {
         let recorded = crate::record::testing::info("front-1");
-        let camera = Camera {
+        let camera = RosNode {
             node: ros_name("front-1"),
             info: recorded,
             clock: WallClock::default(),
@@ -521,7 +526,7 @@ mod tests {
             quaternion_xyzw: [0.0, half, 0.0, half],
         };
         let info = CameraInfo { pose: Some(pose), ..camera.info.clone() };
-        let posed = Camera { info, ..camera }.transforms().remove(0);
+        let posed = RosNode { info, ..camera }.transforms().remove(0);
         let found = (posed.translation.map(|part| part + 0.0), posed.rotation.map(|part| part + 0.0));
         assert_eq!((posed.parent.as_str(), posed.child.as_str()), ("rig", "front_1_link"));
         assert_eq!(found, ([2.0, -0.5, 0.0], [0.0, 0.0, -half, half]));

@@ -10,7 +10,7 @@ use camrig::frame::{Clock, Stream, Timestamp};
 use camrig::{FrameSet, ProcessorError, monotonic_nanos};
 use tokio::sync::watch;
 
-use crate::record::{ChannelOf, ContentOf, ImuMessage, Source, channels_of};
+use crate::record::{ChannelOf, ContentOf, ImuMessage, WrittenCamera, channels_of};
 
 /// The cameras that are shown.
 pub(super) struct Cameras {
@@ -24,7 +24,7 @@ pub(super) struct Cameras {
 #[derive(Default)]
 struct State {
     /// By name.
-    cameras: BTreeMap<String, Camera>,
+    cameras: BTreeMap<String, LiveCamera>,
     /// The number of the next channel.
     next_channel: u64,
     /// Number of changes of channels.
@@ -32,7 +32,7 @@ struct State {
 }
 
 /// A camera.
-struct Camera {
+struct LiveCamera {
     shown: Arc<Shown>,
     /// Number of subscriptions to channels of its frames.
     subscriptions: usize,
@@ -43,7 +43,7 @@ struct Camera {
 
 /// A camera as viewers know it. One that was reopened with other streams has new channels.
 pub(super) struct Shown {
-    source: Arc<Source>,
+    source: Arc<WrittenCamera>,
     /// By number.
     pub(super) channels: BTreeMap<u64, ChannelOf>,
 }
@@ -86,7 +86,7 @@ impl Cameras {
 
     /// Adds the channels of a camera that is new, and keeps the frameset if somebody subscribes.
     pub(super) fn show(&self, frames: FrameSet) -> Result<(), ProcessorError> {
-        let name = Source::name_of(&frames);
+        let name = WrittenCamera::name_of(&frames);
         let mut state = self.state();
         if state.cameras.get(&name).is_none_or(|camera| !camera.shown.source.shows(&frames)) {
             self.add(&mut state, &name, &frames)?;
@@ -108,7 +108,7 @@ impl Cameras {
 
     fn add(&self, state: &mut State, name: &str, frames: &FrameSet) -> Result<(), ProcessorError> {
         let jpeg = self.jpeg_quality.is_some();
-        let source = Source::new(name.to_owned(), frames, jpeg, self.wall_minus_monotonic_nanos);
+        let source = WrittenCamera::new(name.to_owned(), frames, jpeg, self.wall_minus_monotonic_nanos);
         let nanos = frames.frames().next().map_or(0, |frame| frame.header().timestamp.nanos);
         let channels = channels_of(&source, Timestamp { clock: Clock::System, nanos })?;
         let numbers = state.next_channel..;
@@ -117,7 +117,7 @@ impl Cameras {
         let channels = numbers.zip(channels).collect();
         let shown = Arc::new(Shown { source: Arc::new(source), channels });
         let count = state.cameras.get(name).map_or(0, |camera| camera.count);
-        state.cameras.insert(name.to_owned(), Camera { shown, subscriptions: 0, count, newest: None });
+        state.cameras.insert(name.to_owned(), LiveCamera { shown, subscriptions: 0, count, newest: None });
         self.changes.send_replace(());
         Ok(())
     }
@@ -150,7 +150,7 @@ impl Cameras {
     }
 
     /// Calls `with` for a camera that still has these channels.
-    fn of<T>(&self, shown: &Arc<Shown>, with: impl FnOnce(&mut Camera) -> T) -> Option<T> {
+    fn of<T>(&self, shown: &Arc<Shown>, with: impl FnOnce(&mut LiveCamera) -> T) -> Option<T> {
         let mut state = self.state();
         let camera = state.cameras.get_mut(&shown.source.name)?;
         Arc::ptr_eq(&camera.shown, shown).then(|| with(camera))

@@ -34,7 +34,7 @@ const PING: Duration = Duration::from_secs(20);
 /// The time without an answer, or for sending a message, after which a viewer is considered gone.
 const SILENCE: Duration = Duration::from_secs(60);
 
-/// What all viewers share.
+/// The state that all viewers share.
 #[derive(Clone)]
 struct Viewers {
     cameras: Arc<Cameras>,

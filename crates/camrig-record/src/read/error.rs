@@ -18,7 +18,7 @@ pub struct ReadError {
     kind: Kind,
 }
 
-/// What a file is that cannot be read as a recording.
+/// The kind of a file that cannot be read as a recording.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Other,
@@ -71,7 +71,7 @@ pub(super) enum MetadataError {
     /// A key is missing.
     #[error("lacks `{key}` of channel `{topic}`")]
     Missing { key: &'static str, topic: String },
-    /// The value of a key is no number.
+    /// The value of a key is not a number.
     #[error("has a wrong `{key}` in `{topic}`")]
     NotANumber { key: &'static str, topic: String },
     /// The description of the camera is malformed.

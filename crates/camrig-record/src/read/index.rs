@@ -127,8 +127,8 @@ pub(crate) struct Damage {
 }
 
 impl Index {
-    /// Reads the file's own index into an empty list of sections, and looks for messages that are not in it. Returns `None` if the file has no index, or
-    /// one that is inconsistent or leaves something out.
+    /// Reads the file's own index into an empty list of sections, and looks for messages that are not in it. Returns `None`
+    /// if the file has no index, or one that is inconsistent or leaves something out.
     pub(super) fn read(file: &RecordedFile, sections: Sections) -> Result<Option<Self>, IndexError> {
         let Some(summary) = summary(file)? else { return Ok(None) };
         let mut index = Self { sections, ..Self::default() };
@@ -584,5 +584,5 @@ fn find_chunk(file: &RecordedFile, within: Range<u64>) -> io::Result<Option<u64>
     Ok(None)
 }
 
-// A window holds the start of a chunk, and so does a look.
+// Both kinds of small reads hold the start of a chunk.
 const _: () = assert!(CHUNK_START_BYTES < WINDOW_BYTES as usize && CHUNK_START_BYTES <= PEEK_BYTES);

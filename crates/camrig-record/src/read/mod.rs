@@ -302,7 +302,7 @@ pub(crate) struct Walk {
 
 impl Walk {
     /// Returns the next section of the same recording for which `wanted` is true, never a range; `None` at the end. Bytes
-    /// that are no record are an error with their position; the next section is behind them.
+    /// that are not a record are an error with their position; the next section is behind them.
     pub(crate) fn next(
         &mut self,
         recording: &Recording,
@@ -407,8 +407,8 @@ fn no_camera<'a>(path: &Path, name: &str, cameras: impl Iterator<Item = &'a Reco
     ReadError::new(path, format_args!("has no camera `{name}`; {choices}"))
 }
 
-/// Whether a channel holds the frames of a stream, or gaps. The schemas of messages may be any: the topic identifies
-/// them.
+/// Returns whether a channel holds the frames of a stream, or gaps. The schemas of messages may be any: the topic
+/// identifies them.
 fn has_frames(channel: &Channel) -> bool {
     let schemas = [GAP_SCHEMA, RAW_SCHEMA, ros::IMAGE, COMPRESSED_SCHEMA, POINTS_SCHEMA, MOTION_SCHEMA];
     let topics = ["/tensor", "/message"];

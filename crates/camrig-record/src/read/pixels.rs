@@ -157,7 +157,7 @@ mod tests {
     use super::*;
     use crate::depth::DepthForm;
 
-    /// A frame with a gradient, and no padding.
+    /// Returns a frame with a gradient, and no padding.
     fn frame(format: PixelFormat) -> (FrameHeader, Vec<u8>) {
         let header = FrameHeader {
             number: 7,
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_frame_says_of_itself_is_not_trusted() {
+    fn descriptions_of_frames_are_not_trusted() {
         let (record, message) = recorded(PixelFormat::Rgb8);
         let data = image_data(&record, message.clone()).unwrap();
         let fault = |record: &FrameRecord, data: &[u8], size: usize| {

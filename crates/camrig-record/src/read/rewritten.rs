@@ -330,7 +330,7 @@ fn chunks_inside_of_failed_chunks_take_linear_time() {
 }
 
 #[test]
-fn what_is_not_a_regular_file_is_refused_at_once() {
+fn special_files_are_refused_at_once() {
     let folder = TestFolder::new("fifo");
     let path = folder.path().join("fifo");
     rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)
@@ -447,7 +447,7 @@ fn definitions(cameras: u16) -> Vec<u8> {
 
 /// It was 16 MiB for each camera: 1.6 GB of this file of 350 kB.
 #[test]
-fn what_waits_is_bounded_for_all_cameras_together() {
+fn waiting_parts_are_bounded_for_all_cameras_together() {
     const CAMERAS: u16 = 100;
     let folder = TestFolder::new("cameras");
     let depth = vec![0; 1 << 20];

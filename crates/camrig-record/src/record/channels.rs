@@ -7,7 +7,7 @@ use camrig::frame::{CameraInfo, Format, Payload, Stream, Timestamp};
 use foxglove::Schema;
 use foxglove::messages::{CameraCalibration, CompressedImage, FrameTransform, PointCloud, RawImage};
 
-use super::encode::Source;
+use super::encode::WrittenCamera;
 use crate::format::{
     MOTION_JSON_SCHEMA, MOTION_SCHEMA, NAME_KEY, STREAM_KEY, TENSOR_ENCODING, TENSOR_SCHEMA,
 };
@@ -34,8 +34,8 @@ pub(crate) enum ContentOf {
 }
 
 /// Returns the metadata of all channels of a camera.
-pub(crate) fn metadata(source: &Source) -> BTreeMap<String, String> {
-    let Source { name, info, .. } = source;
+pub(crate) fn metadata(source: &WrittenCamera) -> BTreeMap<String, String> {
+    let WrittenCamera { name, info, .. } = source;
     let text = |key: &str, value: String| (key.to_owned(), value);
     BTreeMap::from([
         text(NAME_KEY, name.clone()),
@@ -49,8 +49,8 @@ pub(crate) fn metadata(source: &Source) -> BTreeMap<String, String> {
 ///
 /// # Errors
 /// If a message has no schema.
-pub(crate) fn of(source: &Source, taken: Timestamp) -> io::Result<Vec<ChannelOf>> {
-    let Source { name, info, frames, jpeg, .. } = source;
+pub(crate) fn of(source: &WrittenCamera, taken: Timestamp) -> io::Result<Vec<ChannelOf>> {
+    let WrittenCamera { name, info, frames, jpeg, .. } = source;
     let of_camera = metadata(source);
     let mut channels = Vec::new();
     if let Some(message) = images::root_transform(name, info, taken) {

@@ -19,7 +19,7 @@ const MESSAGE_BYTES: usize = 4096;
 const IMU_BYTES: usize = 1024;
 
 /// A camera as represented in a recording.
-pub(crate) struct Source {
+pub(crate) struct WrittenCamera {
     /// `front`, or `mask/front` if its framesets are forwarded by the processor `mask`.
     pub(crate) name: String,
     pub(crate) producer: String,
@@ -36,7 +36,7 @@ pub(crate) struct Source {
     pub(crate) topology: Arc<str>,
 }
 
-impl Source {
+impl WrittenCamera {
     pub(crate) fn new(name: String, frames: &FrameSet, jpeg: bool, wall_minus_monotonic_nanos: i64) -> Self {
         Self::given(
             name,
@@ -188,7 +188,7 @@ fn imu_of(camera: &str, frame: Frame<'_>) -> Vec<ImuMessage> {
 
 /// A frameset as messages, with the preceding gaps.
 pub(crate) struct Encoded {
-    pub(super) source: Arc<Source>,
+    pub(super) source: Arc<WrittenCamera>,
     pub(super) gaps: Vec<GapRecord>,
     /// Whether it is the first of its producer, and an earlier instance of this recorder had framesets of it.
     pub(super) continues: bool,
@@ -229,9 +229,9 @@ pub(super) fn size_bytes(frames: &FrameSet) -> usize {
 }
 
 impl Encoded {
-    /// `buffer` returns an empty buffer.
+    /// Creates an encoder; `buffer` returns an empty buffer.
     pub(super) fn new(
-        source: Arc<Source>,
+        source: Arc<WrittenCamera>,
         frames: &FrameSet,
         jpeg_quality: Option<u8>,
         buffer: impl Fn() -> Vec<u8>,
@@ -269,7 +269,7 @@ impl Encoded {
     /// # Errors
     /// If a frame has another size than that in its header.
     pub(crate) fn of_frames(
-        source: Arc<Source>,
+        source: Arc<WrittenCamera>,
         sequence: u64,
         log_time: u64,
         frames: &[(FrameHeader, Bytes)],
@@ -309,7 +309,7 @@ impl Encoded {
         Some(ReadFrameSet { log_time, record, images })
     }
 
-    pub(super) fn only_gaps(source: Arc<Source>, gaps: Vec<GapRecord>) -> Self {
+    pub(super) fn only_gaps(source: Arc<WrittenCamera>, gaps: Vec<GapRecord>) -> Self {
         Self { source, gaps, continues: false, frameset: None }
     }
 }

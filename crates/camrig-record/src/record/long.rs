@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::encode::{Encoded, Source};
+use super::encode::{Encoded, WrittenCamera};
 use super::memory::Memory;
 use super::options::RecordOptions;
 use super::testing::{PERIOD, TestFolder, encoded, source};
@@ -33,7 +33,7 @@ fn record(path: &Path, framesets: u64, mut wrote: impl FnMut(u64)) {
     assert_eq!(memory.failure(), None);
 }
 
-fn small(source: &Arc<Source>, sequence: u64) -> Encoded {
+fn small(source: &Arc<WrittenCamera>, sequence: u64) -> Encoded {
     let mut encoded = encoded(source, 0);
     let messages = encoded.frameset.as_mut().unwrap();
     messages.images.clear();

@@ -46,7 +46,7 @@ use camrig::status::{self, ActorRole, ActorState, ActorStatus, ChangeReport};
 use camrig::{Declared, FrameSet, LostReason, Processor, ProcessorError, ProcessorOutput, monotonic_nanos};
 
 pub(crate) use self::channels::{ChannelOf, ContentOf, of as channels_of};
-pub(crate) use self::encode::{Encoded, ImuMessage, Source};
+pub(crate) use self::encode::{Encoded, ImuMessage, WrittenCamera};
 use self::gaps::Gaps;
 use self::memory::Memory;
 pub(crate) use self::options::{OptionsAsWritten, RecordOptions};
@@ -64,7 +64,7 @@ pub(crate) struct Record {
     writer: Option<JoinHandle<Written>>,
     remarks: EndRemarks,
     /// The cameras by name.
-    cameras: BTreeMap<String, Arc<Source>>,
+    cameras: BTreeMap<String, Arc<WrittenCamera>>,
     gaps: Gaps,
     /// The producers of which an earlier instance had framesets, and this one has written none.
     continued: BTreeSet<String>,
@@ -100,14 +100,14 @@ impl Record {
     }
 
     /// Returns the recorded camera of a frameset. A camera that was reopened with other streams is a new one.
-    fn source(&mut self, frames: &FrameSet, topology: &str) -> Arc<Source> {
-        let name = Source::name_of(frames);
+    fn source(&mut self, frames: &FrameSet, topology: &str) -> Arc<WrittenCamera> {
+        let name = WrittenCamera::name_of(frames);
         let known = self.cameras.get(&name);
         if let Some(source) = known.filter(|source| source.shows(frames)) {
             return Arc::clone(source);
         }
         let jpeg = self.options.jpeg_quality.is_some();
-        let mut source = Source::new(name.clone(), frames, jpeg, self.wall_minus_monotonic_nanos);
+        let mut source = WrittenCamera::new(name.clone(), frames, jpeg, self.wall_minus_monotonic_nanos);
         source.topology = topology.into();
         let source = Arc::new(source);
         self.cameras.insert(name, Arc::clone(&source));
@@ -127,7 +127,7 @@ impl Record {
 }
 
 impl Processor for Record {
-    /// It publishes nothing.
+    /// Declares no streams: it publishes nothing.
     fn declare(_: &[StreamInfo]) -> Declared {
         Ok(Some(Vec::new()))
     }
@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_recording_lacks_comes_back_from_its_metadata() {
+    fn missing_parts_of_a_recording_come_back_from_its_metadata() {
         let lacks = Incomplete {
             camera: "front".to_owned(),
             unreadable: 3,

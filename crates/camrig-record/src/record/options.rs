@@ -39,7 +39,7 @@ pub(crate) enum Files {
     Camera,
 }
 
-/// How color is recorded.
+/// Coding of color.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 enum Color {
@@ -57,7 +57,7 @@ pub(crate) struct OptionsAsWritten {
     /// Whether all cameras share a file.
     #[serde(default = "OptionsAsWritten::default_files")]
     files: Files,
-    /// How color is recorded; depth and infrared are recorded as they are.
+    /// Coding of color; depth and infrared are recorded without one.
     #[serde(default = "OptionsAsWritten::default_color")]
     color: Color,
     /// The quality of color in JPEG.
@@ -86,7 +86,7 @@ impl OptionsAsWritten {
         Color::Raw
     }
 
-    /// More than one second of six cameras of 848x480 with color as JPEG.
+    /// Returns memory for more than one second of six cameras of 848x480 with color as JPEG.
     const fn default_memory_mib() -> u64 {
         256
     }

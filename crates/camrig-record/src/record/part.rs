@@ -12,7 +12,7 @@ use std::sync::Arc;
 use camrig::frame::{Stream, Timestamp};
 
 use super::channels::{self, ChannelOf, ContentOf};
-use super::encode::{Encoded, ImuMessage, Messages, Source};
+use super::encode::{Encoded, ImuMessage, Messages, WrittenCamera};
 use super::secrets::without_secrets;
 use crate::compression::Compression;
 use crate::format::{
@@ -50,7 +50,7 @@ pub(crate) struct Part {
     path: PathBuf,
     options: PartOptions,
     output: Output,
-    cameras: Vec<(Arc<Source>, Channels)>,
+    cameras: Vec<(Arc<WrittenCamera>, Channels)>,
     is_attached: bool,
     /// The `log_time` of the first and the last frameset.
     began: Option<u64>,
@@ -178,7 +178,7 @@ impl Part {
     /// Writes the definitions required before a camera's first frameset, as a separate chunk.
     fn define(
         &mut self,
-        source: &Arc<Source>,
+        source: &Arc<WrittenCamera>,
         messages: Option<&Messages>,
         origin: u64,
         time: u64,

@@ -10,7 +10,7 @@ use camrig::frame::{
 };
 use tempfile::TempDir;
 
-use super::encode::{Encoded, ImuMessage, Messages, Source};
+use super::encode::{Encoded, ImuMessage, Messages, WrittenCamera};
 pub(crate) use super::part::Next;
 use super::part::{Part, PartOptions};
 use crate::compression::Compression;
@@ -39,7 +39,7 @@ impl TestFolder {
     }
 }
 
-/// A camera with color and depth.
+/// Returns a camera with color and depth.
 pub(crate) fn info(name: &str) -> CameraInfo {
     let stream = |stream, format, profile: &str| {
         let profile: camrig::frame::StreamProfile = profile.parse().unwrap();
@@ -70,7 +70,7 @@ pub(crate) fn info(name: &str) -> CameraInfo {
     }
 }
 
-/// Arbitrary but deterministic pixels.
+/// Returns arbitrary but deterministic pixels.
 pub(crate) fn pixels(camera: &str, header: &FrameHeader) -> Vec<u8> {
     let seed = crc32fast::hash(camera.as_bytes())
         ^ header.number as u32
@@ -138,7 +138,8 @@ pub(crate) fn write(
 pub(crate) fn write_with_topology(path: &Path, camera: &str, topology: &str, compression: Compression) {
     let mut part = Part::create(path, PartOptions { number: 1, compression }).unwrap();
     let info = Arc::new(info(camera));
-    let mut source = Source::given(camera.to_owned(), camera, &info, &info.streams, false, ORIGIN as i64);
+    let mut source =
+        WrittenCamera::given(camera.to_owned(), camera, &info, &info.streams, false, ORIGIN as i64);
     source.topology = topology.into();
     let source = Arc::new(source);
     part.write(&encoded(&source, 0), ORIGIN).unwrap();
@@ -201,7 +202,7 @@ pub(crate) fn write_late_samples(path: &Path) {
     let mut info = info("left");
     info.streams.push(StreamInfo::new(Stream::ACCEL, Payload::Motion { samples: 1 }, 100));
     let info = Arc::new(info);
-    let left = Source::given("left".to_owned(), "left", &info, &info.streams, false, ORIGIN as i64);
+    let left = WrittenCamera::given("left".to_owned(), "left", &info, &info.streams, false, ORIGIN as i64);
     let mut late = encoded(&source("left"), 1);
     late.source = Arc::new(left);
     let sample =
@@ -213,12 +214,12 @@ pub(crate) fn write_late_samples(path: &Path) {
     part.finish(Next::End).unwrap();
 }
 
-pub(super) fn source(name: &str) -> Arc<Source> {
+pub(super) fn source(name: &str) -> Arc<WrittenCamera> {
     let info = Arc::new(info(name));
-    Arc::new(Source::given(name.to_owned(), name, &info, &info.streams, false, ORIGIN as i64))
+    Arc::new(WrittenCamera::given(name.to_owned(), name, &info, &info.streams, false, ORIGIN as i64))
 }
 
-pub(super) fn encoded(source: &Arc<Source>, sequence: u64) -> Encoded {
+pub(super) fn encoded(source: &Arc<WrittenCamera>, sequence: u64) -> Encoded {
     let name = &source.name;
     let headers = headers(&source.info, sequence);
     let image = |header: &FrameHeader| {

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use camrig::frame::{Clock, FrameHeader, Payload, PixelFormat, Stream, StreamInfo, Timestamp};
 
-use super::encode::{Encoded, Messages, Source};
+use super::encode::{Encoded, Messages, WrittenCamera};
 use super::memory::Memory;
 use super::options::RecordOptions;
 use super::testing::TestFolder;
@@ -119,17 +119,22 @@ fn recorded(folder: &Path, pixels: &[Bytes], load: Load) -> Times {
     time
 }
 
-fn camera() -> Arc<Source> {
+fn camera() -> Arc<WrittenCamera> {
     let mut info = super::testing::info("front");
     for stream in &mut info.streams {
         let Payload::Image { format, .. } = stream.payload else { continue };
         *stream = StreamInfo { payload: Payload::image(format, 848, 480), ..*stream };
     }
     let streams = info.streams.clone();
-    Arc::new(Source::given("front".to_owned(), "front", &Arc::new(info), &streams, false, 0))
+    Arc::new(WrittenCamera::given("front".to_owned(), "front", &Arc::new(info), &streams, false, 0))
 }
 
-fn encoded(source: &Arc<Source>, sequence: u64, pixels: &[Bytes], memory: &Memory<Encoded>) -> Encoded {
+fn encoded(
+    source: &Arc<WrittenCamera>,
+    sequence: u64,
+    pixels: &[Bytes],
+    memory: &Memory<Encoded>,
+) -> Encoded {
     let timestamp = Timestamp { clock: Clock::Hardware, nanos: sequence };
     let headers: Vec<FrameHeader> =
         source.info.streams.iter().map(|s| s.header(sequence, timestamp)).collect();

@@ -17,10 +17,10 @@ use crate::counted::{counted, megabytes};
 use crate::format::{Changed, GapReason, GapRecord, Incomplete};
 use crate::write::{WriteError, with_suffix};
 
-/// What the end of a recording says of its rig.
+/// The facts about a rig that are recorded at the end.
 #[derive(Debug, Default)]
 pub(super) struct Remarks {
-    /// What the sources lack.
+    /// The missing parts of the sources.
     pub(super) lacks: Vec<Incomplete>,
     /// The changes of the rig since the recording began.
     pub(super) changes: Vec<Changed>,

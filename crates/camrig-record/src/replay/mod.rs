@@ -76,7 +76,8 @@ impl Driver for Replay {
         Ok(options.paced.then(range).transpose()?)
     }
 
-    /// The clock of each camera that the options may select: without `camera`, that is the one with the name of the topology's.
+    /// Returns the clock of each camera that the options may select: without `camera`, that is the one with the name of
+    /// the topology's.
     fn clock(options: &ReplayOptions) -> Option<Clock> {
         Played::open(&options.file).ok()?.clock(options.camera.as_deref())
     }

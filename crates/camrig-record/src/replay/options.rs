@@ -77,7 +77,7 @@ impl ReplayOptions {
         Err(DriverError::new(error).at("from_seconds"))
     }
 
-    /// The part of the recording that is asked for, in nanoseconds after its beginning.
+    /// Returns the part of the recording that is asked for, in nanoseconds after its beginning.
     pub(super) fn range_nanos(&self) -> std::ops::Range<u64> {
         let nanos = |seconds: f64| (seconds * 1e9) as u64;
         nanos(self.from_seconds)..self.to_seconds.map_or(u64::MAX, nanos)

@@ -68,7 +68,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// FOURCC as in the first four bytes of a UVC format GUID.
+    /// Returns the FOURCC as in the first four bytes of a UVC format GUID.
     pub const fn fourcc(self) -> [u8; 4] {
         match self {
             Self::Z16 => *b"Z16 ",
@@ -92,12 +92,12 @@ impl Format {
 }
 
 impl Model {
-    /// The model of this name.
+    /// Returns the model of this name.
     pub fn by_name(name: &str) -> Option<&'static Self> {
         MODELS.into_iter().find(|model| model.name == name)
     }
 
-    /// Every stream of every function.
+    /// Returns every stream of every function.
     pub fn streams(&self) -> impl Iterator<Item = VideoStream> + '_ {
         self.functions.iter().flat_map(|function| function.streams).copied()
     }

@@ -73,7 +73,7 @@ struct Found {
     errors: Vec<String>,
 }
 
-/// The command `devices`.
+/// Runs the command `devices`.
 pub(super) fn run(args: &DevicesArgs, registry: &Registry) -> ExitCode {
     let Found { devices, remarks, errors } = find_devices(registry, Path::new(USB_TREE));
     let printed = if args.json {
@@ -86,7 +86,7 @@ pub(super) fn run(args: &DevicesArgs, registry: &Registry) -> ExitCode {
     refuse(&errors).unwrap_or(code_of(printed))
 }
 
-/// The command `init`.
+/// Runs the command `init`.
 pub(super) fn init(args: &InitArgs, registry: &Registry) -> ExitCode {
     let Found { devices, remarks, errors } = find_devices(registry, Path::new(USB_TREE));
     if let Some(code) = refuse(&errors) {

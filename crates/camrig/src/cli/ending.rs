@@ -67,7 +67,7 @@ mod tests {
             actor.state = ActorState::Finished;
         }
         assert_eq!(line(&report), None);
-        // Framesets for a reader that has ended are no loss.
+        // Framesets for a reader that has ended are not a loss.
         let reader = report.links[0].to.clone();
         report.links[0].dropped = [(DropReason::ReaderGone, 3)].into();
         let state_of = |report: &mut Report, state| {

@@ -41,7 +41,7 @@ struct Kind {
     options: Vec<OptionDescription>,
 }
 
-/// The command `list`.
+/// Runs the command `list`.
 pub(super) fn run(args: &ListArgs, registry: &Registry) -> ExitCode {
     let list = List::of(registry);
     code_of(if args.json { print_json(&list) } else { print(&list.describe()) })

@@ -103,7 +103,7 @@ pub(super) struct SetArgs {
     /// Options or keys of the actor, such as seed=2 or queue=4; options of a camera's device also as `camrig get` names them
     #[arg(value_name = "KEY=VALUE", required = true)]
     settings: Vec<String>,
-    /// Refuse what a device cannot set while it runs, instead of restarting
+    /// Refuse options that the device cannot set while it runs, instead of restarting
     #[arg(long)]
     live: bool,
     #[command(flatten)]

@@ -100,7 +100,7 @@ enum Command {
     Check(CheckArgs),
     /// Compare the cameras' USB bandwidth with the budget of each controller; exits 1 when one does not fit
     Plan(plan::PlanArgs),
-    /// Tell what on this machine will trouble a rig, and what to do about it; exits 1 when a rig will not run
+    /// List the problems of this machine that affect a rig, with advice; exits 1 when a rig cannot run
     Doctor(doctor::DoctorArgs),
     /// List the attached cameras with their tables for a topology
     Devices(devices::DevicesArgs),
@@ -204,7 +204,7 @@ impl TopologyArgs {
         Topology::parse_and_probe(&name, &text, self.place.placement, registry, probe, time)
     }
 
-    /// Returns the name and the text of the topology, with what `--set` changes.
+    /// Returns the name and the text of the topology, with the changes of `--set`.
     fn text(&self, registry: &Registry) -> Result<(String, String), Problems> {
         let (name, mut text) = if self.is_demo() {
             (DEMO_NAME.to_owned(), registry.demo().to_owned())

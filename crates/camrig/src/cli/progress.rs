@@ -69,7 +69,7 @@ fn locked(table: &Mutex<Footer>) -> MutexGuard<'_, Footer> {
 }
 
 /// Removes the table while Ctrl-Z stops the run, so that the shell finds the terminal as it was, on a thread that lasts as
-/// long as the program. After any stop the table is drawn anew.
+/// long as the program. After any stop the table is drawn again.
 fn remove_while_stopped(table: Arc<Mutex<Footer>>) -> io::Result<()> {
     let stop = (!is_ignored(SIGTSTP)).then_some(SIGTSTP);
     let mut signals = Signals::new([SIGCONT].into_iter().chain(stop))?;

@@ -17,7 +17,7 @@ use crate::processor::{NoOptions, Processor, ProcessorError};
 use crate::topology::Role;
 
 /// A longer wait for an event fails the test.
-const WATCHDOG: Duration = Duration::from_secs(20);
+const WATCHDOG: Duration = Duration::from_secs(60);
 
 const FIRST: ActorId = ActorId(0);
 const SECOND: ActorId = ActorId(1);

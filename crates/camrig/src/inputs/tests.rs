@@ -10,7 +10,7 @@ use crate::link::{LocalLink, LocalReader, Outgoing, ProducerEnd};
 use crate::matching::{MatchClock, MatchSpec, MatchedCamera};
 use crate::testing::TestCamera;
 
-const WATCHDOG: Duration = Duration::from_secs(20);
+const WATCHDOG: Duration = Duration::from_secs(60);
 const ROUNDS: u32 = 5_000;
 
 /// No second wake-up comes for a frameset that was held back: the input is polled when there is room.

@@ -20,7 +20,7 @@ pub(crate) struct LocalLink {
 }
 
 impl LocalLink {
-    /// A link whose reader queues at most `capacity` framesets and is woken through `wake`.
+    /// Creates a link whose reader queues at most `capacity` framesets and is woken through `wake`.
     pub(crate) fn new(
         link_state: Arc<LinkState>,
         wake: Arc<Notify>,

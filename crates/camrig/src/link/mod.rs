@@ -89,12 +89,12 @@ pub(crate) struct Outgoing<'a> {
 }
 
 impl<'a> Outgoing<'a> {
-    /// A frameset in a slot of the producer's.
+    /// Creates an outgoing frameset in a slot of the producer.
     pub(crate) fn in_slot(producer: &'a Arc<str>, info: &'a Arc<CameraInfo>, published: Published) -> Self {
         Self { producer, info, published: Some(published), handle: None }
     }
 
-    /// A frameset wherever it is.
+    /// Creates an outgoing frameset, wherever its pixels are.
     pub(crate) fn of(producer: &'a Arc<str>, info: &'a Arc<CameraInfo>, handle: FrameSet) -> Self {
         Self { producer, info, published: None, handle: Some(handle) }
     }

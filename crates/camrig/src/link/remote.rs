@@ -61,7 +61,7 @@ pub(crate) struct RemoteReader {
 }
 
 impl RemoteReader {
-    /// The reader's end of a link from the actor called `from`.
+    /// Creates the reader's end of a link from the actor called `from`.
     pub(crate) fn new(from: &str, reader: LinkReader) -> Self {
         Self { from: from.into(), reader }
     }

@@ -208,7 +208,7 @@ fn a_reader_in_this_process_is_woken_once_until_it_looks() {
 
 /// Framesets that are not in a slot cannot cross: they are counted, and nothing is queued.
 #[test]
-fn what_is_in_no_slot_does_not_leave_the_process() {
+fn framesets_outside_of_slots_do_not_leave_the_process() {
     let mut local = Ends::local(Overflow::Block);
     let mut remote = Ends::remote(Overflow::Block);
     remote.publish();

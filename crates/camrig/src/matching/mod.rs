@@ -202,7 +202,7 @@ impl CameraState {
         }
     }
 
-    /// Whether it has stamped by another clock for so long that it keeps it.
+    /// Returns whether it has stamped by another clock for so long that it keeps it.
     fn keeps_other_clock(&self) -> bool {
         self.other_clock >= OTHER_CLOCK_SECONDS * u64::from(self.rate)
     }

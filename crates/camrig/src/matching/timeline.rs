@@ -11,10 +11,10 @@
 //! A state machine without clock, thread or link. It applies to cameras that share one clock; where each camera's own
 //! clock is mapped to the host's, the estimator of `clock` notices leaps.
 
-/// Maximum deviation of a timestamp from the time by its frame number that is no leap, in nanoseconds.
+/// Maximum deviation of a timestamp from the time by its frame number that is not a leap, in nanoseconds.
 const LEAP_NANOS: i128 = 1_000_000_000;
 
-/// Maximum step back in time that is no leap, in nanoseconds: the library that maps a clock corrects itself by less.
+/// Maximum step back in time that is not a leap, in nanoseconds: the library that maps a clock corrects itself by less.
 const STEP_BACK_NANOS: i128 = 100_000_000;
 
 /// Factor by which a camera may be slower than its profile, as in the dark with automatic exposure.
@@ -111,7 +111,7 @@ impl Timeline {
         self.left_out = 0;
     }
 
-    /// Time beyond the time by the frame numbers; 0 if they explain it.
+    /// Returns the time beyond the time by the frame numbers; 0 if they explain it.
     fn deviation(&self, last: Point, point: Point) -> i128 {
         let moved = i128::from(point.nanos) - i128::from(last.nanos);
         let explained = i128::from(point.number - last.number) * i128::from(self.interval_nanos);
@@ -128,7 +128,7 @@ mod tests {
     const SECOND: u64 = 1_000_000_000;
     const START: u64 = 10_000 * SECOND;
 
-    /// The time of a frame of a camera at 10 frames per second.
+    /// Returns the time of a frame of a camera at 10 frames per second.
     fn time(number: u64) -> u64 {
         START + number * SECOND / 10
     }

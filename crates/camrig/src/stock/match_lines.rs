@@ -4,7 +4,7 @@ use camrig_ipc::{ClockEstimate, MatchCamera, Unmatched};
 
 use crate::matching::MatchStatus;
 
-/// A line for the matches, and one for each camera.
+/// Returns a line for the matches, and one for each camera.
 pub(super) fn match_lines(status: &MatchStatus<'_>, rate_hz: Option<f64>) -> String {
     let counts = status.counts;
     let width = status.cameras.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);

@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_interpreter_lacks_is_named() {
+    fn missing_parts_of_an_interpreter_are_named() {
         let folder = tempfile::tempdir().unwrap();
         let script = folder.path().join("detect.py");
         let text = |python: &str| format!("script = {:?}\npython = {python:?}", script.to_str().unwrap());

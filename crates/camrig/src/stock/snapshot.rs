@@ -58,17 +58,17 @@ pub(super) struct OptionsAsWritten {
 }
 
 impl OptionsAsWritten {
-    /// Once per second for most cameras.
+    /// Returns once per second for most cameras.
     const fn default_every() -> NonZeroU64 {
         NonZeroU64::new(30).expect("30 is not 0")
     }
 
-    /// About the minimum distance of a D405 and a D435.
+    /// Returns about the minimum distance of a D405 and a D435.
     const fn default_min_meters() -> f64 {
         0.1
     }
 
-    /// The size of a room.
+    /// Returns the size of a room.
     const fn default_max_meters() -> f64 {
         4.0
     }
@@ -149,7 +149,7 @@ impl Snapshot {
 }
 
 impl Processor for Snapshot {
-    /// It publishes nothing.
+    /// Declares no streams: it publishes nothing.
     fn declare(_: &[StreamInfo]) -> Declared {
         Ok(Some(Vec::new()))
     }

@@ -184,7 +184,7 @@ impl<W: Write> Stats<W> {
 }
 
 impl<W: Write + 'static> Processor for Stats<W> {
-    /// It publishes nothing.
+    /// Declares no streams: it publishes nothing.
     fn declare(_: &[StreamInfo]) -> Declared {
         Ok(Some(Vec::new()))
     }

@@ -58,13 +58,13 @@ impl Default for VerifyOptions {
 /// Compares framesets with their expected content.
 pub(crate) struct Verify {
     options: VerifyOptions,
-    cameras: BTreeMap<String, Camera>,
+    cameras: BTreeMap<String, VerifiedCamera>,
     /// Buffer for rendering frames, allocated once.
     rendered: Vec<u8>,
 }
 
 /// State of one camera.
-struct Camera {
+struct VerifiedCamera {
     info: Arc<CameraInfo>,
     /// The rendered scene; `None` if content is not compared.
     scene: Option<Scene>,
@@ -108,7 +108,8 @@ impl Verify {
             }
             None => {}
         }
-        let same_serial = |camera: &&Camera| !info.serial.is_empty() && camera.info.serial == info.serial;
+        let same_serial =
+            |camera: &&VerifiedCamera| !info.serial.is_empty() && camera.info.serial == info.serial;
         if let Some(other) = self.cameras.values().find(same_serial) {
             return Err(Fault::SerialTwice {
                 camera: info.name.clone(),
@@ -116,7 +117,7 @@ impl Verify {
                 other: other.info.name.clone(),
             });
         }
-        let camera = Camera {
+        let camera = VerifiedCamera {
             info: Arc::clone(info),
             scene: self.options.scene(info)?,
             last: BTreeMap::new(),
@@ -167,7 +168,7 @@ impl Verify {
 }
 
 impl Processor for Verify {
-    /// It publishes nothing.
+    /// Declares no streams: it publishes nothing.
     fn declare(_: &[StreamInfo]) -> Declared {
         Ok(Some(Vec::new()))
     }
@@ -188,7 +189,7 @@ impl Processor for Verify {
     }
 }
 
-impl Camera {
+impl VerifiedCamera {
     /// Checks that sequence numbers increase. Only a reopened camera restarts from the beginning: its frame
     /// numbers restart as well, and its time is later.
     fn check_order(&mut self, frames: &FrameSet) -> Result<(), Fault> {

@@ -27,7 +27,7 @@ pub(crate) struct Wanted {
     pub(crate) base: Option<String>,
     /// Whether to return the changes without carrying them out.
     pub(crate) dry_run: bool,
-    /// Who asks.
+    /// The program that asks.
     pub(crate) by: String,
 }
 
@@ -38,7 +38,7 @@ impl Wanted {
     }
 }
 
-/// What the device of a camera is to be set to.
+/// The values that the device of a camera is to get.
 struct Setting {
     camera: String,
     /// By the names of its controls.

@@ -203,17 +203,17 @@ impl Model {
         })
     }
 
-    /// The declaration of a stream of motion.
+    /// Returns the declaration of a stream of motion.
     pub(super) fn motion_info(stream: Stream, rate: u32) -> StreamInfo {
         StreamInfo { to_depth: Some(Extrinsics::IDENTITY), ..StreamInfo::motion(stream, rate) }
     }
 
-    /// Whether synthetic cameras have streams of this name.
+    /// Returns whether synthetic cameras have streams of this name.
     pub(super) fn shows(stream: Stream) -> bool {
         [Stream::COLOR, Stream::DEPTH, Stream::INFRARED_1, Stream::ACCEL, Stream::GYRO].contains(&stream)
     }
 
-    /// Whether a camera of this model declares such a stream.
+    /// Returns whether a camera of this model declares such a stream.
     pub(super) fn declares(self, info: &StreamInfo) -> bool {
         match (info.payload, info.profile()) {
             (Payload::Image { .. } | Payload::Encoded { .. }, Some(profile)) => {

@@ -448,7 +448,7 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_is_refused_with_the_choices() {
+    fn senseless_options_are_refused_with_the_choices() {
         for (text, message) in [
             ("serial = '1'\nseed = 1", "options `serial` and `seed` both select the scene; give one of them"),
             ("seed = 1000000000000", "seed 1000000000000 is out of range; it is 0 to 999999999999"),

@@ -37,7 +37,7 @@ pub struct ActorTable {
 }
 
 impl TopologyBuilder {
-    /// A topology without actors. Messages and reports call it `name`.
+    /// Creates a topology without actors. Messages and reports call it `name`.
     pub fn new(name: &str) -> Self {
         Self { name: name.to_owned(), keys: Table::new(), actors: Vec::new() }
     }
@@ -86,12 +86,12 @@ impl TopologyBuilder {
 }
 
 impl ActorTable {
-    /// A camera that a driver opens.
+    /// Creates a camera that a driver opens.
     pub fn camera(name: &str, driver: &str) -> Self {
         Self::new(name, "camera", "driver", driver)
     }
 
-    /// A processor of a kind.
+    /// Creates a processor of a kind.
     pub fn processor(name: &str, kind: &str) -> Self {
         Self::new(name, "processor", "kind", kind)
     }
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_built_is_what_a_file_would_say() {
+    fn a_built_topology_equals_that_of_a_file() {
         let built = TopologyBuilder::new("lab")
             .process_command("eye", ["worker", "--quiet"])
             .set("placement", "in-process")

@@ -120,7 +120,7 @@ mod tests {
          [camera.left]\nserial = '2'\ntranslation_meters = [0, 0, 0]\nquaternion_xyzw = [0, 0, 0, 1]\n\
          [camera.right]\nserial = '8'\ntranslation_meters = [0.5, 0, 0.1]\nquaternion_xyzw = [0, 1, 0, 0]\n";
 
-    /// The problems of two cameras with this calibration, whose devices have the serial numbers 2 and 4.
+    /// Returns the problems of two cameras with this calibration, whose devices have the serial numbers 2 and 4.
     fn problems(file: &str) -> String {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("rig.calib.toml");

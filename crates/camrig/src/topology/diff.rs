@@ -1,6 +1,6 @@
 //! The difference of two topologies: the changes that a rig with the first needs to run the second.
 //!
-//! Actors are compared by name. What is derived from others, such as the default number of slots, is no difference:
+//! Actors are compared by name. What is derived from others, such as the default number of slots, is not a difference:
 //! a camera that gets another reader does not change.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -141,7 +141,7 @@ impl Diff {
     }
 }
 
-/// Returns the options by which a camera differs; `None` if anything else differs, or it is no camera.
+/// Returns the options by which a camera differs; `None` if anything else differs, or it is not a camera.
 pub(crate) fn only_options(
     old: &Topology,
     before: ActorId,
@@ -324,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_removed_ends_first_and_empty_processes_last() {
+    fn removed_actors_end_first_and_empty_processes_last() {
         let (start, _) = OLD.split_once("[camera.right]").unwrap();
         let new = format!("{start}[processor.more]\nkind = 'stats'\nprocess = 'left'\ninputs = ['left']\n");
         assert_eq!(
@@ -341,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn actors_begin_anew_on_request() {
+    fn actors_restart_on_request() {
         let (old, left) = (parse(OLD), ["left".to_owned()]);
         let diff = Diff::of(&old, &old, &left, &[]).unwrap();
         let changes: Vec<_> = diff.changes.iter().map(ToString::to_string).collect();

@@ -49,7 +49,7 @@ pub(super) fn draft_matching(processor: &mut Section<'_, '_>, kind: Option<&str>
     Some(draft)
 }
 
-/// The matching of each actor, when the cameras that reach it are known.
+/// Returns the matching of each actor, when the cameras that reach it are known.
 pub(super) fn specify(
     drafts: &[Draft],
     links: &[LinkSpec],
@@ -59,8 +59,8 @@ pub(super) fn specify(
     actors.map(|(index, draft)| specify_one(ActorId::new(index), draft, drafts, links, problems)).collect()
 }
 
-/// A match is published at once: unless the file sets `queue`, all of it can wait at its readers' inputs, and one
-/// frameset more.
+/// Makes room for whole matches. A match is published at once: unless the file sets `queue`, all of it can wait at its
+/// readers' inputs, and one frameset more.
 pub(super) fn make_room_for_matches(
     drafts: &[Draft],
     matchings: &[Option<MatchSpec>],
@@ -175,7 +175,7 @@ fn clock_of(
     declared
 }
 
-/// The cameras whose framesets an actor may publish: itself, or those that it reads, in the order of its inputs.
+/// Returns the cameras whose framesets an actor may publish: itself, or those that it reads, in the order of its inputs.
 fn cameras_of(actor: ActorId, drafts: &[Draft], links: &[LinkSpec]) -> Vec<ActorId> {
     let (mut cameras, mut seen, mut left) = (Vec::new(), vec![false; drafts.len()], vec![actor]);
     while let Some(actor) = left.pop() {

@@ -53,7 +53,7 @@ pub use self::edit::edit;
 pub(crate) use self::growth::{Growth, LinkEnd};
 pub(crate) use self::probe::Probe;
 pub use self::problem::Problems;
-use self::problem::Source;
+use self::problem::TopologyText;
 pub(crate) use self::processes::{ProcessCommand, ProcessScheduling};
 #[cfg(any(test, feature = "program"))]
 pub(crate) use self::schema::schema;
@@ -214,7 +214,7 @@ pub(crate) struct LinkSpec {
 /// A valid topology, in which every reference is resolved.
 #[derive(Clone, Debug)]
 pub(crate) struct Topology {
-    source: Arc<Source>,
+    source: Arc<TopologyText>,
     actors: Vec<ActorSpec>,
     links: Vec<LinkSpec>,
     processes: Vec<String>,
@@ -270,7 +270,7 @@ impl Topology {
         probe: Probe,
         time: StartTime,
     ) -> Result<Self, Problems> {
-        parse::parse(Source::new(file, text), placement, registry, time, Some(probe))
+        parse::parse(TopologyText::new(file, text), placement, registry, time, Some(probe))
     }
 
     /// Parses `text`, whose file name in problems is `file`. A `placement` overrides that of the text.
@@ -280,7 +280,7 @@ impl Topology {
         placement: Option<Placement>,
         registry: &Registry,
     ) -> Result<Self, Problems> {
-        parse::parse(Source::new(file, text), placement, registry, StartTime::default(), None)
+        parse::parse(TopologyText::new(file, text), placement, registry, StartTime::default(), None)
     }
 
     /// Probes the device of every camera, unless it was probed with the same options before, the files of every processor

@@ -18,7 +18,7 @@ use super::graph::{check_claims, check_listeners, link, place, slots_needed};
 use super::matching::{draft_matching, make_room_for_matches, specify};
 use super::metrics::metrics;
 use super::probe::{Probe, probe_commands, probe_options, probe_schedulings};
-use super::problem::{Problems, Source, quote, there_are};
+use super::problem::{Problems, TopologyText, quote, there_are};
 use super::processes::{ProcessDraft, add_own_commands, check_used, commands, draft_processes, schedulings};
 use super::section::{Section, one_line};
 use super::streams::declared_streams;
@@ -71,7 +71,7 @@ pub(super) const OVERFLOWS: &[(&str, Overflow)] = &[
 ];
 
 pub(super) fn parse(
-    source: Arc<Source>,
+    source: Arc<TopologyText>,
     placement: Option<Placement>,
     registry: &Registry,
     time: StartTime,
@@ -81,7 +81,7 @@ pub(super) fn parse(
     watch::run(move |watch| parse_watched(source, placement, &registry, Checks { watch, time }, probe))
 }
 
-/// How checks of options are called.
+/// The bounds of the calls that check options.
 #[derive(Clone, Copy)]
 struct Checks<'a> {
     watch: &'a Watch,
@@ -89,7 +89,7 @@ struct Checks<'a> {
 }
 
 fn parse_watched(
-    source: Arc<Source>,
+    source: Arc<TopologyText>,
     placement: Option<Placement>,
     registry: &Registry,
     checks: Checks<'_>,

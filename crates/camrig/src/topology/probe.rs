@@ -13,7 +13,7 @@ use crate::error::{WrongOption, WrongOptions};
 use crate::late::{Late, within};
 use crate::registry::{CameraOptions, Registry};
 
-/// Which devices a probe opens.
+/// The devices that a probe opens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Probe {
     /// All of them.

@@ -17,12 +17,12 @@ const CHOICES_SHOWN_MAX: usize = 16;
 
 /// The text of a topology and the name of its file.
 #[derive(Debug)]
-pub(super) struct Source {
+pub(super) struct TopologyText {
     pub(super) file: String,
     pub(super) text: String,
 }
 
-impl Source {
+impl TopologyText {
     pub(super) fn new(file: &str, text: &str) -> Arc<Self> {
         Arc::new(Self { file: file.to_owned(), text: text.to_owned() })
     }
@@ -56,19 +56,19 @@ struct Problem {
 /// All problems of a topology, in the order of its file.
 #[derive(Clone, Debug)]
 pub struct Problems {
-    source: Arc<Source>,
+    source: Arc<TopologyText>,
     list: Vec<Problem>,
 }
 
 impl Problems {
     /// Creates an empty list.
-    pub(super) fn new(source: Arc<Source>) -> Self {
+    pub(super) fn new(source: Arc<TopologyText>) -> Self {
         Self { source, list: Vec::new() }
     }
 
     /// Returns a problem of the whole file, described by `fact`.
     pub(crate) fn of_file(file: &str, fact: &str) -> Self {
-        let mut problems = Self::new(Source::new(file, ""));
+        let mut problems = Self::new(TopologyText::new(file, ""));
         problems.add_file(fact);
         problems
     }

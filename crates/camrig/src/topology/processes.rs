@@ -27,7 +27,7 @@ pub(crate) struct ProcessCommand {
 }
 
 impl ProcessCommand {
-    /// A command that is in no file.
+    /// Creates a command that is in no file.
     pub(crate) fn new(program: &str, arguments: &[&str]) -> Self {
         let arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
         Self { program: program.to_owned(), arguments, span: Span::default() }
@@ -43,7 +43,7 @@ pub(super) struct ProcessDraft {
     scheduling: Option<ProcessScheduling>,
 }
 
-/// How the kernel runs the threads of a process.
+/// The scheduling of the threads of a process.
 #[derive(Clone, Debug)]
 pub(crate) struct ProcessScheduling {
     pub(crate) scheduling: Scheduling,

@@ -36,7 +36,7 @@ struct File {
     /// The processes that another program runs, or that the kernel runs otherwise, by name.
     process: Option<BTreeMap<String, Process>>,
     /// The cameras by name.
-    camera: BTreeMap<String, Camera>,
+    camera: BTreeMap<String, CameraKeys>,
     /// The processors by name.
     processor: Option<BTreeMap<String, Processor>>,
 }
@@ -93,8 +93,9 @@ struct Process {
 /// One camera.
 #[derive(JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "Camera")]
 #[allow(dead_code)]
-struct Camera {
+struct CameraKeys {
     /// The driver that opens it.
     driver: String,
     /// The process that it runs in; actors with the same word share one, and `main` is the supervisor's.
@@ -130,7 +131,7 @@ struct Processor {
     inputs: Vec<String>,
     /// The policy for framesets that arrive while its queue is full.
     #[schemars(extend("default" = "drop-oldest"))]
-    overflow: Option<Overflow>,
+    overflow: Option<OverflowKey>,
     /// The most framesets that wait for it, per input.
     #[schemars(range(min = 1, max = QUEUE_MAX), extend("default" = QUEUE_DEFAULT))]
     queue: Option<u32>,
@@ -151,8 +152,9 @@ struct Processor {
 
 #[derive(JsonSchema)]
 #[serde(rename_all = "kebab-case")]
+#[schemars(rename = "Overflow")]
 #[allow(dead_code)]
-enum Overflow {
+enum OverflowKey {
     /// The oldest frameset in the queue is dropped.
     DropOldest,
     /// The new frameset is dropped.
@@ -260,7 +262,7 @@ mod tests {
     use crate::topology::tests::registry;
     use crate::topology::{matching, metrics, processes};
 
-    /// The keys of a table, in order.
+    /// Returns the keys of a table, in order.
     fn keys(table: &Value) -> Vec<&str> {
         let mut keys: Vec<_> = table["properties"].as_object().unwrap().keys().map(String::as_str).collect();
         keys.sort_unstable();

@@ -298,7 +298,7 @@ fn options_are_set_by_another_topology(placement: Placement) {
 }
 
 /// A camera whose process is killed after it was set begins again with what was set.
-fn what_was_set_outlasts_a_crash() {
+fn set_options_outlast_a_crash() {
     let mut rig = Plan::new(CAMERAS, Placement::Mixed).start();
     let socket = socket(&mut rig);
     let text = text(&socket).replace("'32x24@100' }", "'32x24@100', exposure = 3000 }");
@@ -321,7 +321,7 @@ fn what_was_set_outlasts_a_crash() {
     assert_eq!(rig.finish().code(), Some(0));
 }
 
-fn what_is_wrong_changes_nothing() {
+fn wrong_changes_change_nothing() {
     let mut rig = Plan::new(CAMERAS, Placement::Mixed).start();
     let socket = socket(&mut rig);
     let refused = |text: &str| match ask(&socket, text, &[]) {
@@ -474,8 +474,8 @@ pub(crate) fn add_to(trials: &mut Vec<Trial>) {
     conformance(trials, "changes::a_processor_moves", a_processor_moves);
     conformance(trials, "changes::a_camera_begins_anew", a_camera_begins_anew);
     conformance(trials, "changes::options_are_set_by_another_topology", options_are_set_by_another_topology);
-    test(trials, "changes::what_was_set_outlasts_a_crash", what_was_set_outlasts_a_crash);
+    test(trials, "changes::set_options_outlast_a_crash", set_options_outlast_a_crash);
     test(trials, "changes::processors_of_six_cameras_are_swapped", processors_of_six_cameras_are_swapped);
-    test(trials, "changes::what_is_wrong_changes_nothing", what_is_wrong_changes_nothing);
+    test(trials, "changes::wrong_changes_change_nothing", wrong_changes_change_nothing);
     test(trials, "changes::random_changes", random_changes);
 }

@@ -1,4 +1,4 @@
-//! Which framesets of a recording are exported, and the names of cameras and files.
+//! Selects the framesets of a recording to export, and names cameras and files.
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
@@ -30,14 +30,14 @@ impl FromStr for Rename {
 
 /// The framesets that are exported.
 pub(in super::super) struct Chosen {
-    cameras: BTreeMap<String, Camera>,
+    cameras: BTreeMap<String, ExportedCamera>,
     every: u64,
     matched: Option<Matched>,
 }
 
 /// A camera that is exported.
 #[derive(Default)]
-struct Camera {
+struct ExportedCamera {
     /// Its name in the export.
     name: String,
     /// Number of its framesets so far.
@@ -60,7 +60,7 @@ impl Chosen {
             check_camera("--rename", parts, camera)?;
         }
         let wanted = |name: &str| args.camera.is_empty() || args.camera.iter().any(|wanted| wanted == name);
-        let mut cameras: BTreeMap<String, Camera> = BTreeMap::new();
+        let mut cameras: BTreeMap<String, ExportedCamera> = BTreeMap::new();
         for recorded in parts.cameras().into_iter().filter(|camera| wanted(&camera.name)) {
             let renamed = args.rename.iter().rfind(|rename| rename.camera == recorded.name);
             let name = renamed.map_or(&recorded.name, |rename| &rename.name).clone();
@@ -68,7 +68,7 @@ impl Chosen {
                 let text = format!("`{other}` and `{}` would both be called `{name}`", recorded.name);
                 return Err(CommandError::Usage(text));
             }
-            let camera = Camera { name, rounds: 1, ..Camera::default() };
+            let camera = ExportedCamera { name, rounds: 1, ..ExportedCamera::default() };
             cameras.insert(recorded.name.clone(), camera);
         }
         let names = cameras.keys().cloned().collect();

@@ -107,8 +107,8 @@ fn extension_of(encoding: &str) -> &str {
     if plain && !encoding.is_empty() { encoding } else { "bin" }
 }
 
-/// An image as a PNG file, with its extension, or as a `NumPy` file where PNG does not have its numbers. Returns `None`
-/// when the frame is not an image.
+/// Returns an image as a PNG file, with its extension, or as a `NumPy` file where PNG does not have its numbers;
+/// `None` when the frame is not an image.
 fn image_file(frame: Frame<'_>, format: Format) -> Option<(&'static str, io::Result<Vec<u8>>)> {
     let picture = if format == Format::Png { Picture::plain(frame) } else { None };
     match picture {
@@ -117,7 +117,7 @@ fn image_file(frame: Frame<'_>, format: Format) -> Option<(&'static str, io::Res
     }
 }
 
-/// An image as an array of its numbers, color as red, green and blue. Returns `None` when the frame is not an image.
+/// Returns an image as an array of its numbers, color as red, green and blue; `None` when the frame is not an image.
 fn image_npy(frame: Frame<'_>) -> Option<Vec<u8>> {
     let format = frame.payload().pixel_format()?;
     let color = ColorView::new(frame).filter(|_| format.is_colored());

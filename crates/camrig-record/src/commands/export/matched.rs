@@ -81,7 +81,7 @@ impl Matched {
         }
     }
 
-    /// Adds the next frameset to the matcher. Returns false when there was none any more.
+    /// Adds the next frameset to the matcher. Returns false if there was no further one.
     fn read_ahead(&mut self) -> bool {
         while let Some(recording) = self.parts.files().get(self.file) {
             let names = &self.cameras;

@@ -126,7 +126,7 @@ struct Taken<'a> {
     frames: &'a Decoded,
 }
 
-/// What is made of the framesets of one camera.
+/// The files made from the framesets of one camera.
 trait Target {
     /// Writes a frameset. Returns the first problem of a stream that is left out.
     ///
@@ -134,7 +134,7 @@ trait Target {
     /// If a file cannot be written.
     fn write(&mut self, taken: &Taken<'_>) -> io::Result<Option<String>>;
 
-    /// Completes the files. Returns what is to be known of them beside their number.
+    /// Completes the files. Returns a note about them beside their number.
     ///
     /// # Errors
     /// If a file cannot be written.
@@ -143,7 +143,7 @@ trait Target {
     }
 }
 
-/// A camera, with what is made of it.
+/// A camera, and its files.
 struct Exported {
     path: PathBuf,
     depth_unit_meters: f32,
@@ -262,7 +262,7 @@ impl Exported {
         Ok(Self { path, depth_unit_meters, align, target, written: 0 })
     }
 
-    /// Writes a frameset. Returns a problem of what cannot be read or is left out.
+    /// Writes a frameset. Returns the problem of a part that cannot be read or is left out.
     fn write(&mut self, read: &ReadFrameSet, name: String) -> io::Result<Option<String>> {
         let mut frames = match Decoded::new(read) {
             Ok(frames) => frames,
@@ -275,7 +275,7 @@ impl Exported {
     }
 }
 
-/// Creates what is made of a camera in this folder.
+/// Creates the files of a camera in this folder.
 fn target(path: &Path, info: &CameraInfo, args: &ExportArgs) -> io::Result<Box<dyn Target>> {
     Ok(match args.format {
         Format::Tum => Box::new(Tum::create(path, info)?),

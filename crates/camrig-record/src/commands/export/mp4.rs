@@ -108,7 +108,7 @@ struct Video {
     encoder: Child,
     path: PathBuf,
     file: NewFile,
-    /// What the encoder prints about its errors.
+    /// The errors that the encoder prints.
     errors: File,
     list: File,
     frames: u64,
@@ -162,7 +162,7 @@ impl Video {
         self.file.keep().map_err(|error| folder::named(&self.path, &error))
     }
 
-    /// Returns what ffmpeg says of its failure.
+    /// Returns the text of ffmpeg about its failure.
     fn failure(&mut self) -> io::Error {
         let mut text = String::new();
         let read = self.errors.rewind().and_then(|()| {

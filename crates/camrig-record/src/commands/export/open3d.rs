@@ -45,7 +45,8 @@ impl Open3d {
 }
 
 impl Target for Open3d {
-    /// `Open3D` pairs files by their order, so a frameset without color or depth is left out.
+    /// Writes the files of a frameset. `Open3D` pairs files by their order, so a frameset without color or depth is
+    /// left out.
     fn write(&mut self, taken: &Taken<'_>) -> io::Result<Option<String>> {
         let color = match taken.frames.color() {
             Ok(color) => color,
@@ -66,7 +67,7 @@ impl Target for Open3d {
     }
 }
 
-/// Returns what is to be known of a data set whose lens is not a pinhole, which it cannot tell.
+/// Returns a note about a lens that is not a pinhole, which the data set cannot describe.
 pub(super) fn lens_note(info: &CameraInfo) -> Option<String> {
     let lens = info.stream(Stream::COLOR).and_then(|color| color.intrinsics)?;
     let is_straight = lens.distortion == Distortion::None

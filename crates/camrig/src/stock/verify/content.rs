@@ -71,7 +71,7 @@ pub(super) fn check_emulated(frames: &FrameSet) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Whether frames may be smaller than their stream declares.
+/// Returns whether frames may be smaller than their stream declares.
 fn varies(payload: &Payload) -> bool {
     !matches!(payload, Payload::Image { .. } | Payload::Points { .. })
 }

@@ -68,7 +68,7 @@ fn fault(framesets: impl IntoIterator<Item = FrameSet>) -> String {
 }
 
 #[test]
-fn what_the_camera_saw_is_right_wherever_it_lies() {
+fn rendered_frames_are_right_wherever_they_lie() {
     let mut rig = Rig::called("front", TINY);
     let (mut in_slots, mut held) = (verify("digest = true"), verify("digest = true"));
     let mut output = testing::output("verify", &[]);
@@ -208,7 +208,7 @@ fn emulated_parts() -> Parts {
 }
 
 #[test]
-fn what_emulated_cameras_send_is_known() {
+fn frames_of_emulated_cameras_are_known() {
     type Change = fn(&mut Parts);
     let parts = emulated_parts();
     let found = |change: Change| {

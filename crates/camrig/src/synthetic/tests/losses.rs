@@ -70,7 +70,7 @@ fn a_silent_stream_is_named_and_counted_while_others_go_on() {
     assert_eq!((of(Stream::COLOR).frames, of(Stream::COLOR).silences, of(Stream::DEPTH).silences), (3, 1, 0));
     assert!(of(Stream::DEPTH).frames > 3 && !rig.counters.awaits_streams());
 
-    // An instance without color is no success.
+    // An instance without color is not a success.
     rig.camera = camera_called("mute", &options);
     rig.output.expect_all_streams(timeout);
     rig.frameset();
