@@ -1,9 +1,9 @@
 //! Bundle adjustment: the poses of cameras and boards that explain all corners best.
 //!
 //! Levenberg-Marquardt with the weights of Geman-McClure, by which corners far from their expected places do not count.
-//! Huber's weights do not suffice: many corners that are wrong in the same way, as of a camera that was moved, would still draw
-//! the others to a compromise. Boards do not depend on each other, so each is eliminated, and the equations that are left
-//! have six unknowns for each camera.
+//! Huber's weights do not suffice: many corners that are wrong in the same way, as of a camera that was moved, would
+//! still draw the others to a compromise. Boards do not depend on each other, so each is eliminated, and the equations
+//! that are left have six unknowns for each camera.
 
 use std::collections::BTreeMap;
 

@@ -164,7 +164,8 @@ impl ColorEye {
         }
     }
 
-    /// Paints the points of a row in one direction: `forward` is 1 if columns increase in this order, and -1 if they decrease.
+    /// Paints the points of a row in one direction: `forward` is 1 if columns increase in this order, and -1 if they
+    /// decrease.
     fn paint_in_order<'p>(
         &self,
         color: &ColorView<'_>,

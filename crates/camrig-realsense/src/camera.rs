@@ -566,7 +566,8 @@ impl RealSenseCamera {
     }
 }
 
-/// Returns the maximum silence of a player before its end. At the recorded pace, a recording may have a pause: the end comes after it.
+/// Returns the maximum silence of a player before its end. At the recorded pace, a recording may have a pause: the end
+/// comes after it.
 fn silence_max(real_time: bool, position: Duration, duration: Duration) -> Duration {
     let left = if real_time { duration.saturating_sub(position) } else { Duration::ZERO };
     left + PLAYER_SILENCE_MAX

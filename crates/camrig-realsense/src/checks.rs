@@ -1,7 +1,8 @@
 //! The cameras that were checked, each with its options: a run does not open them for another check.
 //!
-//! The kernel's USB tree shows whether a camera is connected, and how fast. Everything else that a check finds depends on the camera, the
-//! options and librealsense, which all are part of a check's key. A camera's own process checks its options again.
+//! The kernel's USB tree shows whether a camera is connected, and how fast. Everything else that a check finds depends on
+//! the camera, the options and librealsense, which all are part of a check's key. A camera's own process checks its
+//! options again.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 

@@ -1,5 +1,5 @@
-//! Files with what was found when cameras were opened, so that later fewer have to be opened. They are hints: everything works
-//! without them, and what they say is verified when a camera is opened.
+//! Files with what was found when cameras were opened, so that later fewer have to be opened. They are hints: everything
+//! works without them, and what they say is verified when a camera is opened.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -16,8 +16,8 @@ const BYTES_MAX: u64 = 1 << 16;
 pub(crate) struct HintFile(PathBuf);
 
 impl HintFile {
-    /// Returns the file called `name` in the first folder that exists: that of the user's caches, which outlasts a boot, that
-    /// of the user's run-time files, or one that all users share.
+    /// Returns the file called `name` in the first folder that exists: that of the user's caches, which outlasts a boot,
+    /// that of the user's run-time files, or one that all users share.
     pub(crate) fn named(name: &str) -> Option<Self> {
         let variable = |name| std::env::var_os(name).map(PathBuf::from);
         let cache = variable("XDG_CACHE_HOME").or_else(|| Some(variable("HOME")?.join(".cache")));

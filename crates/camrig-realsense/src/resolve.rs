@@ -185,8 +185,8 @@ fn rank(name: &str) -> u8 {
     }
 }
 
-/// Returns the options that have another value than they were set to, with that value. `now` returns the value of an option of a
-/// sensor, if it can be read.
+/// Returns the options that have another value than they were set to, with that value. `now` returns the value of an
+/// option of a sensor, if it can be read.
 fn changed(assignments: &[Assignment], now: impl Fn(usize, &str) -> Option<f32>) -> Vec<(&Assignment, f32)> {
     let is_on = |sensor, mode| now(sensor, mode).is_some_and(|value| value != 0.0);
     let is_driven = |it: &Assignment| {

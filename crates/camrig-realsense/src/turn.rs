@@ -90,8 +90,8 @@ impl Turns {
         Ok(Some(Turn { _file: file }))
     }
 
-    /// Returns whether to wait longer for the lock of `file` after this time: many cameras of a slow host may be queued. Each
-    /// holder writes its name into the file.
+    /// Returns whether to wait longer for the lock of `file` after this time: many cameras of a slow host may be queued.
+    /// Each holder writes its name into the file.
     fn may_wait(&self, file: &File, waited: Duration) -> bool {
         let taken = file.metadata().and_then(|metadata| metadata.modified());
         let held = taken.ok().and_then(|taken| taken.elapsed().ok());

@@ -10,8 +10,8 @@ use tokio::sync::Notify;
 /// The maximum number of open pages.
 const PAGES_MAX: usize = 16;
 
-/// The time without a request after which a page may be replaced by another. A visible page requests twice a second; one that
-/// is closed connects again when fewer are open.
+/// The time without a request after which a page may be replaced by another. A visible page requests twice a second; one
+/// that is closed connects again when fewer are open.
 const IDLE: Duration = Duration::from_secs(5);
 
 /// The open pages of a view.

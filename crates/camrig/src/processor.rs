@@ -100,8 +100,8 @@ pub trait ProcessorOptions: DeserializeOwned + JsonSchema + 'static {
         Ok(())
     }
 
-    /// Checks that the files and folders of the options exist, such as the folder of an output. `camrig check --no-devices` does not
-    /// call it.
+    /// Checks that the files and folders of the options exist, such as the folder of an output. `camrig check
+    /// --no-devices` does not call it.
     ///
     /// # Errors
     /// Each option that is wrong, with the fact.

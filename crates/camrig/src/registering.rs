@@ -18,8 +18,8 @@ use crate::synthetic::{self, Synthetic};
 use crate::worker;
 
 impl Registry {
-    /// Creates a registry with the stock driver `synthetic` and the stock processors `match`, `pointcloud`, `python`, `snapshot`, `stats` and
-    /// `verify`.
+    /// Creates a registry with the stock driver `synthetic` and the stock processors `match`, `pointcloud`, `python`,
+    /// `snapshot`, `stats` and `verify`.
     pub fn new() -> Self {
         let mut registry = Self::default();
         registry.add_driver::<Synthetic>(synthetic::DRIVER);
@@ -63,7 +63,8 @@ impl Registry {
 
     /// Registers an actix actor under the name used as `kind` in topologies. It handles [`FrameSet`](crate::FrameSet) or
     /// [`Match`](crate::Match), which needs `match` in its topology, and is sent one at a time, the next after its
-    /// response to the previous one; its `stopped` is called at the end. After the last one it has one second to finish its work; timers, and its own address, do not delay the end any longer.
+    /// response to the previous one; its `stopped` is called at the end. After the last one it has one second to finish
+    /// its work; timers, and its own address, do not delay the end any longer.
     #[must_use]
     pub fn with_actor<O, A, F, I>(mut self, kind: &str, build: F) -> Self
     where

@@ -96,8 +96,8 @@ impl Rig {
         self
     }
 
-    /// Checks that the devices of all cameras are connected and the programs of all processes exist, and starts the rig. Returns as soon as every process
-    /// has been started; the rig continues in the background.
+    /// Checks that the devices of all cameras are connected and the programs of all processes exist, and starts the rig.
+    /// Returns as soon as every process has been started; the rig continues in the background.
     ///
     /// # Errors
     /// If a device or a program is missing, or the system lacks resources. No process is left running.
@@ -244,9 +244,9 @@ impl RigHandle {
     /// changes, one line each, in their order. `by` is the origin of the request, for the log and the report.
     ///
     /// # Errors
-    /// If a device or a program of an actor that would start is missing, the rig is starting, stopping or already changing, or the
-    /// system lacks resources: nothing has changed then. Also if an added or restarted actor fails to start, and if the rig has
-    /// ended.
+    /// If a device or a program of an actor that would start is missing, the rig is starting, stopping or already
+    /// changing, or the system lacks resources: nothing has changed then. Also if an added or restarted actor fails to
+    /// start, and if the rig has ended.
     pub fn apply(&self, rig: &Rig, by: &str) -> Result<Vec<String>, ChangeError> {
         self.control.apply(Wanted::whole(Topology::clone(&rig.topology), by))
     }
@@ -291,7 +291,8 @@ impl RigHandle {
     }
 
     /// Sets an option of a camera's device, and returns it with the value that the device has then; `None` if the device
-    /// does not list it any more. The topology that runs gets it, if it has a place for it: [`Control::key`](crate::Control).
+    /// does not list it any more. The topology that runs gets it, if it has a place for it:
+    /// [`Control::key`](crate::Control).
     ///
     /// # Errors
     /// A message as of [`Self::controls`], or if the device has no such option, or cannot set it to `value`.

@@ -14,8 +14,8 @@ pub(crate) fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Resu
 }
 
 /// Blocks SIGXFSZ in this thread, and in the threads and processes that it starts from now on: writing beyond the
-/// limit of file sizes (`ulimit -f`) is then an error of the writer, and does not end the process. The limit holds for shared
-/// memory as well.
+/// limit of file sizes (`ulimit -f`) is then an error of the writer, and does not end the process. The limit holds for
+/// shared memory as well.
 #[cfg(feature = "program")]
 pub(crate) fn block_file_size_signal() {
     // It cannot fail for a valid signal.

@@ -86,9 +86,9 @@ impl Rig {
         Ok(rig)
     }
 
-    /// Creates the connections of actors and links that were added to the topology, and returns nothing of them if one fails.
-    /// `timelines` are those of the new actors. `followed` has the actors whose counters others go on with, `replaced` the
-    /// links that others replace.
+    /// Creates the connections of actors and links that were added to the topology, and returns nothing of them if one
+    /// fails. `timelines` are those of the new actors. `followed` has the actors whose counters others go on with,
+    /// `replaced` the links that others replace.
     ///
     /// # Errors
     /// If there are not enough file descriptors or memory.
@@ -154,8 +154,9 @@ impl Rig {
         Ok(())
     }
 
-    /// Returns the parts that `process` has not got: those of the actors that begin there, and the ends of links whose actors
-    /// are there; and the resulting commands to other processes. Nothing is returned twice until the process has ended.
+    /// Returns the parts that `process` has not got: those of the actors that begin there, and the ends of links whose
+    /// actors are there; and the resulting commands to other processes. Nothing is returned twice until the process has
+    /// ended.
     ///
     /// # Errors
     /// If there are not enough file descriptors. A process that begins must then be ended and restarted.

@@ -256,9 +256,10 @@ fn wait_for_end(pid: u32) {
     let _ = retry_on_intr(|| waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT));
 }
 
-/// Starts a process that does not receive SIGXFSZ (see [`threads`](crate::threads)), nor the signals which end a rig, since it inherits the signal mask: Ctrl-C in a
-/// terminal, and what `timeout` sends, reach the whole process group, but the supervisor alone stops a rig in order. The
-/// worker stays in the group, so that Ctrl-Z stops it and `fg` continues it with its supervisor.
+/// Starts a process that does not receive SIGXFSZ (see [`threads`](crate::threads)), nor the signals which end a rig,
+/// since it inherits the signal mask: Ctrl-C in a terminal, and what `timeout` sends, reach the whole process group, but
+/// the supervisor alone stops a rig in order. The worker stays in the group, so that Ctrl-Z stops it and `fg` continues
+/// it with its supervisor.
 fn spawn_masked(command: &mut Command) -> std::io::Result<Child> {
     let masked: SigSet =
         [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGXFSZ].into_iter().collect();

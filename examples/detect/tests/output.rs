@@ -1,4 +1,5 @@
-//! Runs the program as a user does, in every placement, and compares the framesets that it publishes, records, replays and exports.
+//! Runs the program as a user does, in every placement, and compares the framesets that it publishes, records, replays
+//! and exports.
 // `allow-unwrap-in-tests` covers functions with `#[test]` only, not their helpers.
 #![allow(clippy::unwrap_used)]
 

@@ -132,8 +132,8 @@ const FORMATS: [(&str, &str, &str); 8] = [
     ("infrared", "y16", "png"),
 ];
 
-/// Returns the cameras of [`FORMATS`], each made by `camera` from its stream and format, and a processor that prints digests.
-/// Without `content` it compares no pixels: those of a replay are compared by their digest.
+/// Returns the cameras of [`FORMATS`], each made by `camera` from its stream and format, and a processor that prints
+/// digests. Without `content` it compares no pixels: those of a replay are compared by their digest.
 fn of_every_format(content: bool, camera: impl Fn(&str, &str) -> String) -> String {
     let cameras: String = FORMATS.iter().map(|(stream, format, _)| camera(stream, format)).collect();
     let inputs = inputs_of_formats();

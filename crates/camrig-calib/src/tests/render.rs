@@ -128,8 +128,8 @@ impl Painter {
         Self { intrinsics, rays }
     }
 
-    /// Returns the distance of a board that was printed in this scale from the camera, in millimetres for each pixel; 0 where
-    /// there is no board.
+    /// Returns the distance of a board that was printed in this scale from the camera, in millimetres for each pixel; 0
+    /// where there is no board.
     pub(super) fn depth(&self, print: &Print, [camera, board]: [&Frame; 2], scale: f64) -> Vec<u16> {
         let width = self.intrinsics.width as usize;
         let middles = (0..self.intrinsics.height as usize).flat_map(|row| {

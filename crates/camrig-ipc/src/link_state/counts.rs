@@ -30,7 +30,8 @@ impl Counts {
         self.produced == self.accounted_for()
     }
 
-    /// Returns the number of framesets delivered, dropped and in flight. The sum saturates, because a faulty process can write any count.
+    /// Returns the number of framesets delivered, dropped and in flight. The sum saturates, because a faulty process can
+    /// write any count.
     fn accounted_for(&self) -> u64 {
         let counts = self.dropped.iter().chain([&self.delivered, &self.in_flight]);
         counts.fold(0, |sum: u64, &count| sum.saturating_add(count))

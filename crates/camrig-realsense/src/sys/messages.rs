@@ -66,8 +66,8 @@ impl Drop for Logged {
     }
 }
 
-/// The devices that are open, and the messages logged about them. A callback may run after its device was dropped, so it gets
-/// a number of this list instead of a pointer.
+/// The devices that are open, and the messages logged about them. A callback may run after its device was dropped, so it
+/// gets a number of this list instead of a pointer.
 static OPEN: Mutex<Open> = Mutex::new(Open { next: 1, devices: BTreeMap::new(), repeats: None });
 
 struct Open {

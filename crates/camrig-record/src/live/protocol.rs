@@ -1,7 +1,7 @@
 //! The messages of Foxglove's WebSocket protocol: JSON texts, and binary messages with data.
 //!
-//! See <https://github.com/foxglove/ws-protocol/blob/main/docs/spec.md>. The subprotocol of Foxglove's newer SDK has the same
-//! messages.
+//! See <https://github.com/foxglove/ws-protocol/blob/main/docs/spec.md>. The subprotocol of Foxglove's newer SDK has the
+//! same messages.
 
 use std::collections::BTreeMap;
 

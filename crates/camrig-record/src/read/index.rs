@@ -291,7 +291,8 @@ impl Index {
         Ok(at)
     }
 
-    /// Adds a chunk. A damaged one adds nothing; then the inner error has the reason, and the number of bytes read to find it.
+    /// Adds a chunk. A damaged one adds nothing; then the inner error has the reason, and the number of bytes read to
+    /// find it.
     fn add_chunk(
         &mut self,
         file: &RecordedFile,

@@ -3,7 +3,8 @@
 //! Framesets are published as recorded: frame numbers, timestamps with their clocks, metadata, pixels; only color
 //! stored as JPEG is decoded to RGB, with its losses. Sequence number and arrival time are new, as for any camera.
 //! A frameset that was recorded behind a matching keeps the number of its match until it is matched again, which gives
-//! the same matches; one that was made from several keeps their names and numbers. With `repeat`, each round has the numbers and timestamps of the first.
+//! the same matches; one that was made from several keeps their names and numbers. With `repeat`, each round has the
+//! numbers and timestamps of the first.
 //!
 //! Each camera opens the file itself and reads nothing of the others. They keep their relative timing because each
 //! uses the same instant as its reference, the begin of the timeline of all recordings that overlap, and starts when the

@@ -113,7 +113,8 @@ impl RecordingReader {
             });
             match contents.next(recording) {
                 Some((_, Content::FrameSet(frameset))) => return Some(frameset),
-                // A processor that forwards framesets of several cameras numbers them together: its gaps are of no single camera.
+                // A processor that forwards framesets of several cameras numbers them together: its gaps are of no single
+                // camera.
                 Some((_, Content::Gap(gap))) if !self.camera.name.contains('/') => {
                     self.unreadable = self.unreadable.saturating_add(gap.framesets());
                 }

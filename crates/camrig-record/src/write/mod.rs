@@ -1,8 +1,8 @@
 //! Writes recordings as MCAP files, with memory that does not grow with the length of a file.
 //!
-//! A chunk is written as a whole, by one call of the system where it is not compressed. Its entry in the index at the end of the
-//! file is kept compressed. The writer of the mcap crate keeps some hundred bytes for each chunk until the
-//! file ends, twice at the end.
+//! A chunk is written as a whole, by one call of the system where it is not compressed. Its entry in the index at the end
+//! of the file is kept compressed. The writer of the mcap crate keeps some hundred bytes for each chunk until the file
+//! ends, twice at the end.
 //!
 //! * `records`: the bytes of records
 //! * `disk`: files and their space on the disk

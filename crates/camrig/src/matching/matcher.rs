@@ -58,8 +58,8 @@ impl<T> Matcher<T> {
         self.window.end(camera);
     }
 
-    /// Takes the next match: the index of the camera, the time and the item of each, in the order of the cameras. `None` when
-    /// there is no match yet, or no further one. Items without a match are left out.
+    /// Takes the next match: the index of the camera, the time and the item of each, in the order of the cameras. `None`
+    /// when there is no match yet, or no further one. Items without a match are left out.
     pub fn pop(&mut self) -> Option<Vec<(usize, u64, T)>> {
         loop {
             match self.window.pop()? {

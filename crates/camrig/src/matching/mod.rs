@@ -273,7 +273,8 @@ impl Matching {
         Ok(())
     }
 
-    /// Notes the clock of a camera's next timestamp, and the smallest distance of framesets by it. Logs a mix of clocks once.
+    /// Notes the clock of a camera's next timestamp, and the smallest distance of framesets by it. Logs a mix of clocks
+    /// once.
     fn note_clock(&mut self, lane: usize, clock: Clock, frames: &FrameSet) {
         let camera = &mut self.cameras[lane];
         let before = camera.timestamp_clock.replace(clock);

@@ -1,8 +1,8 @@
 //! Checks a camera's timestamps against its frame numbers, and against the other cameras.
 //!
 //! A timestamp that leaps would delay a match by the size of the leap: the frameset waits for a time that no
-//! other camera reaches. Frame numbers distinguish a leap from a gap: without lost frames, time moves on by one frame interval
-//! for each number. A frameset whose time its number does not explain is left out, until
+//! other camera reaches. Frame numbers distinguish a leap from a gap: without lost frames, time moves on by one frame
+//! interval for each number. A frameset whose time its number does not explain is left out, until
 //!
 //! * the camera's times fit its numbers again, or
 //! * its numbers restart, as after a restart of the camera, or

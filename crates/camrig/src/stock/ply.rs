@@ -8,7 +8,8 @@ use camrig_frame::{Point, PointsView};
 /// The bytes of a vertex: three `f32` and three `u8`.
 const VERTEX_BYTES: usize = 15;
 
-/// Points as a PLY file: binary, little endian, a vertex for each pixel that has depth, in metres. Vertices have colors when any of the points has; those without are then black.
+/// Points as a PLY file: binary, little endian, a vertex for each pixel that has depth, in metres. Vertices have colors
+/// when any of the points has; those without are then black.
 pub fn encode(points: &PointsView<'_>) -> Vec<u8> {
     let colored = points.iter().flatten().any(|point| point.rgb.is_some());
     let count = points.iter().flatten().count();

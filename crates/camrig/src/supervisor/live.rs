@@ -151,7 +151,8 @@ impl Rig {
         }
     }
 
-    /// Sets devices, and changes the rest of the rig. `known` has controls of cameras. With `live` a change that needs more than devices is refused.
+    /// Sets devices, and changes the rest of the rig. `known` has controls of cameras. With `live` a change that needs
+    /// more than devices is refused.
     fn apply_in_turn(
         &self,
         wanted: Wanted,

@@ -1,7 +1,7 @@
 //! The JSON schema of a whole topology, with which editors complete and check one.
 //!
-//! It describes the keys that `parse` reads: tests compare them. Relations between keys, such as an input without an actor of
-//! that name, are checked by `camrig check` only. It is of draft 7, which most editors support.
+//! It describes the keys that `parse` reads: tests compare them. Relations between keys, such as an input without an
+//! actor of that name, are checked by `camrig check` only. It is of draft 7, which most editors support.
 
 use std::collections::BTreeMap;
 

@@ -20,7 +20,8 @@ pub(crate) enum Published {
     Cameras(Vec<Vec<StreamInfo>>),
 }
 
-/// Returns the streams that each actor publishes. Reports inputs that publish nothing, or lack a stream that their reader needs.
+/// Returns the streams that each actor publishes. Reports inputs that publish nothing, or lack a stream that their reader
+/// needs.
 pub(super) fn declared_streams(
     drafts: &[Draft],
     links: &[LinkSpec],
