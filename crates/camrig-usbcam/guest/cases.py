@@ -197,13 +197,13 @@ def case_options():
             missing = [control for control in expected if f" {control}" not in f" {controls} "]
             check(not missing, f"{when}, {model} has not {missing}, but {controls}")
 
-    rig = Rig(topology(options, keys=POLICY, reader="stats"))
+    rig = Rig(topology(options, keys=recovery.POLICY, reader="stats"))
     figure("seconds to the first framesets of all cameras, with all options", round(rig.wait_first(), 1))
     check_controls("after the start")
     figure("options set and read back", {model: sum(map(len, SETTINGS[model])) for model in models})
     for index in range(CAMERAS):
         emulator.do(f"unplug {index}")
-        rig.wait_state(index, *WAITING)
+        rig.wait_state(index, *recovery.WAITING)
         emulator.do(f"plug {index}")
         rig.wait_frames(index)
     check_controls("after it was plugged in again")

@@ -36,6 +36,9 @@ const RESET_DELAY: Duration = Duration::from_millis(50);
 /// Time after which the kernel gives up a control transfer.
 const CONTROL_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Age at which a sample of a motion sensor that the host has not fetched is lost.
+const SAMPLE_AGE_MAX: Duration = Duration::from_millis(50);
+
 /// Polling interval of waiting threads for conditions without a condition variable.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -140,6 +143,14 @@ impl Sampling {
     /// Returns the time of the next sample on the camera's clock, in microseconds.
     fn time_us(&self) -> Option<u64> {
         Some(self.start_us + u64::from(self.next) * 1_000_000 / u64::from(self.rate?))
+    }
+
+    /// Skips samples that are more than [`SAMPLE_AGE_MAX`] late.
+    fn skip(&mut self, now_us: u64) {
+        let oldest_us = now_us.saturating_sub(SAMPLE_AGE_MAX.as_micros() as u64);
+        if let Some(rate) = self.rate.filter(|_| self.time_us() < Some(oldest_us)) {
+            self.next = ((now_us - self.start_us) * u64::from(rate) / 1_000_000) as u32;
+        }
     }
 }
 
@@ -544,21 +555,25 @@ impl Shared {
         }
     }
 
-    /// Sends samples of the motion sensors until a rate changes, or the camera is gone.
+    /// Sends samples of the motion sensors until a rate changes, or the camera is gone. Those that the host did not fetch in
+    /// time are lost.
     fn sample(&self, endpoint: u8, generation: u64) {
         let Some(queue) = self.queues.get(&endpoint) else { return };
         loop {
             let due = {
-                let sampling = lock(&self.sampling);
+                let mut sampling = lock(&self.sampling);
+                let now_us = self.started.elapsed().as_micros() as u64;
+                sampling.iter_mut().for_each(|own| own.skip(now_us));
                 let due = (0..2).filter_map(|at| Some((sampling[at].time_us()?, at, sampling[at].next)));
                 due.min()
             };
             let Some((time_us, at, number)) = due else { return };
             let now = self.started.elapsed().as_micros() as u64;
             std::thread::sleep(Duration::from_micros(time_us.saturating_sub(now)));
-            if !self.send_payload(queue, generation, &motion::sample(Sensor::ALL[at], number, time_us)) {
+            if !self.send_report(queue, generation, &motion::sample(Sensor::ALL[at], number, time_us)) {
                 return;
             }
+            self.log(format_args!("sample {number} of sensor {at}"));
             lock(&self.sampling)[at].next += 1;
         }
     }
@@ -595,6 +610,14 @@ impl Shared {
             faults.skipped = faults.skipped.saturating_sub(1);
         }
         taken
+    }
+
+    /// Fills one URB with a report. Returns false when the sensors were stopped or set.
+    fn send_report(&self, queue: &Queue, generation: u64, report: &[u8]) -> bool {
+        let Some((mut state, length)) = queue.wait_for_urb(generation) else { return false };
+        let Some(urb) = state.urbs.pop_front() else { return false };
+        let report = &report[..report.len().min(length as usize)];
+        self.send(&usbip::submit_result(urb.sequence, 0, report.len() as u32, report)).is_ok()
     }
 
     /// Fills URBs with a payload, which ends with the first URB that is not full. Returns false when the stream has stopped.
