@@ -120,6 +120,30 @@ fn plain(number: f32) -> f64 {
     number.to_string().parse().unwrap_or(f64::from(number))
 }
 
+/// The modes that librealsense changes when an option of the same sensor is set.
+const FOLLOWING: [(&str, &str); 6] = [
+    ("laser_power", "emitter_enabled"),
+    ("exposure", "enable_auto_exposure"),
+    ("gain", "enable_auto_exposure"),
+    ("white_balance", "enable_auto_white_balance"),
+    ("auto_exposure_limit", "auto_exposure_limit_toggle"),
+    ("auto_gain_limit", "auto_gain_limit_toggle"),
+];
+
+/// Sets the option `name` by `set`. Returns the modes that have another value after that: before and after. `now` reads a mode, if
+/// the sensor has it.
+fn modes_changed_by<E>(
+    name: &str,
+    now: impl Fn(&str) -> Option<f32>,
+    set: impl FnOnce() -> Result<(), E>,
+) -> Result<Vec<(&'static str, f32, f32)>, E> {
+    let following = FOLLOWING.iter().filter(|(option, _)| *option == name);
+    let before: Vec<_> = following.filter_map(|&(_, mode)| Some((mode, now(mode)?))).collect();
+    set()?;
+    let after = before.into_iter().filter_map(|(mode, before)| Some((mode, before, now(mode)?)));
+    Ok(after.filter(|(_, before, after)| (before - after).abs() > f32::EPSILON).collect())
+}
+
 /// Sets a control, and returns the value that the device has then.
 pub(crate) fn set(
     camera: &Subject,
@@ -147,10 +171,41 @@ pub(crate) fn set(
     let OptionRange { min, max, step, .. } = options.range(place.kind).map_err(refuses)?;
     let named = named_values(options, place.kind, (min, max, step));
     let number = number_on_step(camera, name, (min, max, step), &named, &Setting::from(value))?;
-    options.set(place.kind, number).map_err(|fault| {
-        DriverError::new(format!("option `{name}` of {camera} cannot be set to {value}: {fault}"))
-    })?;
+    let now = |mode: &str| {
+        let mut own = places.iter().filter(|own| own.sensor == place.sensor);
+        options.get(own.find(|own| own.kind.name() == mode)?.kind).ok()
+    };
+    let set = || {
+        options.set(place.kind, number).map_err(|fault| {
+            DriverError::new(format!("option `{name}` of {camera} cannot be set to {value}: {fault}"))
+        })
+    };
+    for (mode, before, after) in modes_changed_by(&place.kind.name(), now, set)? {
+        log::warn!("option `{mode}` of {camera} is {after} since `{name}` was set; it was {before}");
+    }
     // The device may take a value nearby.
     let own = describe(sensors, place, is_live).map_err(refuses)?;
     Ok(own.value.unwrap_or_else(|| value.clone()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[test]
+    fn a_mode_that_follows_another_option_is_named() {
+        let emitter = Cell::new(0.0);
+        let now = |mode: &str| (mode == "emitter_enabled").then(|| emitter.get());
+        let turns_on = || {
+            emitter.set(1.0);
+            Ok::<_, ()>(())
+        };
+        assert_eq!(modes_changed_by("laser_power", now, turns_on), Ok(vec![("emitter_enabled", 0.0, 1.0)]));
+        assert_eq!(modes_changed_by("laser_power", now, turns_on), Ok(Vec::new()), "it was on");
+        // The sensor has no automatic exposure.
+        assert_eq!(modes_changed_by("exposure", now, turns_on), Ok(Vec::new()));
+        assert_eq!(modes_changed_by("laser_power", now, || Err("refused")), Err("refused"));
+    }
 }

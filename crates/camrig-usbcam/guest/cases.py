@@ -18,6 +18,7 @@ import recovery
 import starts
 from harness import ATTEMPTS, CAMERAS, CAMRIG, DEPTH_ONLY, Failed, OUT, RATE, Rig, WATCHDOG
 from harness import attached, camrig, check, emulator, figure, figures, serials, topology, wait_for
+from recovery import POLICY, WAITING
 
 # Cases that may fail before the rest is left out.
 FAILURES_MAX = 3
@@ -207,6 +208,10 @@ def case_options():
         emulator.do(f"plug {index}")
         rig.wait_frames(index)
     check_controls("after it was plugged in again")
+    for index in [index for index, model in enumerate(models) if "laser_power" in SETTINGS[model][0]]:
+        camrig("set", f"c{index}", "laser_power=150", "--rig", str(rig.process.pid))
+        line = f"option `emitter_enabled` of camera `{serials()[index]}` is 1 since `laser_power` was set; it was 0"
+        check(line in rig.log(), f"the log has no line `{line}`:\n{rig.log()}")
     rig.stop()
     wrong = {"set": {"exposure": 165_001, "gain": 7}, "set_color": {"brightness": 65}}
     refused = camrig("check", topology(lambda _: wrong, reader="stats"), expect=78)
