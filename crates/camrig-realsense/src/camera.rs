@@ -23,7 +23,7 @@ use crate::processing::{FilterKind, Processing};
 use crate::profiles::{Candidate, candidates, choose_live, choose_recorded, other_profiles};
 use crate::recording::free_path;
 use crate::request::{FileRequest, Request, SourceRequest};
-use crate::resolve::Resolved;
+use crate::resolve::{Regions, Resolved};
 use crate::streams::is_motion;
 use crate::subject::Subject;
 #[cfg(test)]
@@ -83,6 +83,8 @@ pub(crate) struct RealSenseCamera {
     repeated: BTreeMap<Stream, u64>,
     /// The time at which the last frame or sample arrived, or the sensors were started.
     last_arrival: Instant,
+    /// The regions of auto exposure to be set; `None` before the start, and for a file.
+    regions: Option<Regions>,
 }
 
 /// The newest frame of a stream.
@@ -194,6 +196,7 @@ impl RealSenseCamera {
             newest: BTreeMap::new(),
             repeated: BTreeMap::new(),
             last_arrival: Instant::now(),
+            regions: None,
         })
     }
 
@@ -326,10 +329,8 @@ impl RealSenseCamera {
             });
             started.map_err(|fault| self.subject.refuses(&fault))?;
         }
-        if let Some(settings) = &self.settings {
-            settings.apply_regions(&self.subject, &self.sensors)?;
-        }
         self.last_arrival = Instant::now();
+        self.regions = self.settings.as_ref().map(|settings| settings.regions(self.last_arrival));
         if self.playback.is_some() {
             self.device.resume().map_err(|fault| self.subject.refuses(&fault))?;
         }
@@ -377,6 +378,7 @@ impl RealSenseCamera {
 
     /// Returns the next sample of motion in the queue, or else waits at most `timeout` for the next frame.
     pub(crate) fn next(&mut self, timeout: Duration) -> Result<Event, DriverError> {
+        self.set_regions()?;
         while let Some(arrived) = self.samples.as_ref().and_then(|samples| samples.try_recv().ok()) {
             let measured = arrived.frame.measured().map_err(|fault| self.subject.refuses(&fault))?;
             let (Some(stream), Some(sample)) = (self.stream(arrived.key), sample(&measured)) else {
@@ -419,6 +421,18 @@ impl RealSenseCamera {
             return Ok(Event::Nothing);
         }
         Ok(Event::Frame(header, image.into_pixels(), arrived.arrival_nanos))
+    }
+
+    /// Sets the regions of auto exposure that the camera has not accepted yet.
+    fn set_regions(&mut self) -> Result<(), DriverError> {
+        let (Some(regions), true) = (&mut self.regions, self.receiver.is_some()) else { return Ok(()) };
+        let set = |sensor: usize, region| self.sensors[sensor].set_exposure_region(region);
+        regions.attempt(Instant::now(), set).map_err(|(region, fault)| {
+            DriverError::new(format!(
+                "auto exposure of {} cannot be limited to {region:?}: {fault}",
+                self.subject
+            ))
+        })
     }
 
     /// Returns whether a player has come to its end.

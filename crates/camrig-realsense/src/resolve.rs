@@ -7,7 +7,7 @@ use std::fmt;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use camrig::frame::Stream;
 use camrig::{DriverError, WrongOptions};
@@ -25,9 +25,15 @@ const PRESET_BYTES_MAX: u64 = 1 << 20;
 /// The mark that some editors write in front of a text.
 const BYTE_ORDER_MARK: char = '\u{feff}';
 
-/// Number of attempts to set a region of auto exposure after the start of a sensor, and the pause between two.
-const REGION_ATTEMPTS: u32 = 10;
-const REGION_PAUSE: Duration = Duration::from_millis(50);
+/// Time after the start of the sensors at which regions of auto exposure are set: cameras refuse them before they have
+/// delivered some 30 frames.
+const REGION_DELAY: Duration = Duration::from_secs(1);
+
+/// Time between two attempts to set a region.
+const REGION_PAUSE: Duration = Duration::from_millis(250);
+
+/// Maximum time from the start to the last attempt. Slow streams need more time for their first frames.
+const REGION_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Maximum number of named values that are read.
 const NAMED_VALUES_MAX: usize = 64;
@@ -233,18 +239,41 @@ impl Resolved {
         Ok(())
     }
 
-    /// Sets the regions of auto exposure, which a camera accepts only while it streams, and not at once.
-    pub(crate) fn apply_regions(&self, camera: &Subject, sensors: &[OpenSensor]) -> Result<(), DriverError> {
-        for &(sensor, region) in &self.regions {
-            let mut attempts = 0;
-            while let Err(fault) = sensors[sensor].set_exposure_region(region) {
-                attempts += 1;
-                if attempts == REGION_ATTEMPTS {
-                    let message =
-                        format!("auto exposure of {camera} cannot be limited to {region:?}: {fault}");
-                    return Err(DriverError::new(message));
-                }
-                std::thread::sleep(REGION_PAUSE);
+    /// Returns the regions of auto exposure, to be set after the start of the sensors at `now`.
+    pub(crate) fn regions(&self, now: Instant) -> Regions {
+        Regions { left: self.regions.clone(), due: now + REGION_DELAY, until: now + REGION_TIMEOUT }
+    }
+}
+
+/// The regions of auto exposure that a camera has not accepted yet: it does so only while it streams, and not at once.
+#[derive(Debug)]
+pub(crate) struct Regions {
+    /// Sensors with their regions.
+    left: Vec<(usize, [u32; 4])>,
+    /// The time of the next attempt, and of the last one.
+    due: Instant,
+    until: Instant,
+}
+
+impl Regions {
+    /// Sets those that are left by `set`, if it is time.
+    ///
+    /// # Errors
+    /// The region that was refused for too long, with the last error.
+    pub(crate) fn attempt<E>(
+        &mut self,
+        now: Instant,
+        mut set: impl FnMut(usize, [u32; 4]) -> Result<(), E>,
+    ) -> Result<(), ([u32; 4], E)> {
+        if self.left.is_empty() || now < self.due {
+            return Ok(());
+        }
+        self.due = now + REGION_PAUSE;
+        while let Some(&(sensor, region)) = self.left.first() {
+            match set(sensor, region) {
+                Ok(()) => drop(self.left.remove(0)),
+                Err(error) if now >= self.until => return Err((region, error)),
+                Err(_) => return Ok(()),
             }
         }
         Ok(())
@@ -436,6 +465,30 @@ mod tests {
         let emitter = ("emitter_enabled".to_owned(), 1.0);
         assert_eq!(found(1.0), std::slice::from_ref(&emitter));
         assert_eq!(found(0.0), [("exposure".to_owned(), 33_000.0), emitter]);
+    }
+
+    #[test]
+    fn a_region_is_set_when_the_camera_streams_for_a_while() {
+        let (start, regions) = (Instant::now(), vec![(0, [0, 0, 9, 9]), (1, [1, 1, 5, 5])]);
+        let resolved = Resolved { preset: None, assignments: Vec::new(), regions };
+        let mut regions = resolved.regions(start);
+        let mut attempt = |seconds: f32, accepted: &[usize]| {
+            let mut asked = Vec::new();
+            let set = |sensor, _| {
+                asked.push(sensor);
+                if accepted.contains(&sensor) { Ok(()) } else { Err("not ready") }
+            };
+            let outcome = regions.attempt(start + Duration::from_secs_f32(seconds), set);
+            (asked, outcome)
+        };
+        assert_eq!(attempt(0.9, &[0, 1]), (vec![], Ok(())), "too early");
+        assert_eq!(attempt(1.0, &[]), (vec![0], Ok(())));
+        assert_eq!(attempt(1.1, &[0]), (vec![], Ok(())), "soon after another attempt");
+        assert_eq!(attempt(1.5, &[0]), (vec![0, 1], Ok(())));
+        assert_eq!(attempt(9.9, &[]), (vec![1], Ok(())));
+        assert_eq!(attempt(11.0, &[]), (vec![1], Err(([1, 1, 5, 5], "not ready"))));
+        assert_eq!(attempt(12.0, &[1]), (vec![1], Ok(())));
+        assert_eq!(attempt(13.0, &[1]), (vec![], Ok(())), "all are set");
     }
 
     #[test]

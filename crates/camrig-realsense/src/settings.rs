@@ -20,6 +20,9 @@ const SWITCH_MAX: f32 = 3.0;
 /// The option that `sync` sets.
 pub(crate) const SYNC_MODE: &str = "inter_cam_sync_mode";
 
+/// The option that turns automatic exposure on or off; manual exposure and gain turn it off.
+const AUTO_EXPOSURE: &str = "enable_auto_exposure";
+
 /// The option that maps the camera's clock to the host's.
 const GLOBAL_TIME: &str = "global_time_enabled";
 
@@ -130,7 +133,28 @@ impl Settings {
                 .at(key));
             }
         }
+        for (key, region, table, settings) in [
+            ("exposure_region", self.region, "set", &self.of_depth),
+            ("exposure_region_color", self.region_of_color, "set_color", &self.of_color),
+        ] {
+            if let Some(name) = region.and_then(|_| manual_exposure(settings)) {
+                let error = format!(
+                    "`{key}` needs automatic exposure, which `{name}` in `{table}` turns off; remove one of them"
+                );
+                return Err(DriverError::new(error).at(key));
+            }
+        }
         Ok(())
+    }
+}
+
+/// Returns the setting that turns automatic exposure off, if one does.
+fn manual_exposure(settings: &BTreeMap<String, Setting>) -> Option<&str> {
+    match settings.get_key_value(AUTO_EXPOSURE) {
+        Some((name, Setting::Switch(false))) => Some(name),
+        Some((name, Setting::Number(number))) if *number == 0.0 => Some(name),
+        Some(_) => None,
+        None => ["exposure", "gain"].into_iter().find(|name| settings.contains_key(*name)),
     }
 }
 

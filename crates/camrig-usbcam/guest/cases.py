@@ -247,6 +247,35 @@ def case_fast(framesets=FAST_FRAMESETS):
 NEED = 424 * 240 * 16 * RATE / 1e6
 
 
+def case_regions():
+    """Auto exposure is limited to a region as soon as the camera takes one, also after a replug; other settings exclude it."""
+    models = [camera["model"] for camera in emulator.stats()]
+    # Left, top, right and bottom; the cameras hold top, bottom, left and right.
+    depth, color = [10, 20, 300, 200], [30, 40, 100, 90]
+
+    def options(index):
+        # Color of a D405 comes from its depth sensor.
+        return {"exposure_region": depth, "exposure_region_color": None if models[index] == "d405" else color}
+
+    def has_regions(index):
+        own = emulator.ask(f"controls {index}").rpartition(" exposure-regions=")[2]
+        return own.startswith("20,200,10,300,") and (models[index] == "d405" or own.endswith(",40,90,30,100"))
+
+    rig = Rig(topology(options, keys=POLICY, reader="stats"))
+    for when in ("the start", "a replug"):
+        for index in range(CAMERAS):
+            if when == "a replug":
+                emulator.do(f"unplug {index}")
+                rig.wait_state(index, *WAITING)
+                emulator.do(f"plug {index}")
+            wait_for(f"regions of camera {index} after {when}", lambda index=index: has_regions(index), rig)
+    report = rig.stop()
+    check(all(not actor["errors"] or "unplugged" in actor["errors"][0] for actor in report["actors"]), rig.log())
+    refused = camrig("check", topology(lambda _: {"exposure_region": depth, "set": {"gain": 32}}, reader="stats"), expect=78)
+    check("`exposure_region` needs automatic exposure, which `gain` in `set` turns off" in refused, refused)
+    figure("regions of auto exposure", {model: "depth" if model == "d405" else "depth and color" for model in models})
+
+
 def case_budget():
     """What plan says of a link's budget is what arrives over it."""
     path, need = topology(lambda _: DEPTH_ONLY, keys=PATIENT, reader="stats"), NEED * CAMERAS

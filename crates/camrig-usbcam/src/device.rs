@@ -293,6 +293,10 @@ impl Device {
                 let Some(command) = Command::parse(data) else { return (None, None) };
                 let (outcome, effect) = match self.monitor_error {
                     Some(error) => (Err(error), None),
+                    // Without automatic exposure there is nothing that a region changes.
+                    None if command.operation == hwmon::SET_REGION && !self.settings().auto_exposure => {
+                        (Err(hwmon::NOT_READY), None)
+                    }
                     None => self.monitor.run(&command),
                 };
                 self.monitor_reply = hwmon::reply(command.operation, &outcome);
@@ -320,6 +324,9 @@ impl Device {
             SET_CUR => {
                 let (probe, commit) = negotiate(self.model, stream, data);
                 self.probes.insert(stream.interface, probe);
+                if selector == COMMIT {
+                    self.monitor.note_stream();
+                }
                 (Some(Vec::new()), (selector == COMMIT).then_some(Effect::Start(commit)))
             }
             GET_CUR => {

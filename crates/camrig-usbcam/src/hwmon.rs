@@ -15,14 +15,26 @@ pub const REPLY_BYTES: usize = 1024;
 /// Size of a command without its data.
 const COMMAND_BYTES: usize = 24;
 
+/// The region of auto exposure after power-on: top, bottom, left and right, in pixels.
+const WHOLE: [u16; 4] = [0, 0, 240, 424];
+
 /// The second word of every command.
 const MAGIC: u16 = 0xCDAB;
 
 /// GVD: general version data.
 pub const VERSION: u32 = 0x10;
 
+/// Time after the start of a stream during which regions of auto exposure are refused, as real cameras do for some 30
+/// frames.
+const REGION_DELAY: Duration = Duration::from_millis(500);
+
+/// Sets the region of auto exposure of depth.
+pub const SET_REGION: u32 = 0x44;
+
 /// Firmware errors.
 const NO_DATA: i32 = -21;
+/// The error for a command that cannot be carried out yet.
+pub const NOT_READY: i32 = -7;
 const UNKNOWN_OPERATION: i32 = -1;
 /// The error for a command that cannot be parsed.
 pub const INVALID_PARAMETER: i32 = -6;
@@ -79,6 +91,10 @@ pub struct HardwareMonitor {
     depth_table: [i32; 5],
     auto_exposure_limits: [u32; 4],
     sync_mode: u8,
+    /// Regions of auto exposure of depth and color: top, bottom, left and right, in pixels.
+    exposure_regions: [[u16; 4]; 2],
+    /// When the last stream was started.
+    streams_since: Option<Duration>,
 }
 
 impl HardwareMonitor {
@@ -95,7 +111,14 @@ impl HardwareMonitor {
             depth_table: [model.depth_unit_um as i32, 0, 65_535, 0, 0],
             auto_exposure_limits: [165_000, 248, 165_000, 248],
             sync_mode: 0,
+            exposure_regions: [WHOLE; 2],
+            streams_since: None,
         }
+    }
+
+    /// Notes that a stream starts.
+    pub fn note_stream(&mut self) {
+        self.streams_since = Some(self.now);
     }
 
     /// Gives the device other serial numbers.
@@ -116,10 +139,12 @@ impl HardwareMonitor {
     pub fn describe(&self) -> String {
         let words = |words: &[i64]| words.iter().map(i64::to_string).collect::<Vec<_>>().join(",");
         format!(
-            "depth-table={} auto-exposure-limits={} sync={}",
+            "depth-table={} auto-exposure-limits={} sync={} exposure-regions={},{}",
             words(&self.depth_table.map(i64::from)),
             words(&self.auto_exposure_limits.map(i64::from)),
-            self.sync_mode
+            self.sync_mode,
+            words(&self.exposure_regions[0].map(i64::from)),
+            words(&self.exposure_regions[1].map(i64::from)),
         )
     }
 
@@ -138,7 +163,9 @@ impl HardwareMonitor {
             0x20 => return (Ok(Vec::new()), Some(Effect::Reset)),
             0x2A => Ok(vec![30]),
             0x2B if first == 9 => self.set_depth_table(command.data),
-            0x2B | 0x44 | 0x7B => Ok(Vec::new()),
+            0x2B | 0x7B => Ok(Vec::new()),
+            SET_REGION => self.set_exposure_region(0, command.parameters),
+            0x75 => self.set_exposure_region(1, command.parameters),
             0x2C if first == 9 => Ok(self.depth_table_of(second)),
             0x2C => Ok(vec![0; 128]),
             0x2D => {
@@ -146,7 +173,8 @@ impl HardwareMonitor {
                 Ok(Vec::new())
             }
             0x30 => Ok(vec![u8::from(self.advanced_mode), 0, 0, 0]),
-            0x45 => Ok([0_u16, 0, 240, 424].map(u16::to_le_bytes).as_flattened().to_vec()),
+            0x45 => Ok(self.exposure_regions[0].map(u16::to_le_bytes).as_flattened().to_vec()),
+            0x76 => Ok(self.exposure_regions[1].map(u16::to_le_bytes).as_flattened().to_vec()),
             0x69 => {
                 self.sync_mode = first as u8;
                 Ok(Vec::new())
@@ -207,6 +235,15 @@ impl HardwareMonitor {
         for (word, bytes) in self.depth_table.iter_mut().zip(words.chunks_exact(4)) {
             *word = i32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
         }
+        Ok(Vec::new())
+    }
+
+    /// Sets the region of auto exposure of depth (0) or color (1), which needs a stream that has been running for a while.
+    fn set_exposure_region(&mut self, imager: usize, parameters: [u32; 4]) -> Result<Vec<u8>, i32> {
+        if self.streams_since.is_none_or(|since| self.now < since + REGION_DELAY) {
+            return Err(NOT_READY);
+        }
+        self.exposure_regions[imager] = parameters.map(|side| side as u16);
         Ok(Vec::new())
     }
 
@@ -311,6 +348,22 @@ mod tests {
         assert_eq!(reply(0x10, &Err(-6))[..4], (-6_i32).to_le_bytes());
         assert_eq!(run(&mut monitor(), 0x7D, [0; 4], &[]), Err(NO_DATA));
         assert_eq!(run(&mut monitor(), 0xFE, [0; 4], &[]), Err(UNKNOWN_OPERATION));
+    }
+
+    #[test]
+    fn a_region_of_auto_exposure_is_refused_until_a_stream_has_run_for_a_while() {
+        let mut monitor = monitor();
+        assert_eq!(run(&mut monitor, 0x44, [20, 200, 10, 300], &[]), Err(NOT_READY));
+        monitor.now = Duration::from_secs(3);
+        monitor.note_stream();
+        assert_eq!(run(&mut monitor, 0x44, [20, 200, 10, 300], &[]), Err(NOT_READY));
+        monitor.now += REGION_DELAY;
+        assert_eq!(run(&mut monitor, 0x44, [20, 200, 10, 300], &[]), Ok(Vec::new()));
+        assert_eq!(run(&mut monitor, 0x45, [0; 4], &[]).unwrap(), [20, 0, 200, 0, 10, 0, 44, 1]);
+        assert_eq!(run(&mut monitor, 0x75, [0, 100, 0, 100], &[]), Ok(Vec::new()));
+        assert!(monitor.describe().ends_with(" exposure-regions=20,200,10,300,0,100,0,100"));
+        monitor.power_cycle();
+        assert!(monitor.describe().ends_with(" exposure-regions=0,0,240,424,0,0,240,424"));
     }
 
     #[test]

@@ -53,6 +53,16 @@ fn options_of_another_source_or_stream_are_refused() {
             "`exposure_region` is empty: it is left, top, right and bottom, and [9, 0, 9, 5] has no pixels",
         ),
         (
+            "any = true\ndepth = '640x480@30'\nexposure_region = [0, 0, 9, 9]\nset.exposure = 8500",
+            "`exposure_region` needs automatic exposure, which `exposure` in `set` turns off; remove one of them",
+        ),
+        (
+            "any = true\ncolor = '640x480@30'\nexposure_region_color = [0, 0, 9, 9]\n\
+             set_color.enable_auto_exposure = false",
+            "`exposure_region_color` needs automatic exposure, which `enable_auto_exposure` in `set_color` turns off; \
+             remove one of them",
+        ),
+        (
             "any = true\ndepth = '640x480@30'\ncolor = '640x480@30'\nalign = 'depth-to-color'\n\
              filters.rotation = {}",
             "`align` and the filter `rotation` exclude each other: only depth is rotated",
