@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use camrig_status::control::{Answer, Request};
@@ -10,14 +11,20 @@ use jiff::Zoned;
 use ratatui::crossterm::cursor::Hide;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
 use ratatui::crossterm::execute;
-use ratatui::crossterm::terminal::{EnterAlternateScreen, enable_raw_mode};
+use ratatui::crossterm::terminal::{EnterAlternateScreen, enable_raw_mode, is_raw_mode_enabled};
 use rustix::process::{Signal, kill_current_process_group};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+use signal_hook::iterator::Signals;
+use signal_hook::low_level::emulate_default_handler;
 
 use crate::dashboard::Dashboard;
 use crate::keys::{Effect, Mode, View, pressed};
 
 /// The interval between two reads of the status.
 const INTERVAL: Duration = Duration::from_millis(500);
+
+/// The signals that end a program.
+const ENDING: [i32; 4] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM];
 
 /// The reason for the end of the dashboard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,37 +50,75 @@ pub trait Rig: Clone + Send + 'static {
     fn ask(&self, request: &Request) -> io::Result<Answer>;
 }
 
-/// Shows the status of a rig, and changes it by keys, until the user quits or the rig ends.
+/// Shows the status of a rig, and changes it by keys, until the user quits or the rig ends. The terminal is as it was
+/// before after that, after an error and after a signal that ends this process.
 ///
 /// # Errors
 /// When stdout is not a usable terminal.
 pub fn show(rig: &impl Rig) -> io::Result<Ended> {
+    let in_use = Arc::<Mutex<()>>::default();
+    restore_before_signals(Arc::clone(&in_use))?;
+    let ended = show_until_end(rig, &in_use);
+    let _guard = locked(&in_use);
+    let restored = ratatui::try_restore();
+    let ended = ended?;
+    restored.map(|()| ended)
+}
+
+/// `in_use` is locked while the terminal is written to or changed.
+fn show_until_end(rig: &impl Rig, in_use: &Mutex<()>) -> io::Result<Ended> {
+    let guard = locked(in_use);
     let mut terminal = ratatui::try_init()?;
+    drop(guard);
     let mut screen = Screen { dashboard: Dashboard::default(), answer: None };
-    let ended = (|| {
+    loop {
+        let Ok(status) = rig.read() else { return Ok(Ended::Rig) };
+        screen.dashboard.update(status);
+        let until = Instant::now() + INTERVAL;
         loop {
-            let Ok(status) = rig.read() else { return Ok(Ended::Rig) };
-            screen.dashboard.update(status);
-            let until = Instant::now() + INTERVAL;
-            loop {
-                screen.take_answer();
-                terminal.draw(|frame| screen.dashboard.draw(frame))?;
-                if !event::poll(until.saturating_duration_since(Instant::now()))? {
-                    break;
-                }
-                let event = event::read()?;
-                if is_suspension(&event) {
-                    suspend()?;
-                    terminal.clear()?;
-                } else if screen.handle(&event, rig) {
-                    return Ok(Ended::Quit);
-                }
+            screen.take_answer();
+            let guard = locked(in_use);
+            terminal.draw(|frame| screen.dashboard.draw(frame))?;
+            drop(guard);
+            if !event::poll(until.saturating_duration_since(Instant::now()))? {
+                break;
+            }
+            let event = event::read()?;
+            if is_suspension(&event) {
+                ratatui::try_restore()?;
+                // Returns when the job continues.
+                kill_current_process_group(Signal::TSTP)?;
+                let _guard = locked(in_use);
+                enable_raw_mode()?;
+                execute!(io::stdout(), EnterAlternateScreen, Hide)?;
+                terminal.clear()?;
+            } else if screen.handle(&event, rig) {
+                return Ok(Ended::Quit);
             }
         }
-    })();
-    // Restores the terminal after errors too.
-    ratatui::try_restore()?;
-    ended
+    }
+}
+
+/// Restores the terminal before a signal ends this process, on a thread that lasts as long as the process: the thread of
+/// the screen does not return from reading a terminal that has closed.
+fn restore_before_signals(in_use: Arc<Mutex<()>>) -> io::Result<()> {
+    let mut signals = Signals::new(ENDING)?;
+    spawn_thread("signals", move || {
+        for signal in signals.forever() {
+            // Until the end of the process.
+            let _guard = locked(&in_use);
+            if is_raw_mode_enabled().unwrap_or(false) {
+                // A terminal that has closed cannot be restored.
+                let _ = ratatui::try_restore();
+            }
+            let _ = emulate_default_handler(signal);
+        }
+    })?;
+    Ok(())
+}
+
+fn locked(in_use: &Mutex<()>) -> MutexGuard<'_, ()> {
+    in_use.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 struct Screen {
@@ -146,15 +191,6 @@ fn is_suspension(event: &Event) -> bool {
     key.kind == KeyEventKind::Press
         && key.code == KeyCode::Char('z')
         && key.modifiers.contains(KeyModifiers::CONTROL)
-}
-
-/// Stops this job as Ctrl-Z does, with the terminal as it was before, until it is continued.
-fn suspend() -> io::Result<()> {
-    ratatui::try_restore()?;
-    // Returns when the job continues.
-    kill_current_process_group(Signal::TSTP)?;
-    enable_raw_mode()?;
-    execute!(io::stdout(), EnterAlternateScreen, Hide)
 }
 
 /// Returns an answer as one line.

@@ -6,6 +6,7 @@ CAMRIG is the path of the program. Numbers differ from run to run: on the screen
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 import tempfile
@@ -98,6 +99,20 @@ class Terminal:
     def screen(self):
         return self.call("capture-pane", "-p")
 
+    def modes(self):
+        """Returns the words of `stty -a`."""
+        device = self.call("display-message", "-p", "#{pane_tty}").strip()
+        return re.split(r"[\s;]+", subprocess.check_output(["stty", "-a", "-F", device], text=True))
+
+    def shell(self):
+        return int(self.call("display-message", "-p", "#{pane_pid}"))
+
+    def foreground(self):
+        """Returns the first process of the job in the foreground; without a job it is the shell."""
+        with open(f"/proc/{self.shell()}/stat") as stat:
+            # The eighth field; the second one, in parentheses, may have spaces.
+            return int(stat.read().rpartition(")")[2].split()[5])
+
     def end(self):
         self.ender.stdin.close()
         self.ender.wait()
@@ -146,7 +161,7 @@ def watch(folder, rig, viewer):
     viewer.type("p")
     until("the camera again", viewer, lambda screen: re.search(r"^left .* running ", plain(screen), re.M))
     viewer.type("s", "gain=32", "Enter")
-    until("what was set", viewer, lambda screen: re.search(r"gain.*32", screen.rstrip().split("\n")[-1]))
+    until("what was set", viewer, lambda screen: re.search(r"option `gain` .*-> 32$", screen.rstrip().split("\n")[-1]))
     viewer.type("s", "gain=9999", "Enter")
     until("a refusal", viewer, lambda screen: "it is 16 to 248" in screen)
     viewer.type("?")
@@ -155,6 +170,19 @@ def watch(folder, rig, viewer):
     until("the shell", viewer, lambda screen: "ACTOR" not in screen)
     viewer.type("echo top ended with $?", "Enter")
     until("its exit code", viewer, lambda screen: "top ended with 0" in screen)
+
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+        viewer.type(f"clear; TERM=screen {PROGRAM} top {RIG}", "Enter")
+        until("the screen before a signal", viewer, lambda screen: "ACTOR" in screen)
+        os.kill(viewer.foreground(), number)
+        until("a shell in the foreground", viewer, lambda _: viewer.foreground() == viewer.shell())
+        viewer.type("echo ended with $?", "Enter")
+        code = 128 + number
+        until(f"the shell after signal {number}", viewer, lambda screen: f"ended with {code}" in screen)
+        check_terminal(viewer, f"after signal {number}")
+    viewer.type(f"clear; {PROGRAM} top {RIG} >/dev/full; echo ended with $?", "Enter")
+    until("the end without a screen", viewer, lambda screen: "ended with 70" in screen)
+    check_terminal(viewer, "after a screen that cannot be written")
 
     # The rig did not notice.
     assert plain(rig.screen()).endswith(TABLE), rig.screen()
@@ -176,6 +204,13 @@ def watch(folder, rig, viewer):
     # A camera that never came back is a failure of the run.
     until("the end", rig, lambda screen: re.search(r"ended with \d+", screen) and "waiting" not in screen)
     until("the end of the rig", viewer, lambda screen: "the rig has ended" in screen)
+
+
+def check_terminal(terminal, when):
+    """Checks that the shell has its screen, and a terminal in which lines are edited and echoed."""
+    assert "ACTOR" not in terminal.screen(), (when, terminal.screen())
+    modes = terminal.modes()
+    assert {"icanon", "echo", "isig", "icrnl", "opost"} <= set(modes), (when, modes)
 
 
 def others():
