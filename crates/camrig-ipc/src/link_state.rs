@@ -72,6 +72,13 @@ impl LinkState {
         let _ = self.joined.compare_exchange(u64::MAX, produced, Ordering::SeqCst, Ordering::SeqCst);
     }
 
+    /// Returns the number of framesets that the producer had counted before the link began: 0 for a link that is there from
+    /// the start, or has not begun.
+    pub fn joined(&self) -> u64 {
+        let joined = self.joined.load(Ordering::SeqCst);
+        if joined == u64::MAX { 0 } else { joined }
+    }
+
     /// Marks that another link from an actor with the same name goes on in place of this one, so that its end is not the
     /// end of the input.
     pub fn set_continues(&self) {

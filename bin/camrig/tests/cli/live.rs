@@ -284,6 +284,11 @@ fn a_running_rig_is_recorded_across_a_change() {
     let line = "set camera `left`: option `exposure` 3000 -> 4000";
     assert_eq!(changes.iter().filter(|change| change.ends_with(line)).count(), 1, "{info}");
     assert!(changes.iter().all(|change| !change.contains("unset -> 3000")), "{info}");
+    let (info, ..) = desk.output_of_args(&["recording", "info", "short.mcap", "--json"]);
+    assert!(
+        !info.contains("\"first_sequence\": 0,"),
+        "framesets of before it joined are not missing: {info}"
+    );
     let again = "error: `short.mcap` exists already; choose another name\n";
     let (_, stderr, code) = desk.output_of_args(&["record", "--attach", &pid, "-o", "short.mcap"]);
     assert_eq!((stderr.as_str(), code), (again, Some(73)));

@@ -23,9 +23,9 @@ impl Gaps {
         self.0.contains_key(producer)
     }
 
-    /// Marks that a producer's framesets are expected from the first on.
-    pub(super) fn begin(&mut self, producer: &str) {
-        self.producer(producer).next = Some(0);
+    /// Marks that a producer's framesets are expected from the number `first` on.
+    pub(super) fn begin(&mut self, producer: &str, first: u64) {
+        self.producer(producer).next = Some(first);
     }
 
     /// Records a frameset that arrived: missing numbers before it were dropped on the link. Numbers that go back are a
@@ -100,10 +100,15 @@ mod tests {
         assert_eq!(gaps.take("front"), [], "a restart");
         gaps.end("front", 3);
         assert_eq!(gaps.take("front"), [gap(1, 2, GapReason::Link)], "dropped at the end");
-        gaps.begin("top");
+        gaps.begin("top", 0);
         gaps.arrive("top", 1);
         gaps.end("top", 2);
         assert_eq!(gaps.take("top"), [gap(0, 0, GapReason::Link)], "dropped at the start");
+        gaps.begin("late", 100);
+        gaps.arrive("late", 102);
+        gaps.end("late", 104);
+        let own = [gap(100, 101, GapReason::Link), gap(103, 103, GapReason::Link)];
+        assert_eq!(gaps.take("late"), own, "nothing of before it joined");
     }
 
     #[test]

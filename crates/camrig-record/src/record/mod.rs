@@ -145,10 +145,9 @@ impl Processor for Record {
         }
         let source = self.source(frames, output.topology());
         if !self.gaps.knows(frames.producer()) {
-            if is_first(frames, output) {
-                self.gaps.begin(frames.producer());
-            } else {
-                self.continued.insert(frames.producer().to_owned());
+            match first_number(frames, output) {
+                Some(first) => self.gaps.begin(frames.producer(), first),
+                None => _ = self.continued.insert(frames.producer().to_owned()),
             }
         }
         self.gaps.arrive(frames.producer(), frames.sequence());
@@ -173,7 +172,7 @@ impl Processor for Record {
     fn finish(&mut self, output: &mut ProcessorOutput) -> Result<(), ProcessorError> {
         // No frameset follows the gaps at the end, so they are written without one.
         for input in output.inputs() {
-            self.gaps.end(input.from, input.counts.produced);
+            self.gaps.end(input.from, input.joined.saturating_add(input.counts.produced));
         }
         for source in self.cameras.values() {
             let gaps = self.gaps.take(&source.producer);
@@ -256,10 +255,12 @@ fn lacks_of(actors: &[ActorStatus], recorded: &BTreeSet<&str>) -> Vec<Incomplete
     lacks.collect()
 }
 
-/// Returns whether this is the first frameset of its producer on this link, also before a restart of this recorder.
-fn is_first(frames: &FrameSet, output: &ProcessorOutput) -> bool {
+/// Returns the number of the first frameset on the link of this one, which is the first that arrived on it, also before a
+/// restart of this recorder. `None` if others have arrived. A recorder that joins a running rig misses nothing of before.
+fn first_number(frames: &FrameSet, output: &ProcessorOutput) -> Option<u64> {
     let mut inputs = output.inputs();
-    inputs.any(|input| input.from == frames.producer() && input.counts.delivered <= 1)
+    let input = inputs.find(|input| input.from == frames.producer())?;
+    (input.counts.delivered <= 1).then_some(input.joined)
 }
 
 #[cfg(test)]

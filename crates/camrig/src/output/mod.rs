@@ -52,6 +52,8 @@ pub type FrameHeaders = ArrayVec<FrameHeader, MAX_FRAMES>;
 pub struct LinkStatus<'a> {
     /// The actor at the other end.
     pub from: &'a str,
+    /// The number of framesets that this actor had published before the link began; they are not among `counts`.
+    pub joined: u64,
     /// The frameset counts of the link.
     pub counts: Counts,
     /// The time from the camera actor to this processor.

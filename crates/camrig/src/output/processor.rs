@@ -73,6 +73,7 @@ impl ProcessorOutput {
             let link_state = input.link_state()?;
             Some(LinkStatus {
                 from: &input.from,
+                joined: link_state.joined(),
                 counts: link_state.counts(),
                 latency: link_state.latency(),
                 ended: link_state.ended(),
