@@ -3,7 +3,7 @@
 use std::io::{Error, Result};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Access, CWD, Mode, OFlags, access, openat};
+use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
 
 /// Maximum number of bytes of a socket's path: an address has one more, which is 0.
@@ -57,12 +57,14 @@ fn check(folder: &Path, name: &str) -> std::result::Result<(), String> {
     if path.len() > most { Err(format!("its path is longer than {most} bytes")) } else { Ok(()) }
 }
 
-/// Checks that files can be created in a folder: by one without a name, which leaves nothing.
+/// Checks that something can be created in a folder: by a file without a name, which leaves nothing.
 fn is_writable(folder: &Path) -> Result<()> {
     match openat(CWD, folder, OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC, Mode::RUSR | Mode::WUSR) {
         Ok(_) => Ok(()),
-        // The file system has no such files.
-        Err(Errno::OPNOTSUPP | Errno::ISDIR) => Ok(access(folder, Access::WRITE_OK | Access::EXEC_OK)?),
+        // The file system has no such files. Nor does that of `/proc`, where root may write, but nothing can be created.
+        Err(Errno::OPNOTSUPP | Errno::ISDIR) => {
+            tempfile::Builder::new().prefix(".camrig-").tempdir_in(folder)?.close()
+        }
         Err(error) => Err(error.into()),
     }
 }
@@ -125,5 +127,12 @@ mod tests {
         is_writable(&folder).unwrap();
         // Fails unless it is empty.
         std::fs::remove_dir(&folder).unwrap();
+    }
+
+    #[test]
+    fn a_folder_in_which_even_root_can_create_nothing_does_not_fit() {
+        for folder in ["/proc", "/sys"] {
+            assert!(is_writable(Path::new(folder)).is_err(), "{folder}");
+        }
     }
 }
