@@ -305,6 +305,11 @@ fn a_replay_of_nothing_says_so() {
     let (_, said) = stderr.split_once("WARN  ").unwrap();
     let nothing = "`rig.mcap` has no frameset of camera `front` in the part that is played\n";
     assert_eq!((said, status), (format!("front/front: {nothing}").as_str(), Some(0)), "{stderr}");
+    // A recording that ended before its first frameset.
+    folder.write("late.toml", &camera.replace("options = {", "options = { start_delay = 3_600_000,"));
+    folder.succeed(&["record", "late.toml", "-o", "late.mcap", "--for", "100ms"]);
+    let error = "error: `late.mcap` has no cameras, so there is nothing to replay\n";
+    assert_eq!(folder.run(&["replay", "late.mcap"]), (String::new(), error.to_owned(), Some(66)));
 }
 
 #[test]

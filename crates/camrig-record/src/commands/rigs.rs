@@ -147,6 +147,9 @@ impl RecordArgs {
 impl ReplayArgs {
     pub(super) fn make(&self, demo: &str) -> Result<MadeTopology, CommandError> {
         let recording = progress::open(&self.file)?;
+        if recording.cameras().is_empty() {
+            return Err(ReadError::new(&self.file, "has no cameras, so there is nothing to replay").into());
+        }
         edit::range(&self.file, &recording, self.from, self.to)?;
         let mut topology = match &self.topology {
             Some(path) => read(path, demo)?.1,
