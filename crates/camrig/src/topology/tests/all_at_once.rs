@@ -198,12 +198,12 @@ fn cameras_without_readers_are_warned_of() {
 fn hanging(second: u64, processor: &str) -> String {
     let camera = |name: &str, serial: u64| {
         format!(
-            "[camera.{name}]\ndriver = 'even'\nstart_timeout_millis = 50\noptions = {{ serial = {serial} }}\n"
+            "[camera.{name}]\ndriver = 'even'\nstart_timeout_millis = 2000\noptions = {{ serial = {serial} }}\n"
         )
     };
     let cameras = [camera("a", 1), camera("b", second), camera("c", 666)].concat();
     format!(
-        "{cameras}[processor.p]\nkind = 'within'\ninputs = ['a']\nstart_timeout_millis = 50\n\
+        "{cameras}[processor.p]\nkind = 'within'\ninputs = ['a']\nstart_timeout_millis = 2000\n\
          options = {{ stream = '{processor}', file = 'hangs' }}\n"
     )
 }
@@ -220,7 +220,7 @@ error: camera `a`: serial 1 is not attached
 4 | options = { serial = 1 }
   | ^^^^^^^
 
-error: camera `b`: driver `even` did not return from its probe within its `start_timeout_millis` (50 ms)
+error: camera `b`: driver `even` did not return from its probe within its `start_timeout_millis` (2000 ms)
  --> t.toml:8:1
   |
 8 | options = { serial = 900002 }
@@ -232,7 +232,7 @@ error: camera `c`: serial 666 is not to be used
 12 | options = { serial = 666 }
    | ^^^^^^^
 
-error: processor `p`: kind `within` did not return from its probe within its `start_timeout_millis` (50 ms)
+error: processor `p`: kind `within` did not return from its probe within its `start_timeout_millis` (2000 ms)
   --> t.toml:17:1
    |
 17 | options = { stream = 'depth', file = 'hangs' }
@@ -248,7 +248,7 @@ fn a_check_that_hangs_is_late() {
         &registry,
         &hanging(super::HANGS_IN_CHECK, "depth"),
         r"
-error: camera `b`: driver `even` did not return from the check of its options within its `start_timeout_millis` (50 ms)
+error: camera `b`: driver `even` did not return from the check of its options within its `start_timeout_millis` (2000 ms)
  --> t.toml:8:1
   |
 8 | options = { serial = 900004 }
@@ -259,7 +259,7 @@ error: camera `b`: driver `even` did not return from the check of its options wi
         &registry,
         &hanging(2, "hangs"),
         r"
-error: processor `p`: kind `within` did not return from the check of its options within its `start_timeout_millis` (50 ms)
+error: processor `p`: kind `within` did not return from the check of its options within its `start_timeout_millis` (2000 ms)
   --> t.toml:17:1
    |
 17 | options = { stream = 'hangs', file = 'hangs' }
