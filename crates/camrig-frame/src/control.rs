@@ -46,6 +46,8 @@ pub enum ControlRange {
     },
     /// One of these names.
     Choice(Vec<String>),
+    /// The path of a file, from which other options are set.
+    File,
 }
 
 /// A value of a [`Control`]. In JSON it is `true`, `8500` or `"hand"`.
@@ -60,16 +62,17 @@ pub enum ControlValue {
 }
 
 impl Control {
-    /// Returns settings in the order in which a device takes them: names first, since a preset changes others, and switches
+    /// Returns settings in the order in which a device takes them: files and names first, since they change others, and switches
     /// last, since a number that is set ends an automatic mode.
     pub fn in_order<'s>(
         settings: &'s [(String, ControlValue)],
         controls: &[Self],
     ) -> Vec<&'s (String, ControlValue)> {
         let rank = |name: &String| match controls.iter().find(|control| control.name == *name) {
-            Some(Self { range: ControlRange::Choice(_), .. }) => 0,
-            Some(Self { range: ControlRange::Switch, .. }) => 2,
-            _ => 1,
+            Some(Self { range: ControlRange::File, .. }) => 0,
+            Some(Self { range: ControlRange::Choice(_), .. }) => 1,
+            Some(Self { range: ControlRange::Switch, .. }) => 3,
+            _ => 2,
         };
         let mut settings: Vec<_> = settings.iter().collect();
         settings.sort_by_key(|(name, _)| rank(name));
@@ -102,7 +105,9 @@ impl Control {
             return Err(format!("option `{}` cannot be set while the camera runs", self.name));
         }
         let accepted = match (&self.range, value) {
-            (ControlRange::Switch, ControlValue::Switch(_)) => Some(value.clone()),
+            (ControlRange::Switch, ControlValue::Switch(_)) | (ControlRange::File, ControlValue::Name(_)) => {
+                Some(value.clone())
+            }
             (ControlRange::Switch, ControlValue::Number(0.0)) => Some(ControlValue::Switch(false)),
             (ControlRange::Switch, ControlValue::Number(1.0)) => Some(ControlValue::Switch(true)),
             (ControlRange::Number { .. }, ControlValue::Number(number)) => {
@@ -128,7 +133,7 @@ impl ControlRange {
                 (*min..=*max).contains(&number)
                     && (*step <= 0.0 || (steps - steps.round()).abs() <= STEP_TOLERANCE)
             }
-            Self::Choice(_) => false,
+            Self::Choice(_) | Self::File => false,
         }
     }
 }
@@ -144,6 +149,7 @@ impl fmt::Display for ControlRange {
                 let names: Vec<_> = names.iter().map(|name| format!("\"{name}\"")).collect();
                 write!(f, "one of {}", names.join(", "))
             }
+            Self::File => f.write_str("the path of a file"),
         }
     }
 }
@@ -273,6 +279,13 @@ mod tests {
         assert_eq!(
             choice.accept(&ControlValue::parse("foot")).unwrap_err(),
             "option `exposure` is \"foot\": it is one of \"Hand\", \"High Accuracy\""
+        );
+        let file = control(ControlRange::File);
+        let path = ControlValue::parse("presets/hand.json");
+        assert_eq!(file.accept(&path), Ok(path));
+        assert_eq!(
+            file.accept(&ControlValue::parse("3")).unwrap_err(),
+            "option `exposure` is 3: it is the path of a file"
         );
     }
 

@@ -14,7 +14,7 @@ use camrig::{Control, ControlValue, Device, DriverError};
 use realsense_rust::kind::Rs2Option;
 
 use crate::broken;
-use crate::controls::{self, Place};
+use crate::controls::{self, PRESET, Place};
 use crate::convert::{header, pinhole, sample};
 use crate::filters::{Chain, Frames};
 use crate::find::{context, describe, find, open_file, profiles};
@@ -67,6 +67,8 @@ pub(crate) struct RealSenseCamera {
     chosen: Vec<Candidate>,
     /// The settings; `None` for a file.
     settings: Option<Resolved>,
+    /// The options that were set while it runs and that a topology has, in their order.
+    set: Vec<(String, ControlValue)>,
     processing: Processing,
     /// The filters that the device recommends, in their order.
     recommended: Vec<FilterKind>,
@@ -187,6 +189,7 @@ impl RealSenseCamera {
             subject,
             chosen,
             settings,
+            set: Vec::new(),
             processing,
             recommended,
             chain,
@@ -499,12 +502,55 @@ impl RealSenseCamera {
         let places = controls::places(&self.sensors).inspect_err(|fault| {
             log::warn!("the options of {} cannot be listed: {fault}", self.subject);
         });
-        places.into_iter().flatten().filter_map(describe).collect()
+        let preset = self.takes_presets().then(|| {
+            let loaded = self.settings.as_ref().and_then(Resolved::preset_path);
+            controls::preset(loaded)
+        });
+        places.into_iter().flatten().filter_map(describe).chain(preset).collect()
     }
 
-    /// Sets an option of a sensor, and returns the value that the device has then.
-    pub(crate) fn set(&self, name: &str, value: &ControlValue) -> Result<ControlValue, DriverError> {
-        controls::set(&self.subject, &self.sensors, name, value)
+    /// Returns whether the device loads presets.
+    fn takes_presets(&self) -> bool {
+        self.playback.is_none() && self.device.takes_presets()
+    }
+
+    /// Sets an option of a sensor, or loads a preset, and returns the value that the device has then.
+    pub(crate) fn set(&mut self, name: &str, value: &ControlValue) -> Result<ControlValue, DriverError> {
+        if name == PRESET && self.takes_presets() {
+            return self.load_preset(value);
+        }
+        let own = controls::set(&self.subject, &self.sensors, name, value)?;
+        self.set.retain(|(set, _)| set != name);
+        self.set.push((name.to_owned(), value.clone()));
+        Ok(own)
+    }
+
+    /// Loads a preset. The options of the topology follow it, as when the camera starts with both.
+    fn load_preset(&mut self, value: &ControlValue) -> Result<ControlValue, DriverError> {
+        let ControlValue::Name(path) = value else {
+            let range = camrig::ControlRange::File;
+            return Err(DriverError::new(format!(
+                "option `{PRESET}` of {} is {value}: it is {range}",
+                self.subject
+            )));
+        };
+        let Some(settings) = &mut self.settings else { return Ok(value.clone()) };
+        settings.load_preset(Path::new(path), &self.subject, &self.device)?;
+        settings.apply_options(&self.subject, &self.sensors)?;
+        for (name, value) in &self.set {
+            controls::set(&self.subject, &self.sensors, name, value)?;
+        }
+        Ok(value.clone())
+    }
+
+    /// Returns all options of the device as the text of a preset.
+    pub(crate) fn preset(&self) -> Result<String, DriverError> {
+        if !self.takes_presets() {
+            return Err(DriverError::new(format!("{} has no presets", self.subject)));
+        }
+        self.device.preset().map_err(|fault| {
+            DriverError::new(format!("the options of {} cannot be read as a preset: {fault}", self.subject))
+        })
     }
 
     /// Returns the value of a sensor's option.

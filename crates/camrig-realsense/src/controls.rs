@@ -1,6 +1,7 @@
 //! The options of an open device's sensors as controls: described, set while it runs, and read back.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use camrig::frame::Stream;
 use camrig::{Control, ControlRange, ControlValue, DriverError};
@@ -27,6 +28,9 @@ const UNITS: [(&str, &str); 8] = [
     ("asic_temperature", "degrees C"),
     ("projector_temperature", "degrees C"),
 ];
+
+/// The name of the control that loads a preset, and its key in a topology.
+pub(crate) const PRESET: &str = "preset";
 
 /// The place of a control.
 #[derive(Clone, Debug, PartialEq)]
@@ -67,6 +71,21 @@ pub(crate) fn places(sensors: &[OpenSensor]) -> Result<Vec<Place>, Fault> {
     Ok(places)
 }
 
+/// Returns the control that loads a preset; `loaded` is the file that was loaded last.
+pub(crate) fn preset(loaded: Option<&Path>) -> Control {
+    Control {
+        name: PRESET.to_owned(),
+        key: PRESET.to_owned(),
+        description: "A file with all options of the device, as realsense-viewer writes it".to_owned(),
+        unit: String::new(),
+        range: ControlRange::File,
+        default: ControlValue::Name(String::new()),
+        value: loaded.map(|path| ControlValue::Name(path.display().to_string())),
+        read_only: false,
+        live: true,
+    }
+}
+
 /// Returns a word for a sensor, such as `motion` for librealsense's `Motion Module`.
 fn prefix(sensor: &OpenSensor, number: usize) -> String {
     let name = sensor
@@ -84,7 +103,7 @@ pub(crate) fn describe(sensors: &[OpenSensor], place: &Place, is_live: bool) -> 
     let value = |number: f32| match &range {
         ControlRange::Switch => ControlValue::Switch(number != 0.0),
         ControlRange::Number { .. } => ControlValue::Number(plain(number)),
-        ControlRange::Choice(_) => {
+        ControlRange::Choice(_) | ControlRange::File => {
             let name = options.value_name(*kind, number);
             name.map_or(ControlValue::Number(plain(number)), ControlValue::Name)
         }

@@ -181,6 +181,10 @@ impl Opened for OpenRealSense {
         self.grabber.camera.set(name, value)
     }
 
+    fn preset(&self) -> Result<String, DriverError> {
+        self.grabber.camera.preset()
+    }
+
     fn pause(&mut self) -> Result<(), DriverError> {
         self.grabber.pause()
     }

@@ -33,6 +33,7 @@ pub(crate) trait Opened {
     fn may_fall_silent(&self) -> bool;
     fn controls(&self) -> Vec<Control>;
     fn set(&mut self, name: &str, value: &ControlValue) -> Result<ControlValue, DriverError>;
+    fn preset(&self) -> Result<String, DriverError>;
     fn pause(&mut self) -> Result<(), DriverError>;
     fn resume(&mut self) -> Result<(), DriverError>;
     fn capture(&mut self, output: &mut CameraOutput, timeout: Duration) -> Result<Captured, DriverError>;

@@ -124,6 +124,10 @@ impl Driver for RealSense {
         self.camera.set(name, value)
     }
 
+    fn preset(&self) -> Result<String, DriverError> {
+        self.camera.preset()
+    }
+
     fn library() -> Result<Option<String>, DriverError> {
         (library()?.describe)().map(Some)
     }

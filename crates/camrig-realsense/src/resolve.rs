@@ -208,7 +208,7 @@ fn changed(assignments: &[Assignment], now: impl Fn(usize, &str) -> Option<f32>)
 }
 
 impl Resolved {
-    /// Applies all settings. An option whose value is another one after that is logged.
+    /// Applies all settings.
     pub(crate) fn apply(
         &self,
         camera: &Subject,
@@ -216,10 +216,31 @@ impl Resolved {
         sensors: &[OpenSensor],
     ) -> Result<(), DriverError> {
         if let Some((path, json)) = &self.preset {
-            device.load_preset(json).map_err(|fault| {
-                DriverError::new(format!("{camera} does not take the preset `{}`: {fault}", path.display()))
-            })?;
+            load_preset(path, json, camera, device)?;
         }
+        self.apply_options(camera, sensors)
+    }
+
+    /// Returns the path of the preset.
+    pub(crate) fn preset_path(&self) -> Option<&Path> {
+        self.preset.as_ref().map(|(path, _)| path.as_path())
+    }
+
+    /// Loads another preset in place of the one before.
+    pub(crate) fn load_preset(
+        &mut self,
+        path: &Path,
+        camera: &Subject,
+        device: &OpenDevice,
+    ) -> Result<(), DriverError> {
+        let (path, json) = read_preset(path)?;
+        load_preset(&path, &json, camera, device)?;
+        self.preset = Some((path, json));
+        Ok(())
+    }
+
+    /// Sets the options of the sensors. An option whose value is another one after that is logged.
+    pub(crate) fn apply_options(&self, camera: &Subject, sensors: &[OpenSensor]) -> Result<(), DriverError> {
         for Assignment { sensor, kind, name, value, .. } in &self.assignments {
             sensors[*sensor].options().set(*kind, *value).map_err(|fault| {
                 DriverError::new(format!("option `{name}` of {camera} cannot be set to {value}: {fault}"))
@@ -360,6 +381,12 @@ fn why_not(model: &str, option: &str) -> Option<&'static str> {
         SYNC_MODE | "output_trigger_enabled" => Some("a D405 has no hardware sync"),
         _ => None,
     }
+}
+
+fn load_preset(path: &Path, json: &str, camera: &Subject, device: &OpenDevice) -> Result<(), DriverError> {
+    device.load_preset(json).map_err(|fault| {
+        DriverError::new(format!("{camera} does not take the preset `{}`: {fault}", path.display()))
+    })
 }
 
 /// Reads a preset, which has to be JSON. Comments, trailing commas and a byte-order mark, which librealsense refuses, are

@@ -8,6 +8,7 @@
 //! refused, and a bounded number of clients is served at a time.
 
 use std::io::{Error, ErrorKind, Read, Result, Write};
+use std::net::Shutdown;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -21,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use crate::socket::{address, connect, is_trusted};
 
 /// The version of requests and answers.
-pub const CONTROL_VERSION: u32 = 2;
+pub const CONTROL_VERSION: u32 = 3;
 
 /// Maximum size of a frame, in bytes: a topology file of the maximum size, each byte of which JSON may escape.
 const FRAME_BYTES_MAX: usize = 8 << 20;
@@ -32,8 +33,11 @@ const FRAME_TIMEOUT: Duration = Duration::from_secs(5);
 /// Maximum time that a client waits for an answer: a camera may take long to open.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(180);
 
-/// Maximum number of clients that are served at a time; further ones are refused.
+/// Maximum number of clients that are served at a time, beside those that are attached; further ones are refused.
 const CLIENTS_MAX: usize = 16;
+
+/// Time between two looks whether the rig of an attached client has ended.
+const ATTACHED_LOOK: Duration = Duration::from_secs(1);
 
 /// Pause before the next attempt when no connection can be accepted.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -68,6 +72,15 @@ pub enum Request {
         /// The name of the camera.
         camera: String,
     },
+    /// Adds a processor that is removed when the connection of its client ends, which [`attach`] makes.
+    Attach(Attach),
+    /// Writes the options of a camera's device into a file from which the vendor's programs load them.
+    Preset {
+        /// The name of the camera.
+        camera: String,
+        /// The absolute path of the file.
+        file: String,
+    },
     /// Stops the streams of cameras, or starts them again; their devices stay open.
     Pause {
         /// The names of the cameras.
@@ -77,6 +90,25 @@ pub enum Request {
         /// The origin of the request, for the log and the report, such as `camrig pause`.
         by: String,
     },
+}
+
+/// A processor that joins a running rig in a process of its own, for as long as its client is connected.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Attach {
+    /// Its name, and that of its process.
+    pub name: String,
+    /// Its kind.
+    pub kind: String,
+    /// The actors that it reads.
+    pub inputs: Vec<String>,
+    /// Its keys and options, each with the text of its value.
+    pub settings: Vec<(String, String)>,
+    /// The command of a program that has the kind, which runs the process if the rig has no such kind; may be empty.
+    #[serde(default)]
+    pub program: Vec<String>,
+    /// Who asks, for the log and the report, such as `camrig attach`.
+    pub by: String,
 }
 
 /// Small changes of the topology that runs.
@@ -198,26 +230,32 @@ pub struct ControlSocket {
 }
 
 impl ControlSocket {
-    /// Serves requests to the rig whose status socket is called `rig`, each connection on a thread of its own.
+    /// Serves requests to the rig whose status socket is called `rig`, each connection on a thread of its own. `leave` removes
+    /// a processor whose client is gone.
     ///
     /// # Errors
     /// When no file descriptor or thread is left.
-    pub fn serve(rig: &str, answer: impl Fn(Request) -> Answer + Send + Sync + 'static) -> Result<Self> {
+    pub fn serve(
+        rig: &str,
+        answer: impl Fn(Request) -> Answer + Send + Sync + 'static,
+        leave: impl Fn(&Attach) -> Answer + Send + Sync + 'static,
+    ) -> Result<Self> {
         let name = control_name(rig);
         let listener = UnixListener::bind_addr(&address(&name)?)?;
         let ended = Arc::new(AtomicBool::new(false));
         let socket = Self { name, ended: Arc::clone(&ended) };
-        let (answer, clients) = (Arc::new(answer), Arc::new(AtomicUsize::new(0)));
+        let server = Arc::new(Server { answer, leave, ended: Arc::clone(&ended) });
+        let clients = Arc::new(AtomicUsize::new(0));
         spawn_thread("control", move || {
             while !ended.load(Ordering::Acquire) {
                 match listener.accept() {
                     Ok((stream, _)) if is_trusted(&stream) => {
                         let served = Served::begin(&clients);
-                        let answer = Arc::clone(&answer);
+                        let server = Arc::clone(&server);
                         // Without a thread the client sees the end of its connection.
                         let _ = spawn_thread("control client", move || {
                             // An error means that the client is gone, or sent no request.
-                            let _ = serve_client(&stream, &served, &*answer);
+                            let _ = server.serve_client(&stream, served);
                         });
                     }
                     Ok(_) => {}
@@ -258,18 +296,56 @@ impl Drop for Served {
     }
 }
 
-/// Answers one request.
-fn serve_client(stream: &UnixStream, served: &Served, answer: &dyn Fn(Request) -> Answer) -> Result<()> {
-    let answer = if served.0.is_none() {
-        Answer::refused("the rig has too many requests to answer")
-    } else {
-        match receive(stream, Instant::now() + FRAME_TIMEOUT) {
-            Ok(request) => answer(request),
-            Err(error) if error.kind() == ErrorKind::InvalidData => Answer::refused(error.to_string()),
-            Err(error) => return Err(error),
+/// Answers the clients of a rig.
+struct Server<A, L> {
+    answer: A,
+    leave: L,
+    ended: Arc<AtomicBool>,
+}
+
+impl<A: Fn(Request) -> Answer, L: Fn(&Attach) -> Answer> Server<A, L> {
+    /// Answers one request.
+    fn serve_client(&self, stream: &UnixStream, served: Served) -> Result<()> {
+        if served.0.is_none() {
+            return send(stream, &Answer::refused("the rig has too many requests to answer"));
         }
-    };
-    send(stream, &answer)
+        let request = match receive(stream, Instant::now() + FRAME_TIMEOUT) {
+            Ok(request) => request,
+            Err(error) if error.kind() == ErrorKind::InvalidData => {
+                return send(stream, &Answer::refused(error.to_string()));
+            }
+            Err(error) => return Err(error),
+        };
+        let attach = if let Request::Attach(attach) = &request { Some(attach.clone()) } else { None };
+        let answer = (self.answer)(request);
+        let sent = send(stream, &answer);
+        let Some(attach) = attach.filter(|_| matches!(answer, Answer::Changes(_))) else { return sent };
+        drop(served);
+        if sent.is_ok() {
+            self.wait_for_end(stream)?;
+        }
+        send(stream, &(self.leave)(&attach))
+    }
+
+    /// Waits until a client has closed its side of the connection, or the rig has ended, which is an error.
+    fn wait_for_end(&self, mut stream: &UnixStream) -> Result<()> {
+        stream.set_read_timeout(Some(ATTACHED_LOOK))?;
+        loop {
+            match stream.read(&mut [0; 1]) {
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
+                    if self.ended.load(Ordering::Acquire) {
+                        return Err(ended());
+                    }
+                }
+                // Nothing may follow the request, and an error means that the client is gone.
+                Ok(_) | Err(_) => return Ok(()),
+            }
+        }
+    }
+}
+
+fn ended() -> Error {
+    Error::new(ErrorKind::UnexpectedEof, "the rig is ending")
 }
 
 fn send(mut stream: &UnixStream, content: &impl Serialize) -> Result<()> {
@@ -319,7 +395,7 @@ fn read_exact(mut stream: &UnixStream, mut buffer: &mut [u8], until: Instant) ->
         }
         stream.set_read_timeout(Some(left))?;
         match stream.read(buffer) {
-            Ok(0) => return Err(Error::new(ErrorKind::UnexpectedEof, "the rig is ending")),
+            Ok(0) => return Err(ended()),
             Ok(size) => buffer = &mut buffer[size..],
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
             Err(error) => return Err(error),
@@ -333,6 +409,37 @@ fn read_exact(mut stream: &UnixStream, mut buffer: &mut [u8], until: Instant) ->
 /// # Errors
 /// When the rig has ended, does not answer, or belongs to another user.
 pub fn ask(rig: &str, request: &Request) -> Result<Answer> {
+    exchange(rig, request).map(|(_, answer)| answer)
+}
+
+/// Adds a processor to the rig whose status socket is called `rig`, and waits for the answer. It is removed when
+/// [`Attached`] drops, or this process ends in any way; `None` if it was not added.
+///
+/// # Errors
+/// As [`ask`].
+pub fn attach(rig: &str, attach: Attach) -> Result<(Answer, Option<Attached>)> {
+    let (stream, answer) = exchange(rig, &Request::Attach(attach))?;
+    let is_added = matches!(answer, Answer::Changes(_));
+    Ok((answer, is_added.then_some(Attached(stream))))
+}
+
+/// The connection of an attached processor.
+#[derive(Debug)]
+pub struct Attached(UnixStream);
+
+impl Attached {
+    /// Removes the processor, and waits until it has been removed.
+    ///
+    /// # Errors
+    /// When the rig has ended.
+    pub fn leave(self) -> Result<Answer> {
+        self.0.shutdown(Shutdown::Write)?;
+        wait_for_answer(&self.0)
+    }
+}
+
+/// Sends a request on a connection of its own, and waits for its answer.
+fn exchange(rig: &str, request: &Request) -> Result<(UnixStream, Answer)> {
     let stream = connect(&control_name(rig))?;
     if !is_trusted(&stream) {
         return Err(Error::new(ErrorKind::PermissionDenied, "the rig belongs to another user"));
@@ -342,14 +449,19 @@ pub fn ask(rig: &str, request: &Request) -> Result<Answer> {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
         sent => sent?,
     }
-    // The answer is sent at once when it is known.
+    let answer = wait_for_answer(&stream)?;
+    Ok((stream, answer))
+}
+
+/// Waits for an answer, which is sent at once when it is known.
+fn wait_for_answer(stream: &UnixStream) -> Result<Answer> {
     let mut first = [0; 1];
     let until = Instant::now() + ANSWER_TIMEOUT;
     loop {
         let left = until.saturating_duration_since(Instant::now());
         stream.set_read_timeout(Some(left.max(Duration::from_millis(1))))?;
-        match rustix::net::recv(&stream, &mut first, rustix::net::RecvFlags::PEEK) {
-            Ok(_) => return receive(&stream, until),
+        match rustix::net::recv(stream, &mut first, rustix::net::RecvFlags::PEEK) {
+            Ok(_) => return receive(stream, until),
             Err(rustix::io::Errno::INTR) => {}
             Err(rustix::io::Errno::AGAIN) => {
                 return Err(Error::new(ErrorKind::TimedOut, "it does not answer in time"));
@@ -361,19 +473,31 @@ pub fn ask(rig: &str, request: &Request) -> Result<Answer> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc::{Receiver, sync_channel};
+
     use super::*;
     use crate::socket::StatusSocket;
 
-    fn serve() -> (String, ControlSocket) {
+    /// Returns the name of a rig, its socket, and the names of processors whose clients have gone.
+    fn serve() -> (String, ControlSocket, Receiver<String>) {
+        let (left, gone) = sync_channel(4);
         let rig = StatusSocket::open().unwrap().name().to_owned();
-        let socket = ControlSocket::serve(&rig, |request| match request {
+        let answer = |request| match request {
             Request::Topology => Answer::Topology { name: "t.toml".to_owned(), text: "# \u{0}".to_owned() },
             Request::Apply(apply) => Answer::Changes(vec![apply.text, apply.by]),
             Request::Edit(edits) => Answer::Changes(vec![edits.by]),
             Request::Pause { cameras, .. } => Answer::Changes(cameras),
             Request::Controls { camera } => Answer::Controls(Err(camera)),
-        });
-        (rig, socket.unwrap())
+            Request::Preset { file, .. } => Answer::Changes(vec![file]),
+            Request::Attach(attach) if attach.kind == "unknown" => Answer::refused("unknown"),
+            Request::Attach(attach) => Answer::Changes(vec![attach.name]),
+        };
+        let leave = move |attach: &Attach| {
+            left.send(attach.name.clone()).unwrap();
+            Answer::Changes(vec![format!("remove {}", attach.name)])
+        };
+        let socket = ControlSocket::serve(&rig, answer, leave).unwrap();
+        (rig, socket, gone)
     }
 
     fn apply(text: String) -> Request {
@@ -395,7 +519,7 @@ mod tests {
 
     #[test]
     fn each_request_is_answered() {
-        let (rig, socket) = serve();
+        let (rig, socket, _) = serve();
         let answer = ask(&rig, &Request::Topology).unwrap();
         assert_eq!(answer, Answer::Topology { name: "t.toml".to_owned(), text: "# \u{0}".to_owned() });
         let text = "\u{1}".repeat(1 << 20);
@@ -411,7 +535,7 @@ mod tests {
 
     #[test]
     fn malformed_requests_are_refused_and_the_next_one_is_answered() {
-        let (rig, _socket) = serve();
+        let (rig, _socket, _) = serve();
         let refused = |json: &[u8]| match say(&rig, json).unwrap() {
             Answer::Refused { message, unavailable: false } => message,
             answer => panic!("{answer:?}"),
@@ -421,17 +545,17 @@ mod tests {
             &b""[..],
             b"null",
             b"\xff\xfe",
-            b"{\"camrig_control\":2}",
-            b"{\"camrig_control\":2,\"content\":\"erase\"}",
-            b"{\"camrig_control\":2,\"content\":\"topology\",\"more\":1}",
-            b"{\"camrig_control\":2,\"content\":{\"apply\":{\"name\":\"\",\"text\":\"\",\"by\":\"\",\"as\":1}}}",
+            b"{\"camrig_control\":3}",
+            b"{\"camrig_control\":3,\"content\":\"erase\"}",
+            b"{\"camrig_control\":3,\"content\":\"topology\",\"more\":1}",
+            b"{\"camrig_control\":3,\"content\":{\"apply\":{\"name\":\"\",\"text\":\"\",\"by\":\"\",\"as\":1}}}",
             &b"[".repeat(1 << 20),
         ] {
             assert!(refused(json).starts_with(start), "{}", refused(json));
         }
         assert_eq!(
-            refused(b"{\"camrig_control\":3,\"content\":\"new\"}"),
-            "the message has version 3 of the control socket, this program has version 2"
+            refused(b"{\"camrig_control\":4,\"content\":\"new\"}"),
+            "the message has version 4 of the control socket, this program has version 3"
         );
         let mut stream = connected(&rig);
         stream.write_all(&u32::MAX.to_le_bytes()).unwrap();
@@ -445,7 +569,7 @@ mod tests {
 
     #[test]
     fn silent_clients_are_bounded_and_given_up() {
-        let (rig, _socket) = serve();
+        let (rig, _socket, _) = serve();
         let silent: Vec<_> = (0..CLIENTS_MAX).map(|_| connected(&rig)).collect();
         let refused = Answer::refused("the rig has too many requests to answer");
         let until = Instant::now() + 4 * FRAME_TIMEOUT;
@@ -460,5 +584,31 @@ mod tests {
             std::thread::sleep(ACCEPT_PAUSE);
         }
         drop(silent);
+    }
+
+    fn attachment(kind: &str) -> Attach {
+        let (name, kind) = ("w".to_owned(), kind.to_owned());
+        let (inputs, settings, program) = (Vec::new(), Vec::new(), Vec::new());
+        Attach { name, kind, inputs, settings, program, by: "a test".to_owned() }
+    }
+
+    #[test]
+    fn an_attached_processor_leaves_when_its_client_does() {
+        let (rig, _socket, gone) = serve();
+        let (answer, attached) = attach(&rig, attachment("stats")).unwrap();
+        assert_eq!(answer, Answer::Changes(vec!["w".to_owned()]));
+        // It takes no place of other clients, and outlasts many of their requests.
+        for _ in 0..2 * CLIENTS_MAX {
+            ask(&rig, &Request::Topology).unwrap();
+        }
+        assert!(gone.try_recv().is_err());
+        assert_eq!(attached.unwrap().leave().unwrap(), Answer::Changes(vec!["remove w".to_owned()]));
+        assert_eq!(gone.recv().unwrap(), "w");
+        // As when its process is killed.
+        drop(attach(&rig, attachment("stats")).unwrap());
+        assert_eq!(gone.recv().unwrap(), "w");
+        let (answer, attached) = attach(&rig, attachment("unknown")).unwrap();
+        assert_eq!((answer, attached.is_none()), (Answer::refused("unknown"), true));
+        assert!(gone.try_recv().is_err());
     }
 }

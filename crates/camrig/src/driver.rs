@@ -159,6 +159,15 @@ pub trait Driver: Sized + 'static {
         Err(DriverError::new(format!("the camera has no option `{name}` that can be set while it runs")))
     }
 
+    /// Returns the options of the open device as the text of a file from which the vendor's programs load them:
+    /// `camrig options CAMERA --save` writes it. A control whose range is [`ControlRange::File`] loads such a file.
+    ///
+    /// # Errors
+    /// If there are no such files, or the device does not report its options.
+    fn preset(&self) -> Result<String, DriverError> {
+        Err(DriverError::new("the driver of the camera knows no files of options"))
+    }
+
     /// Returns the library through which the driver reaches its devices, with its version, such as `librealsense 2.57.7`;
     /// `None` if it needs none. `camrig doctor` shows it.
     ///

@@ -323,7 +323,7 @@ impl Inputs {
     }
 
     /// Returns whether the topology matches the inputs.
-    fn are_matched(&self) -> bool {
+    pub(crate) fn are_matched(&self) -> bool {
         self.links.borrow().matching.is_some()
     }
 

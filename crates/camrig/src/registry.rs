@@ -223,6 +223,8 @@ pub(crate) trait OpenCamera {
     fn controls(&self) -> Vec<Control>;
     /// Sets one of them, and returns the value that the device has then.
     fn set(&mut self, name: &str, value: &ControlValue) -> Result<ControlValue, DriverError>;
+    /// Returns the options of the device as the text of a file.
+    fn preset(&self) -> Result<String, DriverError>;
     /// Stops the streams, and keeps the device open.
     fn pause(&mut self) -> Result<(), DriverError>;
     /// Starts the streams again.
@@ -349,6 +351,10 @@ impl<D: Driver> OpenCamera for TypedCamera<D> {
 
     fn set(&mut self, name: &str, value: &ControlValue) -> Result<ControlValue, DriverError> {
         self.0.set(name, value)
+    }
+
+    fn preset(&self) -> Result<String, DriverError> {
+        self.0.preset()
     }
 
     fn pause(&mut self) -> Result<(), DriverError> {

@@ -203,6 +203,14 @@ impl Rig {
         let wires = &mut self.processes[process.index()];
         wires.sent = false;
         wires.notifier.iter().for_each(|notifier| notifier.note_death());
+        self.forget_notifiers();
+    }
+
+    /// Releases the notifiers that no running process has, and by which no link wakes one.
+    fn forget_notifiers(&mut self) {
+        for wires in self.processes.iter_mut().filter(|wires| !wires.sent) {
+            wires.notifier.take_if(|notifier| Arc::strong_count(notifier) == 1);
+        }
     }
 
     /// Releases the memory of a link that is over.
@@ -210,6 +218,7 @@ impl Rig {
         let (_, blank) = self.blank()?;
         let link = &mut self.links[link.index()];
         link.forget(blank);
+        self.forget_notifiers();
         Ok(())
     }
 

@@ -247,6 +247,19 @@ fn a_processor_is_attached_for_a_while() {
         "{stdout}"
     );
     assert!(lab.said(&["recording", "info", "live.mcap"]).unwrap().contains("with an index"));
+    let by_position = ["attach", &pid, "stats", "seconds=1", "--inputs", "left", "--for", "10ms"];
+    let (stdout, stderr, code) = lab.test.output_of_args(&by_position);
+    assert!(stderr.contains("`seconds`") && code == Some(78), "{stdout}{stderr}");
+    let (stdout, stderr, code) =
+        lab.test.output_of_args(&["attach", &pid, "stats", "--inputs", "left", "--for", "10ms"]);
+    assert!(stdout.contains("\nend process `stats-") && code == Some(0), "{stdout}{stderr}");
+    let twice = ["attach", &pid, "stats", "--inputs", "left", "--rig", &pid];
+    lab.says(&twice, "", "error: the rig is named twice\n", 64);
+    let words = "error: expected `[RIG] KIND [KEY=VALUE]...`, such as `record file=x.mcap`\n";
+    lab.says(&["attach", "a=b", "--inputs", "left"], "", words, 64);
+    // The driver has no presets.
+    let none = "error: the driver of the camera knows no files of options\n";
+    lab.says(&["options", "left", "--save", "left.json", "--rig", &pid], "", none, 78);
     lab.says(&["topology", &pid], RIG, "", 0);
     lab.end();
 }
@@ -269,16 +282,17 @@ fn a_running_rig_is_recorded_across_a_change() {
     let lab = Lab::start(&[]);
     let pid = lab.pid();
     lab.said(&["set", "left", "exposure=3000", "--rig", &pid]).unwrap();
-    let record = ["record", "--attach", &pid, "--cameras", "left", "-o", "short.mcap", "--for", "700ms"];
+    let record = ["record", "--attach", &pid, "--cameras", "left", "-o", "short.mcap"];
     // In a folder of its own: paths are those of the command.
-    let desk = Test::new();
-    let recording = std::thread::scope(|scope| {
-        let recording = scope.spawn(|| desk.output_of_args(&record));
-        wait_for("the recorder", || lab.said(&["top", "--once", &pid])?.contains("\nrecord-").then_some(()));
-        lab.said(&["set", "left", "exposure=4000", "--rig", &pid]).unwrap();
-        recording.join().unwrap()
-    });
-    assert!(recording.0.contains("\nend process `record-") && recording.2 == Some(0), "{recording:?}");
+    let desk = Test::new().args(record);
+    let stdout = fs::File::create(desk.folder().join("stdout")).unwrap();
+    let recording = desk.start(stdout, Stdio::null());
+    wait_for("the recorder", || lab.said(&["top", "--once", &pid])?.contains("\nrecord-").then_some(()));
+    lab.said(&["set", "left", "exposure=4000", "--rig", &pid]).unwrap();
+    recording.signal(Signal::TERM);
+    assert_eq!(recording.code(), Some(0));
+    let stdout = fs::read_to_string(desk.folder().join("stdout")).unwrap();
+    assert!(stdout.contains("\nend process `record-"), "{stdout}");
     let (info, ..) = desk.output_of_args(&["recording", "info", "short.mcap"]);
     let changes: Vec<_> = info.lines().filter(|line| line.starts_with("changed at ")).collect();
     let line = "set camera `left`: option `exposure` 3000 -> 4000";

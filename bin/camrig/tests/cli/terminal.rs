@@ -264,3 +264,24 @@ fn a_worker_may_write_to_a_terminal_with_tostop() {
     shell.wait_for_lines();
     interrupt(&mut shell, &folder);
 }
+
+/// SIGHUP has a watched rig read its file again, but not when it means that the terminal is gone.
+#[test]
+fn a_watched_rig_ends_with_its_terminal() {
+    let test = Test::new().topology(RIG.replace("= 500", "= 5000"));
+    let folder = test.folder().canonicalize().unwrap();
+    let mut shell = Shell::start(&folder);
+    shell.press("$CAMRIG run t.toml --watch 2>stderr\n");
+    shell.wait_for_lines();
+    let supervisor = ids(&folder).into_iter().min().unwrap();
+    kill_process(Pid::from_raw(supervisor as i32).unwrap(), Signal::HUP).unwrap();
+    fs::write(folder.join("t.toml"), RIG.replace("= 500", "= 6000")).unwrap();
+    wait_for("a change", || {
+        fs::read_to_string(folder.join("stderr")).unwrap().contains("restart").then_some(())
+    });
+    shell.wait_for_lines();
+    drop(shell);
+    wait_for_states(&folder, "the end of the rig", <[char]>::is_empty);
+    let stderr = fs::read_to_string(folder.join("stderr")).unwrap();
+    assert!(stderr.contains("the terminal was closed, and the rig stops"), "{stderr}");
+}

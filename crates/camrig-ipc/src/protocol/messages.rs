@@ -93,6 +93,11 @@ pub enum DeviceCall {
         /// its [part](super::ActorPart).
         options: Option<String>,
     },
+    /// Writes the options of the device into a file from which its vendor's programs load them.
+    SavePreset {
+        /// The absolute path of the file.
+        file: String,
+    },
     /// Stops the streams, and keeps the device open.
     Pause,
     /// Starts the streams again.

@@ -115,6 +115,32 @@ impl OpenDevice {
         call(|error| unsafe { rs2::rs2_load_json(self.pointer.as_ptr(), json.as_ptr().cast(), size, error) })
     }
 
+    /// Returns the present options as the text of a preset.
+    pub(crate) fn preset(&self) -> Result<String, Fault> {
+        struct Text(NonNull<rs2::rs2_raw_data_buffer>);
+        impl Drop for Text {
+            fn drop(&mut self) {
+                // SAFETY: the buffer is this guard's own, and deleted once.
+                unsafe { rs2::rs2_delete_raw_data(self.0.as_ptr()) }
+            }
+        }
+
+        // SAFETY: `device` keeps the device alive.
+        let text = Text(create(|error| unsafe { rs2::rs2_serialize_json(self.pointer.as_ptr(), error) })?);
+        // SAFETY: the buffer is alive.
+        let size = call(|error| unsafe { rs2::rs2_get_raw_data_size(text.0.as_ptr(), error) })?;
+        // SAFETY: the buffer is alive.
+        let data = call(|error| unsafe { rs2::rs2_get_raw_data(text.0.as_ptr(), error) })?;
+        let size = usize::try_from(size).unwrap_or(0);
+        if data.is_null() || size == 0 {
+            return Err(Fault::new("it is empty"));
+        }
+        // SAFETY: librealsense's buffer of this size lives as long as `text`.
+        let bytes = unsafe { std::slice::from_raw_parts(data, size) };
+        let text = str::from_utf8(bytes).map_err(|_| Fault::new("it is no UTF-8"))?;
+        Ok(text.trim_end_matches('\0').to_owned())
+    }
+
     /// Resets the camera as if it was unplugged and plugged in again, which takes some seconds.
     pub(crate) fn hardware_reset(&self) -> Result<(), Fault> {
         // SAFETY: `device` keeps the device alive.

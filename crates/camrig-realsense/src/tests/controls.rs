@@ -59,6 +59,7 @@ fn values(range: &ControlRange) -> Vec<ControlValue> {
             [*min, *max, min + step].map(ControlValue::Number).to_vec()
         }
         ControlRange::Choice(names) => names.iter().cloned().map(ControlValue::Name).collect(),
+        ControlRange::File => Vec::new(),
     }
 }
 
@@ -86,7 +87,7 @@ fn every_option_is_set_and_read_back_while_frames_flow() {
 
 #[test]
 fn wrong_values_are_refused_with_the_choices() {
-    let (_camera, grabber) = running(D435);
+    let (_camera, mut grabber) = running(D435);
     let number = ControlValue::Number;
     for (name, value, message) in [
         (
@@ -127,7 +128,7 @@ fn wrong_values_are_refused_with_the_choices() {
 #[test]
 fn a_recording_has_no_option_to_set() {
     let bag = record("controls.bag", 2);
-    let grabber = start(&file(&bag.0));
+    let mut grabber = start(&file(&bag.0));
     let controls = grabber.camera.controls();
     assert!(controls.iter().all(|control| control.read_only && !control.live), "{controls:?}");
     let name = controls.first().map_or("exposure", |control| &*control.name);

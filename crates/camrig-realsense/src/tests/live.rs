@@ -63,6 +63,24 @@ fn a_live_camera_takes_the_same_way() {
     assert!(matches!(grabber.next(Duration::from_millis(1)).unwrap(), Grabbed::Nothing));
 }
 
+/// A pause stops the sensors; options are read and set meanwhile, and nothing of the time between counts as lost.
+#[test]
+fn a_paused_camera_keeps_its_device_and_sends_again() {
+    let camera = SoftwareCamera::new(SCENE);
+    let any = depth("64x48@60", options("any = true"));
+    let mut grabber = Grabber::new(open_among(&any, &[&camera]).unwrap());
+    grabber.start().unwrap();
+    camera.send_depth(3);
+    assert!(matches!(wait(&mut grabber), Ok(Grabbed::FrameSet { .. })));
+    grabber.pause().unwrap();
+    assert!(!grabber.camera.is_running() && !grabber.camera.controls().is_empty());
+    grabber.start().unwrap();
+    camera.send_depth(90);
+    let Ok(Grabbed::FrameSet { headers, .. }) = wait(&mut grabber) else { panic!("no frameset") };
+    assert_eq!((headers[0].number, headers.len()), (90, 1));
+    assert!(grabber.take_lost().is_empty());
+}
+
 #[test]
 fn a_frame_that_comes_again_is_left_out_and_counted() {
     let camera = SoftwareCamera::new(SCENE);

@@ -13,7 +13,7 @@ use std::time::Duration;
 use realsense_sys as rs2;
 
 use crate::librealsense::list_of;
-use crate::software::{Identity, Plugged, Scene, SoftwareCamera};
+use crate::software::{Identity, Plugged, Scene, SoftwareCamera, SoftwareOption};
 
 /// The environment variable with the name of the file.
 pub(crate) const FILE: &str = "CAMRIG_TEST_CAMERAS";
@@ -35,6 +35,10 @@ pub(crate) enum Behaviour {
     Repeats,
     /// It is attached but sends nothing.
     Silent,
+    /// It streams, and refuses to be set.
+    Refuses,
+    /// It streams, and is unplugged when it is set.
+    LeavesWhenSet,
     /// It is not attached, and librealsense has reported it.
     Unplugged,
     /// It is not attached, and librealsense has not noticed.
@@ -42,8 +46,16 @@ pub(crate) enum Behaviour {
 }
 
 impl Behaviour {
-    const ALL: [Self; 6] =
-        [Self::Streams, Self::Skips, Self::Repeats, Self::Silent, Self::Unplugged, Self::Vanished];
+    const ALL: [Self; 8] = [
+        Self::Streams,
+        Self::Skips,
+        Self::Repeats,
+        Self::Silent,
+        Self::Refuses,
+        Self::LeavesWhenSet,
+        Self::Unplugged,
+        Self::Vanished,
+    ];
 
     fn word(self) -> &'static str {
         match self {
@@ -51,6 +63,8 @@ impl Behaviour {
             Self::Skips => "skips",
             Self::Repeats => "repeats",
             Self::Silent => "silent",
+            Self::Refuses => "refuses",
+            Self::LeavesWhenSet => "leaves when set",
             Self::Unplugged => "unplugged",
             Self::Vanished => "vanished",
         }
@@ -79,9 +93,36 @@ impl Behaviour {
     }
 
     fn sends(self) -> bool {
-        matches!(self, Self::Streams | Self::Skips | Self::Repeats)
+        !matches!(self, Self::Silent | Self::Unplugged | Self::Vanished)
     }
 }
+
+const fn option(of_color: bool, option: rs2::rs2_option, range: [f32; 4]) -> SoftwareOption {
+    SoftwareOption { of_color, option, range, writable: true }
+}
+
+/// The options of the front camera.
+const OPTIONS: [SoftwareOption; 4] = [
+    option(false, rs2::rs2_option_RS2_OPTION_EXPOSURE, [1.0, 200_000.0, 1.0, 8500.0]),
+    option(false, rs2::rs2_option_RS2_OPTION_GAIN, [16.0, 248.0, 1.0, 16.0]),
+    option(false, rs2::rs2_option_RS2_OPTION_ENABLE_AUTO_EXPOSURE, [0.0, 1.0, 1.0, 1.0]),
+    option(false, rs2::rs2_option_RS2_OPTION_VISUAL_PRESET, [0.0, 5.0, 1.0, 0.0]),
+];
+
+/// The options of the rear camera.
+const MORE_OPTIONS: [SoftwareOption; 8] = [
+    OPTIONS[0],
+    OPTIONS[1],
+    OPTIONS[2],
+    OPTIONS[3],
+    option(false, rs2::rs2_option_RS2_OPTION_LASER_POWER, [0.0, 360.0, 30.0, 150.0]),
+    option(true, rs2::rs2_option_RS2_OPTION_EXPOSURE, [1.0, 10_000.0, 1.0, 156.0]),
+    option(true, rs2::rs2_option_RS2_OPTION_HUE, [-180.0, 180.0, 1.0, 0.0]),
+    SoftwareOption {
+        writable: false,
+        ..option(false, rs2::rs2_option_RS2_OPTION_ASIC_TEMPERATURE, [-40.0, 125.0, 0.0, 0.0])
+    },
+];
 
 /// Returns the file that controls the cameras.
 pub(crate) fn file() -> PathBuf {
@@ -153,13 +194,13 @@ impl Cameras {
             extra: &[],
             also: &[],
             one_sensor: false,
-            options: &[],
+            options: &OPTIONS,
             begin_millis: None,
             wall_meters: None,
         };
         Self {
             front: SoftwareCamera::new(scene),
-            rear: SoftwareCamera::new(Scene { identity: Identity::D435, ..scene }),
+            rear: SoftwareCamera::new(Scene { identity: Identity::D435, options: &MORE_OPTIONS, ..scene }),
             behaviour: Behaviour::current(&file()),
             front_number: 0,
             rear_number: 0,
@@ -188,7 +229,7 @@ impl Cameras {
         match behaviour {
             Behaviour::Skips => self.front_number += SKIPPED,
             Behaviour::Repeats => self.front.send_depth(self.front_number - 1),
-            Behaviour::Streams | Behaviour::Silent | Behaviour::Unplugged | Behaviour::Vanished => {}
+            _ => {}
         }
         if behaviour == Behaviour::Unplugged {
             for Watcher { callback, user } in self.contexts.iter().filter_map(|context| context.watcher) {
@@ -196,6 +237,17 @@ impl Cameras {
                 unsafe { callback(list_of(&self.front), std::ptr::null_mut(), user) };
             }
         }
+    }
+
+    /// Returns whether the device refuses to be set. It may be unplugged by that.
+    pub(crate) fn refuses(&mut self) -> bool {
+        self.follow();
+        if self.behaviour == Behaviour::LeavesWhenSet {
+            Behaviour::Unplugged.set(&file());
+            self.follow();
+            return true;
+        }
+        self.behaviour == Behaviour::Refuses
     }
 
     /// Attaches the cameras to a new context.

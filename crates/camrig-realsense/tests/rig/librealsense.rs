@@ -17,6 +17,16 @@ use crate::software::SoftwareCamera;
 /// Otherwise librealsense refuses to reset software cameras.
 pub(crate) const TAKES_RESETS: &str = "CAMRIG_TEST_TAKES_RESETS";
 
+/// The environment variable that makes software cameras take presets: JSON of the values of `exposure` and `gain`.
+pub(crate) const TAKES_PRESETS: &str = "CAMRIG_TEST_TAKES_PRESETS";
+
+/// The options of a preset.
+const PRESET: [(&str, rs2::rs2_option); 2] =
+    [("exposure", rs2::rs2_option_RS2_OPTION_EXPOSURE), ("gain", rs2::rs2_option_RS2_OPTION_GAIN)];
+
+/// A value out of every range, so that librealsense makes the error of a refusal.
+const OUT_OF_RANGE: f32 = 1e9;
+
 type Error = *mut *mut rs2::rs2_error;
 
 /// As in dlfcn.h.
@@ -131,4 +141,101 @@ extern "C" fn rs2_hardware_reset(device: *const rs2::rs2_device, error: Error) {
     }
     // SAFETY: as in `create_context`.
     unsafe { transmute::<*mut c_void, Call>(next(c"rs2_hardware_reset"))(device, error) }
+}
+
+/// # Safety
+/// The options are alive.
+unsafe fn set_option(options: *const rs2::rs2_options, option: rs2::rs2_option, value: f32, error: Error) {
+    type Call = unsafe extern "C" fn(*const rs2::rs2_options, rs2::rs2_option, f32, Error);
+    // SAFETY: the caller ensures it, and as in `create_context`.
+    unsafe { transmute::<*mut c_void, Call>(next(c"rs2_set_option"))(options, option, value, error) }
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn rs2_set_option(
+    options: *const rs2::rs2_options,
+    option: rs2::rs2_option,
+    value: f32,
+    error: Error,
+) {
+    let value = if cameras().refuses() { OUT_OF_RANGE } else { value };
+    // SAFETY: the driver's options are alive.
+    unsafe { set_option(options, option, value, error) }
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn rs2_is_device_extendable_to(
+    device: *const rs2::rs2_device,
+    extension: rs2::rs2_extension,
+    error: Error,
+) -> c_int {
+    type Call = unsafe extern "C" fn(*const rs2::rs2_device, rs2::rs2_extension, Error) -> c_int;
+    let is_preset = extension == rs2::rs2_extension_RS2_EXTENSION_SERIALIZABLE;
+    if is_preset && std::env::var_os(TAKES_PRESETS).is_some() {
+        return 1;
+    }
+    // SAFETY: as in `create_context`.
+    unsafe { transmute::<*mut c_void, Call>(next(c"rs2_is_device_extendable_to"))(device, extension, error) }
+}
+
+/// Calls `act` with the options of a device's first sensor, which measures depth.
+fn with_options<T>(device: *const rs2::rs2_device, act: impl FnOnce(*const rs2::rs2_options) -> T) -> T {
+    // SAFETY: the driver's device is alive, and what is made here is deleted once.
+    unsafe {
+        let sensors = rs2::rs2_query_sensors(device, ptr::null_mut());
+        let sensor = rs2::rs2_create_sensor(sensors, 0, ptr::null_mut());
+        let done = act(sensor.cast_const().cast());
+        rs2::rs2_delete_sensor(sensor);
+        rs2::rs2_delete_sensor_list(sensors);
+        done
+    }
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn rs2_load_json(device: *mut rs2::rs2_device, json: *const c_void, size: u32, error: Error) {
+    // SAFETY: the driver's text has this size.
+    let json = unsafe { std::slice::from_raw_parts(json.cast::<u8>(), size as usize) };
+    let values: serde_json::Value = serde_json::from_slice(json).unwrap();
+    with_options(device, |options| {
+        for (name, option) in PRESET {
+            let value = values[name].as_f64().unwrap();
+            // SAFETY: the options are alive.
+            unsafe { set_option(options, option, value as f32, error) };
+        }
+    });
+}
+
+/// The text of a preset, in the place of librealsense's own buffer.
+type Text = Vec<u8>;
+
+#[unsafe(no_mangle)]
+extern "C" fn rs2_serialize_json(
+    device: *mut rs2::rs2_device,
+    error: Error,
+) -> *mut rs2::rs2_raw_data_buffer {
+    let values = with_options(device, |options| {
+        // SAFETY: the options are alive.
+        let value = |option| unsafe { rs2::rs2_get_option(options, option, error) };
+        PRESET.map(|(name, option)| (name.to_owned(), serde_json::Value::from(value(option))))
+    });
+    let text = serde_json::to_vec(&serde_json::Map::from_iter(values)).unwrap();
+    Box::into_raw(Box::<Text>::new(text)).cast()
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn rs2_get_raw_data_size(buffer: *const rs2::rs2_raw_data_buffer, _: Error) -> c_int {
+    // SAFETY: it comes from `rs2_serialize_json`.
+    unsafe { (*buffer.cast::<Text>()).len() as c_int }
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn rs2_get_raw_data(buffer: *const rs2::rs2_raw_data_buffer, _: Error) -> *const u8 {
+    // SAFETY: it comes from `rs2_serialize_json`.
+    unsafe { (*buffer.cast::<Text>()).as_ptr() }
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn rs2_delete_raw_data(buffer: *const rs2::rs2_raw_data_buffer) {
+    // SAFETY: it comes from `rs2_serialize_json`, and is deleted once.
+    drop(unsafe { Box::from_raw(buffer.cast_mut().cast::<Text>()) });
 }

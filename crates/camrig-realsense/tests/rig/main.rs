@@ -13,6 +13,7 @@ mod cameras;
 #[path = "../../../camrig/tests/rig/harness.rs"]
 mod harness;
 mod librealsense;
+mod options;
 mod program;
 mod recovery;
 #[allow(dead_code, reason = "nothing is recorded here")]
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
     }
     let mut trials = Vec::new();
     recovery::add_to(&mut trials);
+    options::add_to(&mut trials);
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 

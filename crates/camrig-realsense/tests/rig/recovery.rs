@@ -1,6 +1,6 @@
 //! Tests of every step of the supervisor's recovery with a RealSense camera.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use libtest_mimic::Trial;
 use rustix::process::Signal;
@@ -29,45 +29,49 @@ inputs = ['front', 'rear']
 ";
 
 const STALLS: &str = "WARN  main: camera `front` has delivered nothing for 1000 ms";
-const AGAIN: &str = "WARN  main: camera `front` is running again";
+pub(crate) const AGAIN: &str = "WARN  main: camera `front` is running again";
 
 /// The errors of the camera.
 const NOTHING: &str = "delivered nothing within its `stall_timeout_millis`";
-const UNPLUGGED: &str = "camera `000000000042` was unplugged";
+pub(crate) const UNPLUGGED: &str = "camera `000000000042` was unplugged";
 const ABSENT: &str = "no RealSense camera with serial `000000000042` is connected; connected: `000000000043` (Intel \
                       RealSense D435 at USB port 2-2)";
 
 /// Returns a log line of the supervisor.
-fn fails(reason: &str, follows: &str) -> String {
+pub(crate) fn fails(reason: &str, follows: &str) -> String {
     format!("ERROR main: camera `front` failed: {reason}; {follows}")
 }
 
 /// The file that controls the cameras, removed with its folder at the end.
-struct Control {
-    file: PathBuf,
+pub(crate) struct File {
+    path: PathBuf,
     _folder: TempDir,
 }
 
-impl Control {
-    fn new() -> Self {
+impl File {
+    pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let control = Self { file: folder.path().join("cameras"), _folder: folder };
+        let control = Self { path: folder.path().join("cameras"), _folder: folder };
         control.set(Behaviour::Streams);
         control
     }
 
-    fn set(&self, behaviour: Behaviour) {
-        behaviour.set(&self.file);
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn set(&self, behaviour: Behaviour) {
+        behaviour.set(&self.path);
     }
 
     /// Returns whether this behaviour is set, also by another process.
     fn has_set(&self, behaviour: Behaviour) -> bool {
-        behaviour.is_set(&self.file)
+        behaviour.is_set(&self.path)
     }
 }
 
 /// Waits until more framesets of each camera arrive, some of which were made after this call.
-fn wait_for_more(rig: &mut Rig) {
+pub(crate) fn wait_for_more(rig: &mut Rig) {
     for camera in ["front", "rear", "front", "rear"] {
         let start = format!("pulse {camera} ");
         let until_now = rig.highest(&start);
@@ -98,8 +102,8 @@ fn own(lines: &[&str]) -> Vec<String> {
 /// A stalled camera is restarted, then reset, which software cameras refuse: then it is reopened without a reset. An
 /// unplugged one is waited for, whether librealsense notices or not, and continues when its serial is back.
 fn every_step(placement: Placement) {
-    let control = Control::new();
-    let mut rig = Plan::new(RIG, placement).environment(FILE, control.file.to_str().unwrap()).start();
+    let control = File::new();
+    let mut rig = Plan::new(RIG, placement).environment(FILE, control.path().to_str().unwrap()).start();
     wait_for_more(&mut rig);
 
     control.set(Behaviour::Silent);
@@ -143,8 +147,8 @@ fn every_step(placement: Placement) {
 
 /// A camera that accepts a reset disappears for a while, is waited for, and found again.
 fn reset_helps(placement: Placement) {
-    let control = Control::new();
-    let plan = Plan::new(RIG, placement).environment(FILE, control.file.to_str().unwrap());
+    let control = File::new();
+    let plan = Plan::new(RIG, placement).environment(FILE, control.path().to_str().unwrap());
     let mut rig = plan.environment(TAKES_RESETS, "1").start();
     wait_for_more(&mut rig);
 
@@ -163,9 +167,9 @@ fn reset_helps(placement: Placement) {
 
 /// A camera with `reset` is reset before it is opened, once; its restart does not reset it again.
 fn reset_at_the_start(placement: Placement) {
-    let control = Control::new();
+    let control = File::new();
     let rig = RIG.replace("serial = '000000000042',", "serial = '000000000042', reset = true,");
-    let plan = Plan::new(&rig, placement).environment(FILE, control.file.to_str().unwrap());
+    let plan = Plan::new(&rig, placement).environment(FILE, control.path().to_str().unwrap());
     let mut rig = plan.environment(TAKES_RESETS, "1").start();
     // The reset detaches the camera.
     rig.wait_for("the reset", |_| control.has_set(Behaviour::Unplugged).then_some(()));
@@ -183,8 +187,8 @@ fn reset_at_the_start(placement: Placement) {
 
 /// Skipped and repeated frames of a camera are in the report, each with its reason.
 fn losses(placement: Placement) {
-    let control = Control::new();
-    let mut rig = Plan::new(RIG, placement).environment(FILE, control.file.to_str().unwrap()).start();
+    let control = File::new();
+    let mut rig = Plan::new(RIG, placement).environment(FILE, control.path().to_str().unwrap()).start();
     wait_for_more(&mut rig);
     for behaviour in [Behaviour::Skips, Behaviour::Repeats] {
         control.set(behaviour);

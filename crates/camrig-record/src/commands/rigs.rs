@@ -93,7 +93,7 @@ impl RecordArgs {
         let compression = self.compression.clone();
         settings.extend(compression.map(|known| ("compression".to_owned(), text(known.into()))));
         let (kind, inputs) = ("record".to_owned(), self.cameras.clone());
-        Some(Ok(Attachment { rig, kind, inputs, settings, time }.run(|| Ok(()))))
+        Some(Ok(Attachment { rig, kind, inputs, settings, time, is_own: true }.run(|| Ok(()))))
     }
 
     /// Checks that the file can be created.

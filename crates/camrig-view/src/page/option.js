@@ -35,7 +35,7 @@ export class Option {
     const off = option.read_only;
     for (const field of [this.#input, this.#number, this.#reset]) if (field) field.disabled = off;
     this.element.querySelector(".note").textContent = [rangeText(option), noteOf(option)].filter(Boolean).join(" · ");
-    this.#reset.hidden = off || option.value === option.default;
+    this.#reset.hidden = off || option.range === "File" || option.value === option.default;
     if (this.#latest.busy || this.element.contains(document.activeElement) && this.#held) return;
     this.#write(option.value);
   }
@@ -53,7 +53,7 @@ export class Option {
     const fields = this.element.querySelector(".fields");
     const listen = (field, read) => {
       field.addEventListener("pointerdown", () => (this.#held = true));
-      field.addEventListener("focus", () => (this.#held = field.type === "number"));
+      field.addEventListener("focus", () => (this.#held = ["number", "text"].includes(field.type)));
       for (const end of ["pointerup", "pointercancel", "blur"]) field.addEventListener(end, () => (this.#held = false));
       field.addEventListener(field.type === "range" ? "input" : "change", () => this.#send(read()));
       fields.prepend(field);
@@ -66,6 +66,10 @@ export class Option {
     if (range.Choice) {
       const field = document.createElement("select");
       field.append(...range.Choice.map((name) => new window.Option(name, name)));
+      return listen(field, () => field.value);
+    }
+    if (range === "File") {
+      const field = Object.assign(document.createElement("input"), { type: "text", spellcheck: false, placeholder: "path of a file" });
       return listen(field, () => field.value);
     }
     const { min, max, step } = range.Number;
@@ -85,6 +89,7 @@ export class Option {
 }
 
 function rangeText({ range, unit, default: standard }) {
+  if (range === "File") return "";
   const start = `default ${standard}`;
   if (!range.Number) return start;
   const { min, max, step } = range.Number;

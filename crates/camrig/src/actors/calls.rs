@@ -2,6 +2,8 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::io::Write;
+use std::path::Path;
 use std::rc::Rc;
 
 use camrig_frame::{Control, ControlValue};
@@ -9,6 +11,7 @@ use camrig_ipc::protocol::{DeviceAnswer, DeviceCall, DeviceRequest};
 use tokio::sync::Notify;
 
 use crate::error::DriverError;
+use crate::files;
 use crate::registry::OpenCamera;
 
 /// The streams of an open camera.
@@ -71,6 +74,7 @@ impl DeviceCalls {
                     }
                     set
                 }
+                DeviceCall::SavePreset { file } => save(Path::new(&file), camera),
                 DeviceCall::Pause => pause(camera, streams),
                 DeviceCall::Resume if *streams == Streams::Paused => {
                     let resumed = camera.resume();
@@ -116,6 +120,13 @@ fn set(settings: &[(String, ControlValue)], camera: &mut dyn OpenCamera) -> Devi
     }
     let is_set = |name: &String| settings.iter().any(|(set, _)| set == name);
     Ok(camera.controls().into_iter().filter(|control| is_set(&control.name)).collect())
+}
+
+fn save(file: &Path, camera: &dyn OpenCamera) -> DeviceAnswer {
+    let text = camera.preset().map_err(|error| error.to_string())?;
+    let written = files::write(file, |file| file.write_all(text.as_bytes()));
+    written.map_err(|error| format!("`{}` cannot be written: {error}", file.display()))?;
+    Ok(Vec::new())
 }
 
 fn pause(camera: &mut dyn OpenCamera, streams: &mut Streams) -> DeviceAnswer {

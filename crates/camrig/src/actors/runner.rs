@@ -204,9 +204,13 @@ impl Runner {
                     camera.run(publisher, flow, unread, ready).await
                 }
                 Role::Processor { kind } => {
-                    let kind = Arc::clone(registry.kind(&kind).ok_or_else(unknown)?);
+                    let entry = Arc::clone(registry.kind(&kind).ok_or_else(unknown)?);
+                    // A supervisor that has not this kind could not check it.
+                    if entry.takes_matches() && !inputs.are_matched() {
+                        return Err(Failure::new(format!("kind `{kind}` takes matches: it needs `match`")));
+                    }
                     let output = ProcessorOutput::new(publisher, status);
-                    run_processor(kind, options, output, inputs, ready).await
+                    run_processor(entry, options, output, inputs, ready).await
                 }
             }
         }

@@ -15,7 +15,7 @@ use crate::supervisor::Stage;
 const LONG: Duration = Duration::from_secs(3600);
 
 /// Runs a rig, whose devices were found, to its end. Ctrl-C, SIGTERM and SIGHUP stop it in order, a second Ctrl-C at
-/// once. SIGHUP of a rig whose file is watched applies the file instead.
+/// once. SIGHUP of a rig whose file is watched applies the file instead, unless its terminal was closed.
 ///
 /// # Errors
 /// When it cannot be started; nothing is left running then.

@@ -7,15 +7,19 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use camrig_status::control::{self, Answer, Apply, Edit, Edits, Request};
+use camrig_status::control::{self, Answer, Apply, Attach, Edit, Edits, Request};
 use camrig_status::{ActorRole, ActorStatus, RigStatus, socket};
 use clap::Args;
 
 use super::{code, code_of, parse_time, print_json, signals, table};
 use crate::console::{print, print_error, print_stderr};
-use crate::driver::Control;
+use crate::driver::{Control, ControlRange};
 use crate::files;
+use crate::registry::Registry;
 use crate::topology::read_topology;
+
+/// The option that loads a file of options, by drivers that have it.
+const PRESET: &str = "preset";
 
 /// Time between two looks at a processor that is attached.
 const LOOK: Duration = Duration::from_millis(500);
@@ -134,17 +138,31 @@ pub(super) struct GetArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct AttachArgs {
-    /// The kind of the processor
-    kind: String,
-    /// Options and keys of the processor, such as file=x.mcap
-    #[arg(value_name = "KEY=VALUE")]
-    settings: Vec<String>,
+    /// The kind of the processor, of the rig's program or of this one; before it the name of the rig's topology, or the
+    /// rig's process ID, if several rigs run; behind it options and keys, such as file=x.mcap
+    #[arg(value_name = "[RIG] KIND [KEY=VALUE]...", required = true, num_args = 1.., hide_possible_values = true)]
+    words: Vec<String>,
     /// The actors that it reads
     #[arg(long, value_name = "NAME,...", value_delimiter = ',', required = true)]
     inputs: Vec<String>,
     /// Remove it after this time, such as 10s or 5m
     #[arg(long = "for", value_name = "TIME", value_parser = parse_time)]
     time: Option<Duration>,
+    /// Name of the rig's topology, or the rig's process ID; optional if only one rig runs
+    #[arg(long)]
+    rig: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct OptionsArgs {
+    /// The camera
+    camera: String,
+    /// Write all options of its device into this file, which the vendor's programs load, such as realsense-viewer
+    #[arg(long, value_name = "FILE")]
+    save: Option<PathBuf>,
+    /// Load the options from such a file
+    #[arg(long, value_name = "FILE", conflicts_with = "save", required_unless_present = "save")]
+    load: Option<PathBuf>,
     /// Name of the rig's topology, or the rig's process ID; optional if only one rig runs
     #[arg(long)]
     rig: Option<String>,
@@ -267,7 +285,9 @@ fn row(control: &Control) -> [String; 6] {
         (false, true) => "",
         (false, false) => "at the next start",
     };
-    let (range, default) = (control.range.to_string(), format!("default {}", control.default));
+    let is_file = control.range == ControlRange::File;
+    let default = if is_file { String::new() } else { format!("default {}", control.default) };
+    let range = control.range.to_string();
     [control.name.clone(), value_of(control), range, default, note.to_owned(), control.description.clone()]
 }
 
@@ -316,17 +336,68 @@ pub(super) fn pause(args: &PauseArgs, paused: bool) -> ExitCode {
 }
 
 /// Adds a processor to a running rig in a process of its own, and removes it after a time, or at a signal.
-pub(super) fn attach(args: &AttachArgs) -> ExitCode {
-    let settings = match parse_settings(&args.settings) {
+pub(super) fn attach(args: &AttachArgs, registry: &Registry) -> ExitCode {
+    let (rig, kind, settings) = match split_words(&args.words) {
+        Some((rig, _, _)) if rig.is_some() && args.rig.is_some() => {
+            print_error("the rig is named twice");
+            return ExitCode::from(code::USAGE);
+        }
+        Some((rig, kind, settings)) => (rig.or(args.rig.as_deref()), kind.to_owned(), settings),
+        None => {
+            print_error("expected `[RIG] KIND [KEY=VALUE]...`, such as `record file=x.mcap`");
+            return ExitCode::from(code::USAGE);
+        }
+    };
+    let settings = match parse_settings(settings) {
         Ok(settings) => settings,
         Err(code) => return code,
     };
-    let (kind, inputs, time) = (args.kind.clone(), args.inputs.clone(), args.time);
-    Attachment { rig: args.rig.clone(), kind, inputs, settings, time }.run(|| Ok(()))
+    let (rig, inputs, time) = (rig.map(str::to_owned), args.inputs.clone(), args.time);
+    let is_own = registry.kind(&kind).is_some();
+    Attachment { rig, kind, inputs, settings, time, is_own }.run(|| Ok(()))
+}
+
+/// Splits `[RIG] KIND [KEY=VALUE]...`.
+fn split_words(words: &[String]) -> Option<(Option<&str>, &str, &[String])> {
+    let named = words.iter().position(|word| word.contains('=')).unwrap_or(words.len());
+    match words.split_at(named) {
+        ([kind], settings) => Some((None, kind, settings)),
+        ([rig, kind], settings) => Some((Some(rig), kind, settings)),
+        _ => None,
+    }
+}
+
+/// Saves the options of a camera's device into a file, or loads them from one.
+pub(super) fn options(args: &OptionsArgs) -> ExitCode {
+    let rig = match select(args.rig.as_deref()) {
+        Ok(rig) => rig,
+        Err(code) => return code,
+    };
+    let absolute = |path: &Path| {
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        path.display().to_string()
+    };
+    let camera = args.camera.clone();
+    if let Some(file) = &args.save {
+        let file = absolute(file);
+        let request = Request::Preset { camera, file: file.clone() };
+        return match control::ask(&rig, &request) {
+            Ok(Answer::Changes(_)) => {
+                code_of(print(&format!("options of camera `{}` are in `{file}`\n", args.camera)))
+            }
+            Ok(answer) => refused(answer),
+            Err(error) => unanswered(&error),
+        };
+    }
+    let file = args.load.as_deref().map(absolute).unwrap_or_default();
+    let settings = vec![(PRESET.to_owned(), quoted(&file))];
+    let edits = vec![Edit::Set { name: camera, settings }];
+    let edits = Edits { edits, live: true, by: by("options"), ..Edits::default() };
+    request(&rig, &Request::Edit(edits), false)
 }
 
 /// Shows cameras of a running rig in a web page.
-pub(super) fn view(args: &ViewArgs) -> ExitCode {
+pub(super) fn view(args: &ViewArgs, registry: &Registry) -> ExitCode {
     let listen = match args.listen.clone().map_or_else(free_address, Ok) {
         Ok(listen) => listen,
         Err(error) => {
@@ -336,7 +407,8 @@ pub(super) fn view(args: &ViewArgs) -> ExitCode {
     };
     let settings = vec![("listen".to_owned(), quoted(&listen))];
     let (rig, kind, inputs) = (args.rig.clone(), "view".to_owned(), args.inputs.clone());
-    let attached = Attachment { rig, kind, inputs, settings, time: args.time };
+    let is_own = registry.kind(&kind).is_some();
+    let attached = Attachment { rig, kind, inputs, settings, time: args.time, is_own };
     attached.run(|| print(&format!("view: http://{listen}/\n")))
 }
 
@@ -358,13 +430,15 @@ pub struct Attachment {
     pub settings: Vec<(String, String)>,
     /// When it leaves; `None` to stay until a signal.
     pub time: Option<Duration>,
+    /// Whether this program has the kind: it runs the processor then, if the rig's program has no such kind.
+    pub is_own: bool,
 }
 
 impl Attachment {
     /// Adds the processor, and removes it after its time, or at a signal; prints the changes and errors. `begun` is called
-    /// when it has joined.
+    /// when it has joined. The rig removes it as well when this process ends in any other way.
     pub fn run(self, begun: impl FnOnce() -> Result<(), ExitCode>) -> ExitCode {
-        let Self { rig, kind, mut inputs, mut settings, time } = self;
+        let time = self.time;
         let signals = match signals::take() {
             Ok(signals) => signals,
             Err(error) => {
@@ -372,39 +446,56 @@ impl Attachment {
                 return ExitCode::from(code::SOFTWARE);
             }
         };
-        let rig = match select(rig.as_deref()) {
-            Ok(rig) => rig,
-            Err(code) => return code,
+        let (rig, attach) =
+            match select(self.rig.as_deref()).and_then(|rig| Ok((rig.clone(), self.request(&rig)?))) {
+                Ok(selected) => selected,
+                Err(code) => return code,
+            };
+        let name = attach.name.clone();
+        let (answer, attached) = match control::attach(&rig, attach) {
+            Ok(answered) => answered,
+            Err(error) => return unanswered(&error),
         };
-        if inputs.is_empty() {
-            inputs = socket::read(&rig).map_or_else(|_| Vec::new(), |status| cameras_of(&status));
-        }
-        if inputs.is_empty() {
-            print_error("the rig has no camera");
-            return ExitCode::from(code::UNAVAILABLE);
-        }
-        let name = format!("{kind}-{}", std::process::id());
-        settings.insert(0, ("process".to_owned(), quoted(&name)));
-        let add = Edit::Add { name: name.clone(), kind, inputs, settings };
-        let added = edit_rig(&rig, "attach", false, vec![add], &[]);
-        if added != ExitCode::SUCCESS {
-            return added;
-        }
+        let printed = print_answer(answer, false);
+        let Some(attached) = attached else { return printed };
         let until = time.map(|time| Instant::now() + time);
-        let mut is_over = begun().is_err();
+        let mut is_over = printed != ExitCode::SUCCESS || begun().is_err();
         while !is_over {
             let left = until.map_or(LOOK, |until| until.saturating_duration_since(Instant::now()).min(LOOK));
             let signal = signals.recv_timeout(left).is_ok();
-            let Ok(status) = socket::read(&rig) else {
-                print_stderr("the rig has ended");
-                return ExitCode::SUCCESS;
-            };
+            let Ok(status) = socket::read(&rig) else { return rig_has_ended() };
             let actor = status.actors.iter().find(|actor| actor.name == name);
             let has_ended = actor.is_none_or(|actor| actor.state.has_ended());
             is_over = signal || has_ended || until.is_some_and(|until| Instant::now() >= until);
         }
-        edit_rig(&rig, "attach", false, vec![Edit::Remove { name }], &[])
+        match attached.leave() {
+            // It was removed before.
+            Ok(Answer::Changes(changes)) if changes.is_empty() => ExitCode::SUCCESS,
+            Ok(answer) => print_answer(answer, false),
+            Err(_) => rig_has_ended(),
+        }
     }
+
+    /// Returns the request to the rig with this socket. An error was printed.
+    fn request(self, rig: &str) -> Result<Attach, ExitCode> {
+        let Self { kind, mut inputs, settings, is_own, .. } = self;
+        if inputs.is_empty() {
+            inputs = socket::read(rig).map_or_else(|_| Vec::new(), |status| cameras_of(&status));
+        }
+        if inputs.is_empty() {
+            print_error("the rig has no camera");
+            return Err(ExitCode::from(code::UNAVAILABLE));
+        }
+        let name = format!("{kind}-{}", std::process::id());
+        let this = std::env::current_exe().ok().filter(|_| is_own);
+        let program = this.iter().filter_map(|program| program.to_str().map(str::to_owned)).collect();
+        Ok(Attach { name, kind, inputs, settings, program, by: by("attach") })
+    }
+}
+
+fn rig_has_ended() -> ExitCode {
+    print_stderr("the rig has ended");
+    ExitCode::SUCCESS
 }
 
 /// Returns the names of the cameras that have not ended.
@@ -429,10 +520,13 @@ fn edit_rig(rig: &str, command: &str, dry_run: bool, edits: Vec<Edit>, restarts:
 
 /// Sends a request, and prints its answer.
 fn request(rig: &str, request: &Request, dry_run: bool) -> ExitCode {
-    let answer = match control::ask(rig, request) {
-        Ok(answer) => answer,
-        Err(error) => return unanswered(&error),
-    };
+    match control::ask(rig, request) {
+        Ok(answer) => print_answer(answer, dry_run),
+        Err(error) => unanswered(&error),
+    }
+}
+
+fn print_answer(answer: Answer, dry_run: bool) -> ExitCode {
     match answer {
         Answer::Changes(changes) if changes.is_empty() => code_of(print("nothing changes\n")),
         Answer::Changes(changes) => {

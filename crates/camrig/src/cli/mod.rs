@@ -86,6 +86,8 @@ enum Command {
     Set(live::SetArgs),
     /// List the options of a camera of a running rig, with their present values
     Get(live::GetArgs),
+    /// Save the options of a camera of a running rig into a file, or load them from one, while it runs
+    Options(live::OptionsArgs),
     /// Stop the streams of cameras of a running rig; their devices stay open
     Pause(live::PauseArgs),
     /// Start the streams of paused cameras again
@@ -370,8 +372,9 @@ fn run(cli: Cli, registry: &Arc<Registry>, usb: &UsbDemands) -> ExitCode {
         Command::Pause(args) => live::pause(&args, true),
         Command::Resume(args) => live::pause(&args, false),
         Command::Save(args) => live::save(&args),
-        Command::Attach(args) => live::attach(&args),
-        Command::View(args) => live::view(&args),
+        Command::Options(args) => live::options(&args),
+        Command::Attach(args) => live::attach(&args, registry),
+        Command::View(args) => live::view(&args, registry),
         Command::Check(args) => check(&args, registry),
         Command::Plan(args) => plan::run(&args, registry, usb),
         Command::Doctor(args) => doctor::run(&args, registry, usb),
@@ -469,7 +472,7 @@ fn check(args: &CheckArgs, registry: &Registry) -> ExitCode {
     match checked {
         Ok(topology) => {
             let memory = memory::describe(&topology);
-            for warning in topology.warnings() {
+            for warning in topology.warnings(registry) {
                 print_warning(warning);
             }
             let cameras = topology.actors().iter().filter(|actor| matches!(actor.role, Role::Camera { .. }));

@@ -1,6 +1,6 @@
 //! A topology file that is applied to its running rig whenever it changes.
 
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -26,6 +26,8 @@ pub(super) struct Watched {
     registry: Arc<Registry>,
     seen: Option<Version>,
     reload: Arc<AtomicBool>,
+    /// Whether the run began on a terminal.
+    had_terminal: bool,
 }
 
 /// A content of a file: one that is replaced has another inode, one that is written another time.
@@ -45,11 +47,17 @@ impl Version {
     }
 }
 
+/// Returns whether this process has a terminal, which was not closed.
+fn has_terminal() -> bool {
+    File::open("/dev/tty").is_ok()
+}
+
 impl Watched {
     /// Notes the content of the file, which is about to be run.
     pub(super) fn new(arguments: TopologyArgs, registry: &Arc<Registry>) -> Self {
         let seen = Version::of(&arguments.topology);
-        Self { arguments, registry: Arc::clone(registry), seen, reload: Arc::default() }
+        let (registry, had_terminal) = (Arc::clone(registry), has_terminal());
+        Self { arguments, registry, seen, reload: Arc::default(), had_terminal }
     }
 
     /// Returns the flag that makes the file be applied although it has not changed.
@@ -61,6 +69,12 @@ impl Watched {
     pub(super) fn watch(mut self, rig: RigHandle) -> std::io::Result<()> {
         threads::spawn("watch", move || {
             while !rig.wait_timeout(LOOK) {
+                // A terminal that closes sends SIGHUP too.
+                if self.reload.load(Ordering::Acquire) && self.had_terminal && !has_terminal() {
+                    log::warn!("the terminal was closed, and the rig stops");
+                    rig.stop();
+                    return;
+                }
                 // Before every actor is ready, the rig does not change; the file is looked at again then.
                 if rig.status().seconds == 0.0 {
                     continue;

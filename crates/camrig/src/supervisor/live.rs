@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::{MutexGuard, PoisonError, TryLockError, mpsc};
 
-use camrig_status::control::{Edit, Edits};
+use camrig_status::control::{Attach, Edit, Edits};
 use camrig_status::{ActorRole, ActorState};
 
 use super::change::{ChangeError, ChangeRequest};
@@ -16,7 +16,7 @@ use crate::control::DeviceCall;
 use crate::driver::{Control, ControlRange, ControlValue};
 use crate::ids::ActorId;
 use crate::late::StartTime;
-use crate::topology::{Diff, OptionChange, Role, Topology, edit, only_options};
+use crate::topology::{Diff, OptionChange, Role, Topology, edit, only_options, with_command};
 
 /// A topology for the running rig.
 pub(crate) struct Wanted {
@@ -87,6 +87,48 @@ impl Rig {
         let topology = parsed.map_err(ChangeError::Problems)?;
         let wanted = Wanted { topology, restarts, base: Some(base), dry_run, by };
         self.apply_in_turn(wanted, unkept, known, live)
+    }
+
+    /// Adds a processor in a process of its own, which another program runs if this one has no such kind.
+    pub(crate) fn attach(&self, attach: Attach) -> Result<Vec<String>, ChangeError> {
+        let Attach { name, kind, inputs, mut settings, program, by } = attach;
+        let is_known = self.registry.kind(&kind).is_some();
+        settings.insert(0, ("process".to_owned(), toml::Value::from(name.as_str()).to_string()));
+        let _turn = self.turn(false)?;
+        let current = self.topology().ok_or(ChangeError::Over)?;
+        let base = current.running_text();
+        let add = Edit::Add { name: name.clone(), kind, inputs, settings };
+        let mut text = edit(&base, &add).map_err(ChangeError::Refused)?;
+        if !is_known && !program.is_empty() {
+            text = with_command(&text, &name, &program).map_err(ChangeError::Refused)?;
+        }
+        self.apply_text(&current, &text, base, &by)
+    }
+
+    /// Removes a processor that was attached, after any change that is being carried out. It may have been removed already.
+    pub(crate) fn leave(&self, name: &str, by: &str) -> Result<Vec<String>, ChangeError> {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let current = self.topology().ok_or(ChangeError::Over)?;
+        if current.find(name).is_none() {
+            return Ok(Vec::new());
+        }
+        let base = current.running_text();
+        let text = edit(&base, &Edit::Remove { name: name.to_owned() }).map_err(ChangeError::Refused)?;
+        self.apply_text(&current, &text, base, by)
+    }
+
+    /// Applies a text that was made from `base`, the one that runs.
+    fn apply_text(
+        &self,
+        current: &Topology,
+        text: &str,
+        base: String,
+        by: &str,
+    ) -> Result<Vec<String>, ChangeError> {
+        let parsed = Topology::parse(current.name(), text, None, &self.registry);
+        let topology = parsed.map_err(ChangeError::Problems)?;
+        let wanted = Wanted { base: Some(base), ..Wanted::whole(topology, by) };
+        self.apply_in_turn(wanted, Vec::new(), BTreeMap::new(), false)
     }
 
     /// Stops the streams of cameras, or starts them again. Returns a line for each camera whose state changes.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use camrig_status::control::{Answer, Apply, Request};
+use camrig_status::control::{Answer, Apply, Attach, Request};
 
 use super::Wanted;
 use super::change::ChangeError;
@@ -29,10 +29,24 @@ pub(super) fn answer(control: &super::Control, registry: &Arc<Registry>, request
         }
         Request::Apply(apply) => self::apply(control, registry, apply),
         Request::Edit(edits) => check_by(&edits.by).and_then(|()| control.edit(edits)),
+        Request::Attach(attach) => check_by(&attach.by).and_then(|()| self::attach(control, attach)),
+        Request::Preset { camera, file } => {
+            let saved = control.call_device(&camera, DeviceCall::SavePreset { file });
+            saved.map(|_| Vec::new()).map_err(ChangeError::Refused)
+        }
         Request::Pause { cameras, paused, by } => {
             check_by(&by).and_then(|()| control.pause(&cameras, paused, &by))
         }
     };
+    told(changed)
+}
+
+/// Removes a processor whose client is gone.
+pub(super) fn leave(control: &super::Control, attach: &Attach) -> Answer {
+    told(control.leave(&attach.name, &attach.by))
+}
+
+fn told(changed: Result<Vec<String>, ChangeError>) -> Answer {
     match changed {
         Ok(changes) => Answer::Changes(changes),
         Err(ChangeError::Problems(problems)) => {
@@ -41,6 +55,17 @@ pub(super) fn answer(control: &super::Control, registry: &Arc<Registry>, request
         Err(error @ ChangeError::Failed(_)) => Answer::Failed { message: error.to_string() },
         Err(error) => Answer::refused(error.to_string()),
     }
+}
+
+/// Adds a processor; one that fails at its start is removed again.
+fn attach(control: &super::Control, attach: Attach) -> Result<Vec<String>, ChangeError> {
+    let (name, by) = (attach.name.clone(), attach.by.clone());
+    let added = control.attach(attach);
+    if let Err(ChangeError::Failed(_)) = added {
+        // The reason of the failure matters more.
+        let _ = control.leave(&name, &by);
+    }
+    added
 }
 
 fn check_by(by: &str) -> Result<(), ChangeError> {

@@ -11,7 +11,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use camrig_ipc::Sender;
-use camrig_status::control::ControlSocket;
+use camrig_status::control::{Attach, ControlSocket};
 use camrig_status::socket::{Serving, StatusSocket};
 
 use super::calls::Calls;
@@ -110,8 +110,10 @@ impl Shell {
             status.recv().ok()
         })?;
         let checked = Arc::clone(registry);
-        let answer = move |request| requests::answer(&control, &checked, request);
-        let control = ControlSocket::serve(socket.name(), answer)?;
+        let asked = control.clone();
+        let answer = move |request| requests::answer(&asked, &checked, request);
+        let leave = move |attach: &Attach| requests::leave(&control, attach);
+        let control = ControlSocket::serve(socket.name(), answer, leave)?;
         let clock = RunClock::default();
         let mut shell = Self {
             core: Core::new(Setup::new(&topology, limits), clock.now()),

@@ -54,6 +54,23 @@ pub fn edit(text: &str, edit: &Edit) -> Result<String, String> {
     Ok(document.to_string())
 }
 
+/// Returns the text of a topology in which a process is run by this command.
+///
+/// # Errors
+/// If it is no topology.
+pub(crate) fn with_command(text: &str, process: &str, command: &[String]) -> Result<String, String> {
+    let mut document = parse(text)?;
+    let processes = document.entry("process").or_insert_with(|| {
+        let mut table = Table::new();
+        table.set_implicit(true);
+        Item::Table(table)
+    });
+    let processes = processes.as_table_like_mut().ok_or("`process` is not a table")?;
+    let table = Table::from_iter([("command", value(command.iter().collect::<toml_edit::Array>()))]);
+    processes.insert(process, Item::Table(table));
+    Ok(document.to_string())
+}
+
 /// Returns the text with this placement in place of its own, and of those of its actors.
 pub(super) fn placed(text: &str, placement: Placement) -> String {
     let Ok(mut document) = parse(text) else { return text.to_owned() };

@@ -50,6 +50,7 @@ use self::calibration::Calibration;
 pub(crate) use self::calibration::of_another_device;
 pub(crate) use self::diff::{Diff, OptionChange, only_options};
 pub use self::edit::edit;
+pub(crate) use self::edit::with_command;
 pub(crate) use self::growth::{Growth, LinkEnd};
 pub(crate) use self::probe::Probe;
 pub use self::problem::Problems;
@@ -317,19 +318,33 @@ impl Topology {
 
     /// Returns warnings about values that are valid but probably a mistake.
     #[cfg(any(test, feature = "program"))]
-    pub(crate) fn warnings(&self) -> Vec<String> {
+    pub(crate) fn warnings(&self, registry: &Registry) -> Vec<String> {
+        let mut warnings = self.foreign_kinds(registry);
         let reads = |id: usize| self.links.iter().any(|link| link.from.index() == id);
         let is_camera = |actor: &ActorSpec| matches!(actor.role, Role::Camera { .. });
         let actors = self.actors.iter().enumerate();
         let unread = actors.filter(|&(id, actor)| is_camera(actor) && !reads(id));
         let unread: Vec<_> = unread.map(|(_, actor)| format!("`{}`", actor.name)).collect();
         if self.actors.iter().all(is_camera) {
-            vec!["the rig has no processor: nothing reads its cameras".to_owned()]
-        } else if unread.is_empty() {
-            Vec::new()
-        } else {
-            vec![format!("no processor reads: {}", unread.join(", "))]
+            warnings.push("the rig has no processor: nothing reads its cameras".to_owned());
+        } else if !unread.is_empty() {
+            warnings.push(format!("no processor reads: {}", unread.join(", ")));
         }
+        warnings
+    }
+
+    /// Returns a warning about each kind that only the program of another process has.
+    #[cfg(any(test, feature = "program"))]
+    fn foreign_kinds(&self, registry: &Registry) -> Vec<String> {
+        let warning = |actor: &ActorSpec| {
+            let Role::Processor { kind } = &actor.role else { return None };
+            let program = &self.command(actor.process)?.program;
+            let (name, kind) = (&actor.name, Some(kind).filter(|kind| registry.kind(kind).is_none())?);
+            Some(format!(
+                "kind `{kind}` of processor `{name}` is not known here: `{program}` checks its options when it starts"
+            ))
+        };
+        self.actors.iter().filter_map(warning).collect()
     }
 
     /// Returns the timeline of each actor's recording, in nanoseconds since 1970; `None` if it plays none, or one

@@ -235,7 +235,9 @@ fn draft_all(
             problems.add(later.clone(), title, "actors need names of their own");
         }
         let subject = Some(format!("processor {}", quote(&name)));
-        drafts.push(draft_processor(name, Section { subject, span, table, problems }, registry, checks));
+        let section = Section { subject, span, table, problems };
+        let has_own_program = |process: &str| processes.iter().any(|own| own.is_run_by_command(process));
+        drafts.push(draft_processor(name, section, registry, checks, has_own_program));
     }
     drafts.sort_by_key(|draft| draft.span.start);
     Drafts { actors: drafts, placement, calibration, usb, metrics, processes }
@@ -302,11 +304,15 @@ fn draft_processor(
     mut section: Section<'_, '_>,
     registry: &Registry,
     checks: Checks<'_>,
+    has_own_program: impl Fn(&str) -> bool,
 ) -> Draft {
+    let process = section.process();
     let kinds = || registry.kinds().map(|(name, _)| name);
     let kind = section.required("kind", || there_are(kinds()));
     let entry = kind.as_ref().and_then(|kind| registry.kind(kind.get_ref()));
-    if let (Some(kind), None) = (&kind, entry) {
+    if let (Some(kind), None) = (&kind, entry)
+        && !has_own_program(process.as_deref().unwrap_or(&name))
+    {
         section.unknown(kind, "kind", kinds());
     }
     let kind = kind.map(Spanned::into_inner).unwrap_or_default();
@@ -322,7 +328,7 @@ fn draft_processor(
         span: section.span.clone(),
         matching: draft_matching(&mut section, takes_matches.then_some(kind.as_str())),
         role: Role::Processor { kind },
-        process: section.process(),
+        process,
         slots: section.number("slots", SLOTS_MIN..=MAX_SLOTS),
         restart: restart_policy(&mut section),
         stall_timeout: timeout(&mut section, "stall_timeout_millis", PROCESSOR_STALL_MILLIS_DEFAULT),

@@ -43,6 +43,13 @@ pub(super) struct ProcessDraft {
     scheduling: Option<ProcessScheduling>,
 }
 
+impl ProcessDraft {
+    /// Returns whether the process is called `name`, and a command runs it.
+    pub(super) fn is_run_by_command(&self, name: &str) -> bool {
+        self.name == name && self.command.is_some()
+    }
+}
+
 /// The scheduling of the threads of a process.
 #[derive(Clone, Debug)]
 pub(crate) struct ProcessScheduling {

@@ -58,6 +58,25 @@ fn each_process_gets_its_actors_before_the_ends_of_their_links() {
 }
 
 #[test]
+fn a_process_that_has_left_has_no_notifier() {
+    for ends_first in [false, true] {
+        let (topology, mut rig) = rig();
+        begin(&mut rig, &topology, READER, |_| true, &[]).unwrap();
+        let has_one = |rig: &Rig| rig.processes[READER.index()].notifier.is_some();
+        if ends_first {
+            rig.release(READER);
+            assert!(has_one(&rig), "a restarted process needs it");
+            rig.forget_link(LinkId(1)).unwrap();
+        } else {
+            rig.forget_link(LinkId(1)).unwrap();
+            assert!(has_one(&rig), "the process has it");
+            rig.release(READER);
+        }
+        assert!(!has_one(&rig));
+    }
+}
+
+#[test]
 fn a_running_producer_gets_the_channel_of_a_restarted_reader() {
     let (topology, mut rig) = rig();
     for process in [CAMERA, READER] {

@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 use camrig_status::RigStatus;
 use camrig_status::control::{self, Answer, Apply, Request};
 use libtest_mimic::Trial;
-use rustix::process::{Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::harness::{Ended, Placement, Plan, Report, Rig};
-use crate::soak::{requested, resources, seeded};
+use crate::program::PLAIN;
+use crate::soak::{GROWTH_BYTES, requested, resident_bytes, resources, seeded};
 use crate::{conformance, test};
 
 /// Number of random changes without the environment variable.
@@ -24,6 +25,9 @@ const SWAPS_VARIABLE: &str = "CAMRIG_SOAK_SWAPS";
 
 /// Resources that are the same after this time have settled: a thread looks once a second whether readers have ended.
 const SETTLING: Duration = Duration::from_millis(1500);
+
+/// Maximum growth of the supervisor's memory for each change: the rows of the report of the links that it ended.
+const GROWTH_BYTES_PER_CHANGE: u64 = 64 << 10;
 
 /// The environment variable with the number of random changes.
 const CHANGES_VARIABLE: &str = "CAMRIG_SOAK_CHANGES";
@@ -351,16 +355,64 @@ fn wrong_changes_change_nothing() {
     assert_eq!(sum(ended.report(), "a", "check"), (produced, produced, 0, 1));
 }
 
+/// Kinds that only the program of the command has join a rig, and leave with the command, also if it is killed.
+fn a_kind_of_another_program_joins() {
+    let mut rig = Plan::new(CAMERAS, Placement::Mixed).environment(PLAIN, "1").start();
+    let socket = socket(&mut rig);
+    let pid = rig.supervisor().as_raw_nonzero().to_string();
+    let observers = ["attach", &pid, "observer", "--inputs", "a,b"];
+    for is_killed in [false, true] {
+        let mut command = rig.command(&observers).spawn().unwrap();
+        let name = format!("observer-{}", command.id());
+        let line = format!("{name} goes on with b");
+        rig.wait_for_stdout(&line, |lines| lines.contains(&line.as_str()));
+        assert!(text(&socket).contains(&format!("[process.{name}]\ncommand = [\"/")), "{}", text(&socket));
+        if is_killed {
+            command.kill().unwrap();
+        } else {
+            kill_process(Pid::from_child(&command), Signal::TERM).unwrap();
+        }
+        let code = command.wait().unwrap().code();
+        assert_eq!(code, (!is_killed).then_some(0));
+        rig.wait_for("the end of the processor", |_| (text(&socket) == CAMERAS).then_some(()));
+    }
+    // What fails at its start leaves nothing, and what neither program has is refused.
+    let run = |rig: &Rig, words: &[&str]| {
+        let words = [&["attach", &pid, "--inputs", "a"], words].concat();
+        let ended = rig.command(&words).output().unwrap();
+        (ended.status.code(), String::from_utf8(ended.stderr).unwrap())
+    };
+    let (code, stderr) = run(&rig, &["faulty", "at=constructor", "how=error", "restart.max=0"]);
+    assert!(stderr.starts_with("error: the rig was changed, but processor `faulty-"), "{stderr}");
+    assert_eq!((code, text(&socket).as_str()), (Some(70), CAMERAS));
+    let (code, stderr) = run(&rig, &["observer", "colour=1"]);
+    assert!(stderr.contains("unknown field `colour`"), "{stderr}");
+    assert_eq!((code, text(&socket).as_str()), (Some(70), CAMERAS));
+    let (code, stderr) = run(&rig, &["observe"]);
+    assert!(stderr.contains("has unknown kind `observe`"), "{stderr}");
+    assert_eq!((code, text(&socket).as_str()), (Some(78), CAMERAS));
+    wait_for_flow(&mut rig, &[("a", "check"), ("b", "check")]);
+    rig.signal(Signal::TERM);
+    let ended = rig.finish();
+    assert_eq!(ended.code(), Some(0), "{:#?}", ended.stderr);
+    ended.assert_settled();
+    for camera in ["a", "b"] {
+        let produced = ended.report().actor(camera).produced;
+        assert_eq!(sum(ended.report(), camera, "check"), (produced, produced, 0, 1));
+    }
+}
+
 /// The processors of a random topology: name, process, inputs.
 type Actors = BTreeMap<String, (String, Vec<String>)>;
 
-fn random_text(actors: &Actors) -> String {
+/// Returns a topology with these exposures of its six cameras, and these processors.
+fn random_text(exposures: [u32; 6], actors: &Actors) -> String {
     let mut text = String::new();
-    for camera in 1..=6 {
+    for (camera, exposure) in (1..).zip(exposures) {
         write!(
             text,
             "[camera.c{camera}]\ndriver = 'synthetic'\nprocess = 'c{camera}'\n\
-             options = {{ model = 'any', color = 'off', depth = '{}x24@60' }}\n",
+             options = {{ model = 'any', color = 'off', depth = '{}x24@60', exposure = {exposure} }}\n",
             30 + 2 * camera,
         )
         .unwrap();
@@ -378,20 +430,70 @@ fn random_text(actors: &Actors) -> String {
     text
 }
 
-/// Adds, removes, moves and restarts actors, and kills the processes of some in between.
+/// The end of an attached processor.
+#[derive(Clone, Copy, Debug)]
+enum AttachedEnd {
+    /// Its time is over.
+    Time,
+    /// The command that attached it is killed.
+    CommandKilled,
+    /// Its process is killed, and then its time is over.
+    WorkerKilled,
+}
+
+/// Attaches a processor as from another terminal, and waits until it has left.
+fn attach_for_a_while(rig: &mut Rig, camera: &str, end: AttachedEnd) {
+    let time = if matches!(end, AttachedEnd::CommandKilled) { "1h" } else { "100ms" };
+    let pid = rig.supervisor().as_raw_nonzero().to_string();
+    let arguments = ["attach", &pid, "observer", "--inputs", camera, "--for", time];
+    let mut command = rig.command(&arguments).spawn().unwrap();
+    let name = format!("observer-{}", command.id());
+    let state = |rig: &mut Rig| {
+        let status = rig.status();
+        check(&status);
+        status.actors.iter().find(|actor| actor.name == name).map(|actor| actor.state)
+    };
+    match end {
+        AttachedEnd::Time => {}
+        AttachedEnd::CommandKilled => {
+            rig.wait_for("the attached processor", |rig| state(rig));
+            command.kill().unwrap();
+        }
+        AttachedEnd::WorkerKilled => {
+            let worker = |rig: &mut Rig| rig.children().into_iter().find(|worker| worker.process == name);
+            // It may have left already.
+            let found = rig.wait_for("its process", |rig| {
+                let is_over = command.try_wait().unwrap().is_some();
+                worker(rig).map(Some).or(is_over.then_some(None))
+            });
+            let _ = found.map(|worker| kill_process(worker.pid, Signal::KILL));
+        }
+    }
+    let ended = command.wait_with_output().unwrap();
+    let stderr = String::from_utf8_lossy(&ended.stderr);
+    if matches!(end, AttachedEnd::Time) {
+        assert!(ended.status.success(), "{stderr}");
+    }
+    rig.wait_for("the end of the attached processor", |rig| {
+        state(rig).is_none_or(camrig_status::ActorState::has_ended).then_some(())
+    });
+}
+
+/// Adds, removes, moves, sets, restarts and attaches actors, and kills the processes of some in between.
 fn random_changes() {
     let changes = requested(CHANGES_VARIABLE).unwrap_or(CHANGES);
     let mut random = seeded();
-    let mut rig = Plan::new(&random_text(&Actors::new()), Placement::Mixed).start();
+    let mut exposures = [8500; 6];
+    let mut rig = Plan::new(&random_text(exposures, &Actors::new()), Placement::Mixed).start();
     let socket = socket(&mut rig);
     let flow: Vec<_> = ["c1", "c2", "c3", "c4", "c5", "c6"].map(|camera| (camera, "check")).to_vec();
     // Producers keep the slots, and processes the notifiers, that the largest topology so far has needed.
     let processes = ["main", "p1", "p2", "p3", "check", "c1"];
     let inputs: Vec<_> = flow.iter().map(|(camera, _)| (*camera).to_owned()).collect();
     let observer = |number: usize| (format!("w{number}"), (processes[number % 6].to_owned(), inputs.clone()));
-    apply(&socket, &random_text(&(0..8).map(observer).collect()));
+    apply(&socket, &random_text(exposures, &(0..8).map(observer).collect()));
     wait_for_flow(&mut rig, &flow);
-    apply(&socket, &random_text(&Actors::new()));
+    apply(&socket, &random_text(exposures, &Actors::new()));
     wait_for_flow(&mut rig, &flow);
     let mut settled = resources(&rig);
     let baseline = rig.wait_for("the end of all processes that are left", |rig| {
@@ -401,15 +503,22 @@ fn random_changes() {
     });
     let (mut actors, began) = (Actors::new(), Instant::now());
     let mut slowest = Duration::ZERO;
+    let resident = resident_bytes(rig.supervisor());
     for number in 0..changes {
         let process = processes[random.usize(..processes.len())].to_owned();
         let names: Vec<_> = actors.keys().cloned().collect();
         let chosen = (!names.is_empty()).then(|| names[random.usize(..names.len())].clone());
         let mut restarts = Vec::new();
-        match (random.u8(..8), &chosen) {
+        match (random.u8(..10), &chosen) {
             (0..2, Some(name)) => drop(actors.remove(name)),
             (2..4, Some(name)) => actors.get_mut(name).unwrap().0 = process,
             (4, Some(name)) => restarts.push(name.as_str()),
+            (5, _) => exposures[random.usize(..6)] = random.u32(1..=165_000),
+            (6, _) => {
+                let ends = [AttachedEnd::Time, AttachedEnd::CommandKilled, AttachedEnd::WorkerKilled];
+                let end = ends[random.usize(..ends.len())];
+                attach_for_a_while(&mut rig, &format!("c{}", 1 + number % 6), end);
+            }
             _ => {
                 let inputs = (1..=6).filter(|_| random.bool()).map(|camera| format!("c{camera}"));
                 let mut inputs: Vec<_> = inputs.collect();
@@ -429,7 +538,7 @@ fn random_changes() {
             }
         }
         let asked = Instant::now();
-        match ask(&socket, &random_text(&actors), &restarts) {
+        match ask(&socket, &random_text(exposures, &actors), &restarts) {
             // A process that was killed fails its actors, which are restarted.
             Answer::Changes(_) | Answer::Failed { .. } => {}
             answer => panic!("{answer:?}"),
@@ -442,7 +551,10 @@ fn random_changes() {
         began.elapsed().as_millis(),
         slowest.as_millis()
     );
-    match ask(&socket, &random_text(&Actors::new()), &[]) {
+    let grown = resident_bytes(rig.supervisor()).saturating_sub(resident);
+    eprintln!("changes: the supervisor has {} KiB more than before", grown >> 10);
+    assert!(grown <= GROWTH_BYTES + changes * GROWTH_BYTES_PER_CHANGE, "{grown} bytes");
+    match ask(&socket, &random_text(exposures, &Actors::new()), &[]) {
         Answer::Changes(_) => {}
         answer => panic!("{answer:?}"),
     }
@@ -477,5 +589,6 @@ pub(crate) fn add_to(trials: &mut Vec<Trial>) {
     test(trials, "changes::set_options_outlast_a_crash", set_options_outlast_a_crash);
     test(trials, "changes::processors_of_six_cameras_are_swapped", processors_of_six_cameras_are_swapped);
     test(trials, "changes::wrong_changes_change_nothing", wrong_changes_change_nothing);
+    test(trials, "changes::a_kind_of_another_program_joins", a_kind_of_another_program_joins);
     test(trials, "changes::random_changes", random_changes);
 }

@@ -377,6 +377,16 @@ impl Rig {
         &self.mark
     }
 
+    /// Returns a command of this program for this rig, as from another terminal.
+    #[allow(dead_code)] // Another binary uses this file without it.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL"]).arg(std::env::current_exe().unwrap()).args(arguments);
+        command.env(MARK, &self.mark).env_remove("RUST_LOG");
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command
+    }
+
     /// Sends a signal to the supervisor only.
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();

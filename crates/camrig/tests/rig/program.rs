@@ -27,6 +27,9 @@ use self::pattern::{ADDRESS_BYTES, HEIGHT, Pattern, WIDTH, pattern};
 /// The environment variable with the name of a process whose worker exits before it connects.
 pub(crate) const EXITS_EARLY: &str = "CAMRIG_TEST_DIES";
 
+/// The environment variable with which a rig has no kinds of this program; its workers have them.
+pub(crate) const PLAIN: &str = "CAMRIG_TEST_PLAIN";
+
 /// The exit code of such a worker.
 pub(crate) const EARLY_EXIT_CODE: u8 = 3;
 
@@ -37,6 +40,9 @@ pub(crate) fn main() -> ExitCode {
         && exits == *process
     {
         return ExitCode::from(EARLY_EXIT_CODE);
+    }
+    if std::env::var_os(PLAIN).is_some() && words.first().is_some_and(|word| word == "run") {
+        return App::new().main();
     }
     App::new()
         .driver::<Pattern>("pattern")

@@ -186,7 +186,8 @@ error: processor `t` reads `s`, which publishes nothing
 
 #[test]
 fn cameras_without_readers_are_warned_of() {
-    let warnings = |text: &str| Topology::parse("t.toml", text, None, &registry()).unwrap().warnings();
+    let warnings =
+        |text: &str| Topology::parse("t.toml", text, None, &registry()).unwrap().warnings(&registry());
     let cameras = "[camera.a]\ndriver = 'synthetic'\n[camera.b]\ndriver = 'synthetic'\n";
     assert_eq!(warnings(cameras), ["the rig has no processor: nothing reads its cameras"]);
     let reader = |inputs: &str| format!("{cameras}[processor.p]\nkind = 'stats'\ninputs = {inputs}\n");
