@@ -155,15 +155,16 @@ impl Payload {
     }
 
     /// Returns whether `actual` is valid for a frame of a stream that declares this payload as its largest: the
-    /// format must be the same, and a variable length must not exceed the declared one. Images and points have
-    /// exactly the declared size.
+    /// format must be the same, and a variable length must not exceed the declared one. Images have exactly the declared
+    /// size, points the declared width.
     pub fn admits(&self, actual: &Self) -> bool {
         if self.format() != actual.format() {
             return false;
         }
         match (self, actual) {
-            (Self::Image { .. }, Self::Image { .. }) | (Self::Points { .. }, Self::Points { .. }) => {
-                self.size() == actual.size()
+            (Self::Image { .. }, Self::Image { .. }) => self.size() == actual.size(),
+            (&Self::Points { width, height }, Self::Points { width: actual, height: rows }) => {
+                width == *actual && *rows <= height
             }
             (Self::Message { encoding: declared, .. }, Self::Message { encoding, .. }) => {
                 declared == encoding && actual.size_bytes() <= self.size_bytes()

@@ -15,7 +15,8 @@ const HIDDEN_COLUMNS: f32 = 1.0;
 /// One point of a point cloud.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Point {
-    /// Position in metres, in the coordinates of the depth stream: +X right, +Y down, +Z away from the camera.
+    /// Position in metres, in the coordinates of the depth stream: +X right, +Y down, +Z away from the camera. Merged points
+    /// are in the coordinates of the rig's root camera.
     pub meters: [f32; 3],
     /// Red, green and blue; `None` if the point is not visible in the color image.
     pub rgb: Option<[u8; 3]>,
@@ -23,7 +24,7 @@ pub struct Point {
 
 impl Point {
     /// Encodes the point in the format of [`Payload::Points`].
-    fn to_bytes(self) -> [u8; POINT_BYTES] {
+    pub fn to_bytes(self) -> [u8; POINT_BYTES] {
         let mut bytes = [0; POINT_BYTES];
         for (to, from) in bytes.as_chunks_mut::<4>().0.iter_mut().zip(self.meters) {
             *to = from.to_le_bytes();
@@ -34,7 +35,8 @@ impl Point {
         bytes
     }
 
-    fn from_bytes(bytes: &[u8; POINT_BYTES]) -> Self {
+    /// Decodes a point of [`Payload::Points`]. All zeros stand for a pixel without depth.
+    pub fn from_bytes(bytes: &[u8; POINT_BYTES]) -> Self {
         let (parts, _) = bytes.as_chunks::<4>();
         let [red, green, blue, known] = parts[3];
         Self {
@@ -61,10 +63,12 @@ impl<'a> PointsView<'a> {
         self.frame
     }
 
-    /// Iterates over all pixels, row by row; `None` for pixels without depth.
+    /// Iterates over all pixels, row by row; `None` for pixels without depth, whose coordinates are all 0.
     pub fn iter(&self) -> impl Iterator<Item = Option<Point>> + use<'a> {
         let points = self.frame.rows().flat_map(|row| row.as_chunks::<POINT_BYTES>().0);
-        points.map(Point::from_bytes).map(|point| Some(point).filter(|point| point.meters[2] > 0.0))
+        points
+            .map(Point::from_bytes)
+            .map(|point| Some(point).filter(|point| point.meters.iter().any(|&at| at != 0.0)))
     }
 }
 
@@ -74,7 +78,9 @@ impl<'a> PointsView<'a> {
 #[derive(Clone, Debug)]
 pub struct PointCloud {
     lens: Intrinsics,
-    /// Direction of each pixel: x and y at distance 1.
+    /// Of this many columns and rows, one gives points.
+    step: usize,
+    /// Direction of each of these pixels: x and y at distance 1.
     rays: Vec<[f32; 2]>,
     color: Option<ColorEye>,
 }
@@ -92,14 +98,34 @@ impl PointCloud {
     /// # Errors
     /// If the calibration of a stream is unknown, or is that of a fisheye lens.
     pub fn new(depth: &StreamInfo, color: Option<&StreamInfo>) -> Result<Self, PointCloudError> {
+        Self::decimated(depth, color, 1)
+    }
+
+    /// Creates a converter that takes one of `step` columns of one of `step` rows, at least 1: see [`Self::len`].
+    ///
+    /// # Errors
+    /// As for [`Self::new`].
+    pub fn decimated(
+        depth: &StreamInfo,
+        color: Option<&StreamInfo>,
+        step: u32,
+    ) -> Result<Self, PointCloudError> {
         let lens = lens_of(depth)?;
-        let pixels = (0..lens.height).flat_map(|y| (0..lens.width).map(move |x| [x as f32, y as f32]));
+        let step = step.max(1) as usize;
+        let (columns, rows) = ((0..lens.width).step_by(step), (0..lens.height).step_by(step));
+        let pixels = rows.flat_map(|y| columns.clone().map(move |x| [x as f32, y as f32]));
         let rays = pixels.filter_map(|pixel| lens.deproject(pixel, 1.0)).map(|[x, y, _]| [x, y]).collect();
         let eye = |color: &StreamInfo| {
             let to_depth = color.to_depth.ok_or(PointCloudError::NoTransform(color.stream))?;
             Ok(ColorEye { lens: lens_of(color)?, from_depth: to_depth.inverse() })
         };
-        Ok(Self { lens, rays, color: color.map(eye).transpose()? })
+        Ok(Self { lens, step, rays, color: color.map(eye).transpose()? })
+    }
+
+    /// Returns the number of points of a depth image, with those of pixels without depth.
+    #[expect(clippy::len_without_is_empty, reason = "it is never empty")]
+    pub fn len(&self) -> usize {
+        self.rays.len()
     }
 
     /// Returns the header of the points of a depth frame, in the stream [`Stream::POINTS`].
@@ -115,8 +141,8 @@ impl PointCloud {
         StreamInfo { stream: header.stream, role: header.role, payload: header.payload, ..*depth }
     }
 
-    /// Writes the points of a depth image in the format of [`Self::header`], with the colors of `color`. A point
-    /// that is occluded in the color image has no color.
+    /// Writes the points of a depth image in the format of [`Self::header`], [`Self::len`] of them, with the colors of
+    /// `color`. A point that is occluded in the color image has no color.
     ///
     /// # Errors
     /// If the size of an image does not match the calibration, or the length of `points` does not match the header.
@@ -135,10 +161,11 @@ impl PointCloud {
         if points.len() != self.rays.len() || !rest.is_empty() {
             return Err(PointCloudError::Length);
         }
-        let width = self.lens.width as usize;
-        let mut depths = depth.iter_meters().map(Option::unwrap_or_default);
-        for (points, rays) in points.chunks_exact_mut(width).zip(self.rays.chunks_exact(width)) {
-            for ((point, [x, y]), z) in points.iter_mut().zip(rays).zip(depths.by_ref()) {
+        let width = (self.lens.width as usize).div_ceil(self.step);
+        let rows = points.chunks_exact_mut(width).zip(self.rays.chunks_exact(width));
+        for ((points, rays), depths) in rows.zip(depth.rows_meters().step_by(self.step)) {
+            let depths = depths.step_by(self.step).map(Option::unwrap_or_default);
+            for ((point, [x, y]), z) in points.iter_mut().zip(rays).zip(depths) {
                 // Without depth, all bits are 0: the sum of -0 and 0 is 0.
                 *point = Point { meters: [x * z + 0.0, y * z + 0.0, z], rgb: None }.to_bytes();
             }

@@ -206,6 +206,15 @@ impl<'a> DepthView<'a> {
         self.pixels().map(move |bytes| view.meters_of(bytes))
     }
 
+    /// Iterates over the rows, and over the depths of each in metres; `None` for pixels without depth.
+    pub(crate) fn rows_meters(
+        &self,
+    ) -> impl Iterator<Item = impl Iterator<Item = Option<f32>> + use<'a>> + use<'a> {
+        let view = *self;
+        let size = self.format.bytes_per_pixel() as usize;
+        self.frame.rows().map(move |row| row.chunks_exact(size).map(move |bytes| view.meters_of(bytes)))
+    }
+
     fn pixels(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         let size = self.format.bytes_per_pixel() as usize;
         self.frame.rows().flat_map(move |row| row.chunks_exact(size))

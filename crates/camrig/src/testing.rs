@@ -95,15 +95,23 @@ impl TestCamera {
     /// # Panics
     /// If they form no valid frameset.
     pub fn with_streams(name: &str, streams: Vec<StreamInfo>, depth_unit_meters: f32) -> Self {
-        let info = CameraInfo {
+        Self::of(CameraInfo {
             name: name.to_owned(),
             driver: "test".to_owned(),
             depth_unit_meters,
             streams,
             ..CameraInfo::default()
-        };
+        })
+    }
+
+    /// Creates a camera with this description, such as one with a pose.
+    ///
+    /// # Panics
+    /// If its streams form no valid frameset.
+    pub fn of(info: CameraInfo) -> Self {
         let link = local_link(Overflow::DropOldest, 1);
-        let output = CameraOutput::new(publisher(name, vec![Arc::clone(&link) as _]), info.clone()).unwrap();
+        let publisher = publisher(&info.name, vec![Arc::clone(&link) as _]);
+        let output = CameraOutput::new(publisher, info.clone()).unwrap();
         Self { info, output, link }
     }
 

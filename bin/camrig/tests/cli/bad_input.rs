@@ -232,7 +232,7 @@ error: processor `p` has unknown kind `statistics`
  --> t.toml:7:8
   |
 7 | kind = "statistics"
-  |        ^^^^^^^^^^^^ expected one of: `foxglove`, `match`, `pointcloud`, `python`, `record`, `snapshot`, `stats`, `verify`, `view`
+  |        ^^^^^^^^^^^^ expected one of: `foxglove`, `match`, `merge`, `pointcloud`, `python`, `record`, `snapshot`, `stats`, `verify`, `view`
 
 error: processor `p` reads unknown actor `d`
  --> t.toml:8:11
@@ -272,7 +272,7 @@ error: processor `p` has no `kind`
  --> t.toml:3:12
   |
 3 | [processor.p]
-  |            ^ expected one of: `foxglove`, `match`, `pointcloud`, `python`, `record`, `snapshot`, `stats`, `verify`, `view`
+  |            ^ expected one of: `foxglove`, `match`, `merge`, `pointcloud`, `python`, `record`, `snapshot`, `stats`, `verify`, `view`
 
 error: processor `p` has no `inputs`
  --> t.toml:3:12

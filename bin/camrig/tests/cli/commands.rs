@@ -136,6 +136,13 @@ kind foxglove
 kind match, takes matches
   no options
 
+kind merge, takes matches
+  voxel_millimeters  number (mm)  10.0
+  decimation  integer  2
+  crop_min  list of number (m)  -
+  crop_max  list of number (m)  -
+  color  bool  true
+
 kind pointcloud
   color  bool  true
 

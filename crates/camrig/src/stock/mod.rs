@@ -3,6 +3,7 @@
 pub(crate) mod csv;
 mod match_lines;
 mod matches;
+mod merge;
 pub(crate) mod ply;
 pub(crate) mod pointcloud;
 pub(crate) mod python;
@@ -19,6 +20,8 @@ use crate::registry::Registry;
 /// Registers every stock processor, in the way of user-defined ones.
 pub(crate) fn register(registry: &mut Registry) {
     registry.add_processor("match", |_: NoOptions| Ok(matches::ForwardMatches));
+    registry.add_processor("merge", |options| Ok(merge::Merge::new(options)));
+    registry.add_options::<merge::Options>("merge");
     registry.add_processor("pointcloud", |options| Ok(pointcloud::Pointcloud::new(options)));
     registry.add_processor("python", python::Elsewhere::new);
     registry.add_options::<python::PythonOptions>("python");

@@ -1,0 +1,364 @@
+//! The stock processor `merge`: one cloud of points of all cameras of a match, in the coordinates of the rig's root.
+//!
+//! It publishes two frames: the stream `points`, in rows of [`ROW_POINTS`] whose last one is filled up with zeros; and the
+//! stream `origin`, a tensor with the number of the camera of each point, an index of the frameset's origins.
+
+mod voxels;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use camrig_frame::{
+    CameraInfo, CameraPose, Clock, DType, Extrinsics, FrameHeader, POINT_BYTES, Payload, PointCloud, Role,
+    Shape, Stream, StreamInfo, Timestamp,
+};
+use camrig_image::LightImage;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use self::voxels::{Crop, Merged};
+use crate::error::WrongOptions;
+use crate::matching::Match;
+use crate::output::ProcessorOutput;
+use crate::processor::{Declared, Processor, ProcessorError, ProcessorOptions};
+
+/// Number of points in a row of the published frame.
+const ROW_POINTS: u32 = 1024;
+
+/// The largest edge of a voxel, in millimetres.
+const VOXEL_MILLIMETERS_MAX: f32 = 1000.0;
+
+/// The largest coordinate of the crop box, in metres.
+const CROP_METERS_MAX: f32 = 1000.0;
+
+/// The options of `merge`.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Options {
+    /// Edge of the voxels, of which each keeps the point that is nearest to its camera; 0 keeps all points.
+    #[schemars(range(min = 0.0, max = VOXEL_MILLIMETERS_MAX), extend("x-unit" = "mm"))]
+    voxel_millimeters: f32,
+    /// Takes one of this many columns and rows of depth.
+    #[schemars(range(min = 1, max = 16))]
+    decimation: u32,
+    /// The corner of the box outside of which points are left out with the least coordinates, in those of the root.
+    #[schemars(extend("x-unit" = "m"))]
+    crop_min: Option<[f32; 3]>,
+    /// The corner with the largest coordinates.
+    #[schemars(extend("x-unit" = "m"))]
+    crop_max: Option<[f32; 3]>,
+    /// Gives each point its color in the color image.
+    color: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { voxel_millimeters: 10.0, decimation: 2, crop_min: None, crop_max: None, color: true }
+    }
+}
+
+impl ProcessorOptions for Options {
+    fn check(&self) -> Result<(), WrongOptions> {
+        let Self { voxel_millimeters, decimation, crop_min, crop_max, .. } = self;
+        let mut wrong = WrongOptions::default();
+        if !(0.0..=VOXEL_MILLIMETERS_MAX).contains(voxel_millimeters) {
+            let fact =
+                format!("`voxel_millimeters` is {voxel_millimeters}; it is 0 to {VOXEL_MILLIMETERS_MAX}");
+            wrong.add(["voxel_millimeters"], fact);
+        }
+        if !(1..=16).contains(decimation) {
+            wrong.add(["decimation"], format!("`decimation` is {decimation}; it is 1 to 16"));
+        }
+        for (key, corner) in [("crop_min", crop_min), ("crop_max", crop_max)] {
+            let is_valid = |meters: &f32| meters.abs() <= CROP_METERS_MAX;
+            if corner.is_some_and(|corner| !corner.iter().all(is_valid)) {
+                let fact = format!(
+                    "`{key}` is out of range; coordinates are -{CROP_METERS_MAX} to {CROP_METERS_MAX}"
+                );
+                wrong.add([key], fact);
+            }
+        }
+        let (least, most) = (self.crop().min, self.crop().max);
+        if least.iter().zip(most).any(|(least, most)| *least >= most) {
+            wrong.add(["crop_max", "crop_min"], "`crop_max` is not above `crop_min`");
+        }
+        wrong.or_ok()
+    }
+}
+
+impl Options {
+    fn crop(&self) -> Crop {
+        let [min, max] = [f32::NEG_INFINITY, f32::INFINITY].map(|bound| [bound; 3]);
+        Crop { min: self.crop_min.unwrap_or(min), max: self.crop_max.unwrap_or(max) }
+    }
+}
+
+/// What converts the depth of one camera.
+struct Converter {
+    info: Arc<CameraInfo>,
+    cloud: PointCloud,
+    root: String,
+    to_root: Extrinsics,
+}
+
+/// Publishes the merged points of every match.
+pub(crate) struct Merge {
+    options: Options,
+    /// By name, each valid while its camera's description is unchanged.
+    cameras: BTreeMap<String, Converter>,
+    merged: Merged,
+    /// The points of one camera, in its own coordinates.
+    own: Vec<u8>,
+    source: Option<Arc<CameraInfo>>,
+}
+
+impl Merge {
+    pub(crate) fn new(options: Options) -> Self {
+        let merged = Merged::new(options.voxel_millimeters / 1000.0, options.crop());
+        Self { options, cameras: BTreeMap::new(), merged, own: Vec::new(), source: None }
+    }
+
+    /// Creates the converter of a camera, if it is new or has another description.
+    fn know(&mut self, info: &Arc<CameraInfo>) -> Result<(), ProcessorError> {
+        if self.cameras.get(&info.name).is_some_and(|known| known.info == *info) {
+            return Ok(());
+        }
+        let depth = info.stream_of(Role::Depth).ok_or("it has no depth")?;
+        let pose = info.pose.as_ref().ok_or(
+            "it has no pose; name a calibration that has it by the key `calibration` of the topology",
+        )?;
+        let other =
+            self.cameras.values().find(|known| known.info.name != info.name && known.root != pose.root);
+        if let Some(Converter { root, info, .. }) = other {
+            return Err(format!("its root is `{}`, that of `{}` is `{root}`", pose.root, info.name).into());
+        }
+        let color = info.stream(Stream::COLOR).filter(|_| self.options.color);
+        let cloud = PointCloud::decimated(depth, color, self.options.decimation)?;
+        let (root, to_root) = (pose.root.clone(), extrinsics(pose));
+        self.cameras.insert(info.name.clone(), Converter { info: Arc::clone(info), cloud, root, to_root });
+        self.source = None;
+        Ok(())
+    }
+
+    /// Returns the description of the merged framesets.
+    fn source(&mut self, name: &str) -> Result<Arc<CameraInfo>, ProcessorError> {
+        if let Some(source) = &self.source {
+            return Ok(Arc::clone(source));
+        }
+        let points: usize = self.cameras.values().map(|camera| camera.cloud.len()).sum();
+        let first = self.cameras.values().next().ok_or("a match without cameras")?;
+        let rate = first.info.stream_of(Role::Depth).map_or(0, |depth| depth.frames_per_second);
+        let [cloud, origin] =
+            payloads(points).ok_or("the cameras have too many pixels: raise `decimation`")?;
+        let pose = CameraPose {
+            root: first.root.clone(),
+            translation_meters: [0.0; 3],
+            quaternion_xyzw: [0.0, 0.0, 0.0, 1.0],
+        };
+        let source = Arc::new(CameraInfo {
+            name: name.to_owned(),
+            driver: "merge".to_owned(),
+            streams: vec![
+                StreamInfo::new(Stream::POINTS, cloud, rate),
+                StreamInfo { role: Role::Other, ..StreamInfo::new(origin_stream()?, origin, rate) },
+            ],
+            pose: Some(pose),
+            ..CameraInfo::default()
+        });
+        self.source = Some(Arc::clone(&source));
+        Ok(source)
+    }
+}
+
+/// Returns the payloads of this many points, and of the numbers of their cameras.
+fn payloads(points: usize) -> Option<[Payload; 2]> {
+    let points = u32::try_from(points.max(1)).ok()?;
+    let (width, height) = (ROW_POINTS, points.div_ceil(ROW_POINTS));
+    let origin = Payload::Tensor { dtype: DType::U8, shape: Shape::new(&[points])? };
+    Some([Payload::Points { width, height }, origin])
+}
+
+fn origin_stream() -> Result<Stream, ProcessorError> {
+    Ok(Stream::new("origin")?)
+}
+
+/// Returns a pose in single precision.
+fn extrinsics(pose: &CameraPose) -> Extrinsics {
+    let rows = pose.matrix();
+    // Column-major.
+    let rotation = std::array::from_fn(|at| rows[at % 3][at / 3] as f32);
+    Extrinsics { rotation, translation_meters: pose.translation_meters.map(|meters| meters as f32) }
+}
+
+impl Processor<Match> for Merge {
+    fn declare(input: &[StreamInfo]) -> Declared {
+        match input.iter().find(|info| info.role == Role::Depth) {
+            Some(_) => Ok(None),
+            None => Err("it has no depth".to_owned()),
+        }
+    }
+
+    fn process(&mut self, matched: &Match, output: &mut ProcessorOutput) -> Result<(), ProcessorError> {
+        self.merged.clear();
+        for (number, frames) in matched.framesets().iter().enumerate() {
+            let of_camera =
+                |error: ProcessorError| format!("no points of camera `{}`: {error}", frames.camera());
+            self.know(frames.info()).map_err(of_camera)?;
+            // A camera may lose a frame of one stream: without depth it has no points.
+            let (Some(camera), Some(depth)) = (self.cameras.get(frames.camera()), frames.depth()) else {
+                continue;
+            };
+            let color = if self.options.color { super::color_or_warning(frames) } else { None };
+            let color = color.as_ref().and_then(LightImage::view);
+            self.own.resize(camera.cloud.len() * POINT_BYTES as usize, 0);
+            camera
+                .cloud
+                .write(&depth, color.as_ref(), &mut self.own)
+                .map_err(|error| of_camera(error.into()))?;
+            self.merged.add(number as u8, &self.own, &camera.to_root);
+        }
+        let source = self.source(output.name())?;
+        let (points, origins) = self.merged.points();
+        let [cloud, origin] = payloads(points.len()).ok_or("too many points")?;
+        let taken = matched.framesets().iter().find_map(crate::FrameSet::timestamp);
+        let timestamp = taken.unwrap_or(Timestamp { clock: Clock::System, nanos: 0 });
+        let header = |stream, role, payload| FrameHeader {
+            role,
+            number: matched.number(),
+            timestamp,
+            ..FrameHeader::new(stream, payload)
+        };
+        let headers =
+            [header(Stream::POINTS, Role::Points, cloud), header(origin_stream()?, Role::Other, origin)];
+        if let Some(mut loan) = output.derive_match(&source, matched, headers.into_iter().collect())? {
+            let (filled, rest) = loan.frame_mut(0).split_at_mut(size_of_val(points));
+            filled.copy_from_slice(points.as_flattened());
+            rest.fill(0);
+            let (filled, rest) = loan.frame_mut(1).split_at_mut(origins.len());
+            filled.copy_from_slice(origins);
+            rest.fill(0);
+            output.publish(loan);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use camrig_frame::{Distortion, Intrinsics, PixelFormat, TensorView};
+
+    use super::*;
+    use crate::testing::{self, TestCamera};
+
+    /// A camera of 4x2 pixels that sees 90 degrees, at this pose.
+    fn camera(name: &str, translation_meters: [f64; 3], quaternion_xyzw: [f64; 4]) -> TestCamera {
+        let lens = Intrinsics {
+            width: 4,
+            height: 2,
+            ppx: 1.5,
+            ppy: 0.5,
+            fx: 2.0,
+            fy: 2.0,
+            distortion: Distortion::None,
+            coefficients: [0.0; 5],
+        };
+        let depth = StreamInfo::image(Stream::DEPTH, PixelFormat::Z16, "4x2@30".parse().unwrap());
+        TestCamera::of(CameraInfo {
+            name: name.to_owned(),
+            depth_unit_meters: 1.0 / 1024.0,
+            streams: vec![StreamInfo { intrinsics: Some(lens), ..depth }],
+            pose: Some(CameraPose { root: "left".to_owned(), translation_meters, quaternion_xyzw }),
+            ..CameraInfo::default()
+        })
+    }
+
+    fn depth(units: [u16; 8]) -> Vec<u8> {
+        units.iter().flat_map(|units| units.to_le_bytes()).collect()
+    }
+
+    /// Returns the points of a match of two cameras that face each other at a distance of two metres, with the numbers of
+    /// their cameras.
+    fn merged(options: &str, seen: [[u16; 8]; 2]) -> Vec<(u8, [f32; 3])> {
+        let mut left = camera("left", [0.0; 3], [0.0, 0.0, 0.0, 1.0]);
+        // Turned by half a turn about Y.
+        let mut right = camera("right", [0.0, 0.0, 2.0], [0.0, 1.0, 0.0, 0.0]);
+        let framesets = vec![left.frameset(1, &[&depth(seen[0])]), right.frameset(2, &[&depth(seen[1])])];
+        let options: Options = toml::from_str(options).unwrap();
+        options.check().unwrap();
+        let (mut output, reader) = testing::output_with_reader("merge", &[]);
+        Merge::new(options).process(&Match::of(7, framesets, true), &mut output).unwrap();
+        let made = reader.take().unwrap();
+        assert_eq!((made.camera(), made.header().matched), ("merge", Some(7)));
+        assert_eq!(made.info().pose.as_ref().unwrap().root, "left");
+        let origins: Vec<_> = made.origins().iter().map(|origin| origin.camera.to_string()).collect();
+        assert_eq!(origins, ["left", "right"]);
+        let numbers = TensorView::new(made.frame(Stream::new("origin").unwrap()).unwrap()).unwrap();
+        let points = made.points().unwrap();
+        let points: Vec<_> = points.iter().flatten().map(|point| point.meters).collect();
+        let numbers = if points.is_empty() { &[] } else { numbers.bytes() };
+        assert_eq!(points.len(), numbers.len());
+        numbers.iter().copied().zip(points).collect()
+    }
+
+    const ALL: &str = "decimation = 1\nvoxel_millimeters = 0\n";
+
+    #[test]
+    fn points_are_in_the_coordinates_of_the_root() {
+        let nothing = [0; 8];
+        let one = [0, 1024, 0, 0, 0, 0, 0, 0];
+        // Column 1 of 4, row 0 of 2: a quarter to the left, a quarter up.
+        assert_eq!(merged(ALL, [one, nothing]), [(0, [-0.25, -0.25, 1.0])]);
+        // What is left of a camera that faces back is on the right of the root.
+        assert_eq!(merged(ALL, [nothing, one]), [(1, [0.25, -0.25, 1.0])]);
+        // Behind the root.
+        let far = [0, 3072, 0, 0, 0, 0, 0, 0];
+        assert_eq!(merged(ALL, [nothing, far]), [(1, [0.75, -0.75, -1.0])]);
+        assert_eq!(merged(ALL, [nothing, nothing]), []);
+    }
+
+    #[test]
+    fn a_voxel_keeps_the_point_that_is_nearest_to_its_camera() {
+        // All pixels of both cameras: 16 points around one metre.
+        let seen = [[900; 8], [1000; 8]];
+        assert_eq!(merged(ALL, seen).len(), 16);
+        let large = merged("decimation = 1\nvoxel_millimeters = 1000\n", seen);
+        // Voxels of a metre begin at the root: those of the left camera are in front of z = 1 m, and so nearer.
+        assert!(large.iter().all(|(number, point)| (*number == 0) == (point[2] < 1.0)), "{large:?}");
+        let same = merged("decimation = 1\nvoxel_millimeters = 1000\n", [[1024; 8], [1014; 8]]);
+        assert!(same.len() < 16 && same.iter().any(|(number, _)| *number == 1), "{same:?}");
+        assert_eq!(merged("decimation = 2\nvoxel_millimeters = 0\n", seen).len(), 4);
+    }
+
+    #[test]
+    fn points_outside_the_box_are_left_out() {
+        let seen = [[512; 8], [512; 8]];
+        let near = format!("{ALL}crop_max = [10, 10, 1]\n");
+        let found = merged(&near, seen);
+        assert!(found.len() == 8 && found.iter().all(|(number, _)| *number == 0), "{found:?}");
+        let far = format!("{ALL}crop_min = [-10, -10, 1]\n");
+        let found = merged(&far, seen);
+        assert!(found.len() == 8 && found.iter().all(|(number, _)| *number == 1), "{found:?}");
+    }
+
+    #[test]
+    fn wrong_options_and_cameras_without_pose_are_named() {
+        let wrong = "voxel_millimeters = -1\ndecimation = 0\ncrop_min = [0, 0, 0]\ncrop_max = [1, 0, 1]";
+        let wrong = toml::from_str::<Options>(wrong).unwrap().check().unwrap_err().to_string();
+        for fact in [
+            "`voxel_millimeters` is -1; it is 0 to 1000",
+            "`decimation` is 0; it is 1 to 16",
+            "`crop_max` is not above `crop_min`",
+        ] {
+            assert!(wrong.contains(fact), "{wrong}");
+        }
+        let mut plain = TestCamera::new("top", &[(Stream::DEPTH, PixelFormat::Z16, "4x2@30")]);
+        let framesets = vec![plain.frameset(1, &[&depth([1; 8])])];
+        let mut output = testing::output("merge", &[]);
+        let error = Merge::new(Options::default()).process(&Match::of(0, framesets, true), &mut output);
+        assert_eq!(
+            error.unwrap_err().to_string(),
+            "no points of camera `top`: it has no pose; name a calibration that has it by the key `calibration` of \
+             the topology"
+        );
+    }
+}
