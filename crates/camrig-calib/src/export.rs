@@ -75,7 +75,7 @@ impl RigCalibration {
         text + "</robot>\n"
     }
 
-    /// Each camera has the transform from the coordinates of the one before it.
+    /// Writes `camchain.yaml`: each camera has the transform from the coordinates of the one before it.
     fn kalibr(&self) -> String {
         let mut text = String::new();
         let mut before: Option<Pose> = None;
@@ -124,7 +124,7 @@ impl RigCalibration {
         )
     }
 
-    /// The cameras look along -Z with Y up, as those of OpenGL do.
+    /// Writes `transforms.json`: the cameras look along -Z with Y up, as those of OpenGL do.
     fn nerf(&self) -> String {
         let frames = self.root_first().map(|(name, camera)| {
             let optics = &camera.intrinsics;

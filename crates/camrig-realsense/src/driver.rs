@@ -148,7 +148,7 @@ struct OpenRealSense {
 }
 
 impl Opened for OpenRealSense {
-    /// A live camera starts with the first capture, which may wait while others are opened.
+    /// Starts a file; a live camera starts with the first capture, which may wait while others are opened.
     fn start(&mut self) -> Result<(), DriverError> {
         let camera = &self.grabber.camera;
         if camera.playback().is_none() && !camera.is_running() {
@@ -189,7 +189,7 @@ impl Opened for OpenRealSense {
         self.grabber.pause()
     }
 
-    /// A live camera starts with the next capture, as at its first start.
+    /// Resumes a file; a live camera starts with the next capture, as at its first start.
     fn resume(&mut self) -> Result<(), DriverError> {
         if self.grabber.camera.playback().is_none() {
             self.starts_since = Some(Instant::now());

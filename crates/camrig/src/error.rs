@@ -19,12 +19,12 @@ pub struct DriverError {
 }
 
 impl DriverError {
-    /// An error that retrying does not fix, such as options that the device does not support.
+    /// Creates an error that retrying does not fix, such as options that the device does not support.
     pub fn new(message: impl Into<String>) -> Self {
         Self { wrong: WrongOptions::from(message.into()), unavailable: false }
     }
 
-    /// The device is missing, or in use by another program: retrying may succeed.
+    /// Creates an error of a device that is missing, or in use by another program: retrying may succeed.
     pub fn unavailable(message: impl Into<String>) -> Self {
         Self { unavailable: true, ..Self::new(message) }
     }

@@ -26,7 +26,7 @@ pub(super) struct ImportArgs {
 pub(super) fn import(args: &ImportArgs) -> Result<String, CommandError> {
     let ImportArgs { file, output } = args;
     let looking = bar(size_bytes(file), "reading");
-    // Which files are of the bag is known when it is open.
+    // The files of the bag are known when it is open.
     let bag = Bag::open(file, &|at| {
         looking.set_length(looking.length().unwrap_or(0).max(at));
         looking.set_position(at);

@@ -24,7 +24,7 @@ pub(super) fn size_bytes(file: &Path) -> u64 {
 /// # Errors
 /// If it cannot be read.
 pub(super) fn open(file: &Path) -> Result<Parts, ReadError> {
-    // Which files continue a recording is known when it is open, so the sizes are those of the usual names.
+    // The files that continue a recording are known when it is open, so the sizes are those of the usual names.
     let names = (1..).map(|number| numbered(file, number)).take_while(|name| name.exists());
     let bar = bar(names.map(|name| size_bytes(&name)).sum(), "reading");
     let parts = Parts::open(file, &|at| bar.set_position(at))?;

@@ -29,7 +29,7 @@ enum Kind {
 }
 
 impl ReadError {
-    /// `what` completes a sentence that begins with the file's name.
+    /// Creates an error; `what` completes a sentence that begins with the file's name.
     pub(crate) fn new(path: &Path, what: impl std::fmt::Display) -> Self {
         Self { path: path.to_owned(), what: what.to_string(), kind: Kind::Other }
     }

@@ -63,7 +63,7 @@ pub(crate) struct OptionsAsWritten {
     /// The quality of color in JPEG.
     #[schemars(range(min = 1, max = 100), extend("default" = DEFAULT_JPEG_QUALITY))]
     jpeg_quality: Option<u8>,
-    /// How the file is compressed, without loss: `zstd` if color is JPEG and `none` otherwise, if it is not given.
+    /// Lossless compression of the file; by default `zstd` if color is JPEG, and `none` otherwise.
     compression: Option<Compression>,
     /// Begins a new file when one has this size.
     #[schemars(extend("x-unit" = "MiB"))]

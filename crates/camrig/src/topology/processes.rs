@@ -59,7 +59,7 @@ pub(crate) struct ProcessScheduling {
 }
 
 impl PartialEq for ProcessScheduling {
-    /// Wherever the file has it.
+    /// Compares without the place in the file.
     fn eq(&self, other: &Self) -> bool {
         self.scheduling == other.scheduling
     }
@@ -211,7 +211,7 @@ fn exists(program: &str, path: Option<&OsStr>) -> bool {
 }
 
 impl PartialEq for ProcessCommand {
-    /// At any place in the file.
+    /// Compares without the place in the file.
     fn eq(&self, other: &Self) -> bool {
         self.program == other.program && self.arguments == other.arguments
     }
