@@ -101,7 +101,7 @@ pub fn panics_are_caught() -> bool {
 }
 
 /// Calls ipc-channel, which panics where a descriptor or an address is missing; returns `None` if it did.
-fn catching<T>(call: impl FnOnce() -> T) -> Option<T> {
+pub(crate) fn catching<T>(call: impl FnOnce() -> T) -> Option<T> {
     CATCHING.set(true);
     // Nothing that a panic leaves behind is used again: the message is lost, and the ends of the channel have no state.
     let outcome = catch_unwind(AssertUnwindSafe(call));

@@ -22,6 +22,7 @@ mod counters;
 mod futex;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
+pub mod handover;
 pub mod handshake;
 mod header;
 mod latency;

@@ -16,6 +16,13 @@ pyo3::create_exception!(
     "A frameset has no such stream; the message names those that it has."
 );
 
+pyo3::create_exception!(
+    camrig,
+    Unavailable,
+    CamrigError,
+    "Raised by a driver: the device is missing, or in use by another program. The rig waits for it."
+);
+
 /// Creates an error with this text.
 pub(crate) fn error(error: impl std::fmt::Display) -> PyErr {
     CamrigError::new_err(error.to_string())

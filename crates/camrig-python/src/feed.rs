@@ -8,9 +8,11 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use camrig::{Delivered, FrameSet, Match, NoOptions, Processor, ProcessorError, ProcessorOutput, Registry};
+use camrig::schemars::JsonSchema;
+use camrig::{Delivered, FrameSet, Match, Processor, ProcessorError, ProcessorOutput, Registry};
 use pyo3::prelude::*;
 use rustix::event::{EventfdFlags, eventfd};
+use serde::de::DeserializeOwned;
 
 use crate::errors::error;
 use crate::frames::{PyFrameSet, PyMatch, Source};
@@ -50,9 +52,12 @@ impl Loops {
     }
 
     /// Adds the kind of the actor to those of a program.
-    pub(crate) fn register(&self, registry: Registry) -> Registry {
+    pub(crate) fn register<O>(&self, registry: Registry, kind: &str) -> Registry
+    where
+        O: DeserializeOwned + JsonSchema + 'static,
+    {
         let loops = self.clone();
-        registry.with_delivered(KIND, move |_: NoOptions, output: &ProcessorOutput| {
+        registry.with_delivered(kind, move |_: O, output: &ProcessorOutput| {
             let shared = loops.lock().get(output.name()).cloned();
             let shared = shared.ok_or_else(|| format!("no loop `{}` is in this program", output.name()))?;
             shared.begin();

@@ -6,8 +6,10 @@
 //! * `camera`: cameras as Python objects
 //! * `kept`: framesets that a script keeps
 //! * `recording`: recordings as sequences
-//! * `processor`: processors of scripts, in the worker that a supervisor started
+//! * `processor`, `driver`: processors and cameras of scripts, in the worker that a supervisor started
+//! * `worker`: this interpreter as such a worker
 //! * `rig`: rigs that this interpreter runs; `feed`: their framesets for loops; `logs`: their log
+//! * `attach`: loops over framesets of a rig that another program runs
 //! * `errors`: the exceptions
 //!
 //! `python/camrig/_arrays.py` has the part that needs NumPy.
@@ -15,7 +17,9 @@
 #![allow(clippy::doc_markdown, reason = "documentation becomes docstrings, which Python shows as they are")]
 #![allow(clippy::needless_pass_by_value, reason = "arguments arrive from Python by value")]
 
+mod attach;
 mod camera;
+mod driver;
 mod errors;
 mod feed;
 mod frames;
@@ -26,6 +30,7 @@ mod memory;
 mod processor;
 mod recording;
 mod rig;
+mod worker;
 
 use pyo3::prelude::*;
 
@@ -35,6 +40,7 @@ fn _camrig(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add("CamrigError", py.get_type::<errors::CamrigError>())?;
     module.add("MissingStream", py.get_type::<errors::MissingStream>())?;
+    module.add("Unavailable", py.get_type::<errors::Unavailable>())?;
     module.add_class::<memory::Memory>()?;
     module.add_class::<frames::PyFrameSet>()?;
     module.add_class::<frames::PyFrame>()?;
@@ -43,10 +49,13 @@ fn _camrig(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<recording::PyRecording>()?;
     module.add_class::<processor::Outlet>()?;
     module.add_class::<processor::Draft>()?;
+    module.add_class::<driver::CameraOutlet>()?;
     module.add_class::<rig::PyRig>()?;
     module.add_class::<feed::Reader>()?;
+    module.add_class::<attach::PyAttached>()?;
+    module.add_function(wrap_pyfunction!(worker::hand_over, module)?)?;
     module.add_function(wrap_pyfunction!(rig::to_toml, module)?)?;
-    module.add_function(wrap_pyfunction!(processor::serve, module)?)?;
+    module.add_function(wrap_pyfunction!(worker::serve, module)?)?;
     module.add_function(wrap_pyfunction!(processor::log_record, module)?)?;
     module.add_function(wrap_pyfunction!(recording::open, module)?)
 }

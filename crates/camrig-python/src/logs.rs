@@ -3,6 +3,7 @@
 use std::sync::Once;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
+use camrig::RigHandle;
 use log::{Level, LevelFilter, Metadata, Record};
 use pyo3::prelude::*;
 
@@ -26,14 +27,19 @@ impl log::Log for Forward {
     fn log(&self, record: &Record<'_>) {
         if self.enabled(record.metadata()) {
             let text = record.args().to_string();
-            // The program itself asked for these.
-            let own = text.starts_with(BY) && text[BY.len()..].starts_with(" changes the rig: ");
+            let level = if is_own_change(&text) { Level::Info } else { record.level() };
             // Lost if too many wait.
-            let _ = self.0.try_send((if own { Level::Info } else { record.level() }, text));
+            let _ = self.0.try_send((level, text));
         }
     }
 
     fn flush(&self) {}
+}
+
+/// Returns whether a record is about a change that this program asked for.
+fn is_own_change(text: &str) -> bool {
+    let mut own = [BY, RigHandle::SETTER].into_iter().filter_map(|by| text.strip_prefix(by));
+    own.any(|rest| rest.starts_with(" changes the rig: "))
 }
 
 /// Begins to forward records, once in a process.

@@ -1,7 +1,6 @@
 //! Processors written in Python, in the process that a supervisor started for them.
 
 use std::collections::BTreeMap;
-use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use camrig::frame::{
@@ -9,7 +8,7 @@ use camrig::frame::{
 };
 use camrig::schemars::JsonSchema;
 use camrig::{
-    Delivered, FrameHeaders, FrameSet, Match, Processor, ProcessorError, ProcessorOutput, Registry,
+    Delivered, FrameHeaders, FrameSet, Loan, Match, Processor, ProcessorError, ProcessorOutput, Registry,
     monotonic_nanos,
 };
 use pyo3::exceptions::{PySystemExit, PyTypeError, PyValueError};
@@ -23,30 +22,24 @@ use crate::interpreter::attach;
 use crate::kept::KeptFrames;
 use crate::memory::{Lending, Memory, SharedLoan};
 
-/// Options as the supervisor checked them: those of the kind, and the script's own.
+/// Options as the supervisor checked them.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[schemars(crate = "camrig::schemars")]
-struct Options {
+pub(crate) struct AnyOptions {
     #[serde(flatten)]
     all: BTreeMap<String, serde_json::Value>,
 }
 
-/// Serves as the worker that a supervisor started, and returns its exit code; `None` if none did.
-#[pyfunction]
-pub(crate) fn serve(py: Python<'_>) -> Option<u8> {
-    let registry = registry();
-    let code = py.detach(|| registry.serve_worker())?;
-    Some(u8::from(code != ExitCode::SUCCESS))
+impl AnyOptions {
+    /// Returns them as JSON.
+    pub(crate) fn json(&self) -> Result<String, String> {
+        serde_json::to_string(&self.all).map_err(|error| error.to_string())
+    }
 }
 
 /// Returns the drivers and kinds of the stock program.
 pub(crate) fn stock() -> Registry {
     camrig_cli::app().registry()
-}
-
-/// Returns the registry of a worker in Python: drivers and kinds of the stock program, and scripts.
-pub(crate) fn registry() -> Registry {
-    stock().with_delivered("python", Script::start)
 }
 
 /// Writes a record of Python's `logging` to camrig's log. `level` is that of `logging`.
@@ -62,7 +55,7 @@ pub(crate) fn log_record(level: u32, text: &str) {
 }
 
 /// The processor of a script.
-struct Script {
+pub(crate) struct Script {
     hosted: Py<PyAny>,
     output: Arc<Lending<ProcessorOutput>>,
     outlet: Py<Outlet>,
@@ -71,8 +64,8 @@ struct Script {
 }
 
 impl Script {
-    fn start(options: Options, output: &ProcessorOutput) -> Result<Self, ProcessorError> {
-        let options = serde_json::to_string(&options.all)?;
+    pub(crate) fn start(options: AnyOptions, output: &ProcessorOutput) -> Result<Self, ProcessorError> {
+        let options = options.json()?;
         let is_matched = output.matching().is_some();
         attach(|py| {
             let start = || {
@@ -151,7 +144,7 @@ fn live_match(matched: &PyMatch) -> PyResult<Match> {
 }
 
 /// Logs the traceback of an exception, and returns it as one line with its place in the script.
-fn failure(py: Python<'_>, error: &PyErr) -> ProcessorError {
+pub(crate) fn failure(py: Python<'_>, error: &PyErr) -> ProcessorError {
     let described = py
         .import("camrig._worker")
         .and_then(|worker| worker.call_method1("describe", (error.clone_ref(py).into_value(py),)))
@@ -261,7 +254,7 @@ impl Outlet {
     fn draft(
         &self,
         parts: Vec<Part>,
-        lend: impl Fn(&mut ProcessorOutput, FrameHeaders) -> Result<Option<camrig::Loan>, camrig::OutputError>,
+        lend: impl Fn(&mut ProcessorOutput, FrameHeaders) -> Result<Option<Loan>, camrig::OutputError>,
     ) -> PyResult<Draft> {
         let headers: FrameHeaders = parts.iter().map(|part| part.header).collect();
         let loan = self.output.with(|output| lend(output, headers).map_err(error))?;
@@ -276,21 +269,11 @@ impl Outlet {
             }
             None => None,
         };
-        Ok(Draft { headers: parts.into_iter().map(|part| part.header).collect(), loan, published: false })
+        Ok(Draft::new(parts.into_iter().map(|part| part.header).collect(), loan))
     }
 
     fn publish_draft(&self, draft: &mut Draft) -> PyResult<()> {
-        if std::mem::replace(&mut draft.published, true) {
-            return Err(error("this frameset is published already"));
-        }
-        // Without a slot it was counted as dropped.
-        let Some(shared) = draft.loan.take() else { return Ok(()) };
-        let loan = shared.into_loan().map_err(|_| {
-            error(
-                "an array of this frameset is still in use, and what is published must not change: `del` it before \
-                 `publish`",
-            )
-        })?;
+        let Some(loan) = draft.take_loan()? else { return Ok(()) };
         self.output.with(|output| {
             output.publish(loan);
             Ok(())
@@ -367,6 +350,33 @@ impl Draft {
 }
 
 impl Draft {
+    /// Makes a draft with this loan, or without one if all slots are in use.
+    pub(crate) fn new(headers: Vec<FrameHeader>, loan: Option<Arc<SharedLoan>>) -> Self {
+        Self { headers, loan, published: false }
+    }
+
+    /// Returns the loan to be published; `None` if there was no slot, and the frameset was counted as dropped.
+    pub(crate) fn take_loan(&mut self) -> PyResult<Option<Loan>> {
+        if std::mem::replace(&mut self.published, true) {
+            return Err(error("this frameset is published already"));
+        }
+        let Some(shared) = self.loan.take() else { return Ok(None) };
+        let loan = shared.into_loan().map_err(|_| {
+            error(
+                "an array of this frameset is still in use, and what is published must not change: `del` it before \
+                 `publish`",
+            )
+        })?;
+        Ok(Some(loan))
+    }
+
+    /// Copies an array into a stream.
+    pub(crate) fn fill(&self, py: Python<'_>, stream: &str, array: &Bound<'_, PyAny>) -> PyResult<()> {
+        let own = self.__getitem__(py, stream)?;
+        py.import("camrig._arrays")?.call_method1("fill", (own, array, stream))?;
+        Ok(())
+    }
+
     fn array_of(&self, py: Python<'_>, index: usize) -> PyResult<Py<PyAny>> {
         if self.published {
             return Err(error("this frameset is published: its memory belongs to its readers"));
@@ -418,14 +428,7 @@ fn parts(
             PyTypeError::new_err("`tensor` is (stream, type, shape), such as (\"heat\", \"f32\", (30, 40))")
         })?;
         let dtype = dtype_named(&dtype)?;
-        let shape = Shape::new(&shape).ok_or_else(|| {
-            PyValueError::new_err(format!(
-                "a tensor has at most {} dimensions, not {}",
-                camrig::frame::MAX_DIMENSIONS,
-                shape.len()
-            ))
-        })?;
-        let payload = Payload::Tensor { dtype, shape };
+        let payload = Payload::Tensor { dtype, shape: shape_of(&shape)? };
         parts.push(Part { header: FrameHeader::new(named(&stream)?, payload), content: None });
     }
     for given in each(message) {
@@ -451,11 +454,19 @@ fn parts(
     Ok(parts)
 }
 
-fn named(stream: &str) -> PyResult<Stream> {
+/// Returns the shape of a tensor.
+pub(crate) fn shape_of(lengths: &[u32]) -> PyResult<Shape> {
+    Shape::new(lengths).ok_or_else(|| {
+        let (most, given) = (camrig::frame::MAX_DIMENSIONS, lengths.len());
+        PyValueError::new_err(format!("a tensor has at most {most} dimensions, not {given}"))
+    })
+}
+
+pub(crate) fn named(stream: &str) -> PyResult<Stream> {
     Stream::new(stream).map_err(|fault| PyValueError::new_err(fault.to_string()))
 }
 
-fn dtype_named(name: &str) -> PyResult<DType> {
+pub(crate) fn dtype_named(name: &str) -> PyResult<DType> {
     let all = [
         DType::U8,
         DType::U16,

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use camrig::{ControlValue, Edit, Registry, Rig, RigHandle, RunningRig, edit_topology};
+use camrig::{ControlValue, Edit, NoOptions, Registry, Rig, RigHandle, RunningRig, edit_topology};
 use pyo3::prelude::*;
 
 use crate::errors::error;
@@ -91,7 +91,7 @@ impl PyRig {
         let (program, arguments) = worker.split_first().ok_or_else(|| error("workers need a command"))?;
         camrig::set_interpreter(program.into());
         let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
-        let registry = loops.register(stock()).with_worker_command(program, &arguments);
+        let registry = loops.register::<NoOptions>(stock(), KIND).with_worker_command(program, &arguments);
         let seconds = seconds.map(Duration::try_from_secs_f64).transpose();
         let time = seconds.map_err(|fault| error(format_args!("`seconds`: {fault}")))?;
         Ok(Self {

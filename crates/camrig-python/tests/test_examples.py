@@ -78,8 +78,8 @@ def test_the_stubs_name_what_the_package_has():
     for name in camrig.__all__:
         assert any(line.startswith((f"class {name}", f"def {name}", f"{name}:")) for line in stubs.splitlines()), name
     for kind in [camrig.Frame, camrig.FrameSet, camrig.Camera, camrig.Match, camrig.Recording, camrig.Outlet, camrig.Draft,
-                 camrig.Loop, camrig.Rig]:
+                 camrig.Loop, camrig.Rig, camrig.Attached, camrig.Driver, camrig.CameraOutlet]:
         body = stubs.split(f"\nclass {kind.__name__}")[1].split("\nclass ")[0]
         for name in vars(kind):
             if not name.startswith("_"):
-                assert f"def {name}(" in body, f"{kind.__name__}.{name}"
+                assert f"def {name}(" in body or f"    {name}: " in body, f"{kind.__name__}.{name}"

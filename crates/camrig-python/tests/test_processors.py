@@ -96,9 +96,14 @@ def test_arrays_are_views_of_shared_memory_with_the_recorded_pixels(rig):
     import camrig
     import numpy as np
 
-    record = '[processor.record]\nkind = "record"\ninputs = ["left", "right"]\noverflow = "block"\n'
-    rig.write(HASHES, more=record + 'options = { file = "rig.mcap" }')
-    for arguments in [[], ["--placement", "in-process"]]:
+    # Both in Rust: one keeps the pixels, the other one compares them with those that the cameras have to send.
+    rust = '[processor.record]\nkind = "record"\ninputs = ["left", "right"]\noverflow = "block"\n'
+    rust += 'options = { file = "rig.mcap" }\n'
+    rust += '[processor.verify]\nkind = "verify"\ninputs = ["left", "right"]\noverflow = "block"\n'
+    other = '[processor.other]\nkind = "python"\ninputs = ["left"]\noptions = { script = "other.py" }\nprocess = "script"\n'
+    (rig.folder / "other.py").write_text("def process(frames): pass")
+    for more, arguments in [("", []), (other, []), ("", ["--placement", "in-process"])]:
+        rig.write(HASHES, more=rust + more)
         (rig.folder / "rig.mcap").unlink(missing_ok=True)
         output, _, report = rig.run(*arguments)
         recorded = {
@@ -115,6 +120,7 @@ def test_arrays_are_views_of_shared_memory_with_the_recorded_pixels(rig):
             seen[camera, int(sequence)] = digest
         assert len(seen) == 60 and seen == recorded
         assert link(report, "left")["delivered"] == 30 and actor(report, "script")["process"] == "script"
+        assert all(it["errors"] == [] and it["copied"] == 0 for it in report["actors"]), report["actors"]
 
 
 def test_what_a_script_publishes_reaches_rust_and_python(rig):

@@ -1,6 +1,7 @@
 """Rigs that the interpreter itself runs, and loops over their framesets."""
 
 import asyncio
+import dataclasses
 import gc
 import json
 import os
@@ -9,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+import tracemalloc
 
 import camrig
 import numpy as np
@@ -82,6 +84,32 @@ def test_a_loop_made_before_the_start_gets_every_frameset_without_a_copy():
         assert (link.produced, link.delivered, link.dropped, link.in_flight) == (30, 30, {}, 0)
         assert report.actor(f"from-{name}").state == "finished"
     assert [it.name for it in report.processes] == ["main", "left", "right"]
+
+
+@pytest.mark.parametrize("profile", ["64x48@30", "640x480@30"])
+def test_nothing_is_allocated_that_grows_with_the_image(profile):
+    options = {**OPTIONS, "depth": profile, "color": profile, "paced": False}
+    rig = camrig.Rig({"camera": {"left": {"driver": "synthetic", "options": options}}}, framesets=30)
+    loop = rig.frames(overflow="block")
+    with rig:
+        peaks = []
+        tracemalloc.start()
+        try:
+            for frames in loop:
+                tracemalloc.reset_peak()
+                before = tracemalloc.get_traced_memory()[0]
+                depth, color = np.asarray(frames.depth), np.asarray(frames.color)
+                assert (depth[0, 0], color[0, 0, 0]) is not None
+                place = depth.__array_interface__["data"][0], color.__array_interface__["data"][0]
+                peaks.append(tracemalloc.get_traced_memory()[1] - before)
+                for it in place:
+                    line = mapped_name(it)
+                    assert "memfd:" in line and "r--s" in line
+                del depth, color, frames
+        finally:
+            tracemalloc.stop()
+    # The smaller image has 3 kB of depth, the larger one 600 kB.
+    assert len(peaks) == 30 and max(peaks[1:]) < 3000, peaks
 
 
 def test_a_loop_joins_a_running_rig_and_its_end_removes_it():
@@ -228,6 +256,19 @@ print(rig.report.link("left", "script").delivered)
     assert (done.stdout, done.stderr, done.returncode) == (f"{sys.executable}\n3\n", "", 0)
 
 
+def test_own_changes_are_no_warnings():
+    code = f"""
+import camrig
+left = {{"driver": "synthetic", "options": {OPTIONS!r}}}
+with camrig.Rig({{"camera": {{"left": left}}}}) as rig:
+    next(rig.frames())
+    print(rig.set("left", exposure=5000))
+print([change.changes for change in rig.report.changes][-1])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=WATCHDOG)
+    assert (done.stderr, done.returncode) == ("", 0) and done.stdout.startswith("{'exposure': 5000.0}\n"), done
+
+
 def test_errors_name_the_fact():
     with pytest.raises(camrig.CamrigError, match="unknown actor `lefft`"):
         with camrig.Rig(topology(processor={"check": {"kind": "verify", "inputs": ["lefft"]}})):
@@ -345,3 +386,41 @@ with camrig.Rig({{"camera": {{"left": left}}, "processor": {{"script": script}}}
     )
     assert done.returncode == 0, done.stderr
     assert re.search(r"^camrig WARNING .*script", done.stderr, re.M), done.stderr
+
+
+# Versions of the texts themselves.
+VERSIONS = {"camrig_status", "camrig_report"}
+
+
+def check_fields(kind, data, path):
+    """Compares the fields of a dataclass with an object of JSON, and those within."""
+    fields = {it.metadata.get("key", it.name): it for it in dataclasses.fields(kind)}
+    assert set(data) - VERSIONS <= set(fields), (path, set(data) - set(fields))
+    for name, value in data.items():
+        if name in VERSIONS or value is None:
+            continue
+        inner = fields[name].metadata.get("of")
+        if inner is not None:
+            for each in value if isinstance(value, list) else [value]:
+                check_fields(inner, each, f"{path}.{name}")
+            continue
+        wanted = {float: (int, float)}.get(fields[name].type, fields[name].type)
+        if isinstance(wanted, (type, tuple)) and wanted is not object:
+            assert isinstance(value, wanted), (path, name, value)
+
+
+def test_dataclasses_have_the_fields_of_the_status_and_of_the_report():
+    rig = camrig.Rig(topology(paced=True, processor={"check": {"kind": "verify", "inputs": ["left"]}}))
+    matches = rig.matches(window=0.017, clock="hardware", partial=True)
+    with rig:
+        next(matches)
+        rig.set("left", exposure=5000)
+        status = json.loads(rig._rig.status())
+        matches.close()
+        # A link and an actor that a change has ended.
+        rig.apply(topology(paced=True))
+        rig.close()
+        report = json.loads(rig._rig.wait(None))
+    assert status["matching"] and status["changes"] and report["matching"] and report["changes"]
+    check_fields(camrig.RigStatus, status, "status")
+    check_fields(camrig.Report, report, "report")

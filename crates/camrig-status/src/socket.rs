@@ -5,10 +5,13 @@
 //! only the same user or root. Clients send no requests.
 
 use std::collections::VecDeque;
+use std::ffi::OsStr;
+use std::fmt;
 use std::fs;
 use std::io::{Error, ErrorKind, Read, Result, Write};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -227,6 +230,65 @@ pub fn names() -> Result<Vec<String>> {
     names.sort();
     names.dedup();
     Ok(names)
+}
+
+/// Returns the name of the status socket of this user's running rig that is called `wanted`, by its topology, with or
+/// without folder and extension, or by its process ID; of the only one if `wanted` is `None`.
+///
+/// # Errors
+/// If there is none, or several.
+pub fn find(wanted: Option<&str>) -> std::result::Result<String, FindError> {
+    // A rig that does not answer is starting or ending.
+    let rigs = names()?.into_iter().filter_map(|name| Some((read(&name).ok()?, name)));
+    only(rigs.filter(|(rig, _)| wanted.is_none_or(|wanted| is_called(rig, wanted))).collect(), wanted)
+}
+
+fn only(mut rigs: Vec<(RigStatus, String)>, wanted: Option<&str>) -> std::result::Result<String, FindError> {
+    let Some((last, name)) = rigs.pop() else { return Err(FindError::Nothing(wanted.map(str::to_owned))) };
+    if rigs.is_empty() {
+        return Ok(name);
+    }
+    rigs.push((last, name));
+    let shown = rigs.iter().map(|(rig, _)| format!("`{}` (process {})", rig.topology, rig.pid));
+    Err(FindError::Several(shown.collect()))
+}
+
+fn is_called(rig: &RigStatus, wanted: &str) -> bool {
+    let path = Path::new(&rig.topology);
+    let is = |part: Option<&OsStr>| part.is_some_and(|part| part == wanted);
+    rig.topology == wanted || is(path.file_name()) || is(path.file_stem()) || rig.pid.to_string() == wanted
+}
+
+/// The reason why a rig was not [found](find).
+#[derive(Debug)]
+pub enum FindError {
+    /// The system's list of sockets cannot be read.
+    Unlisted(Error),
+    /// No rig is running, or none of this name.
+    Nothing(Option<String>),
+    /// Several rigs are running: their names.
+    Several(Vec<String>),
+}
+
+impl From<Error> for FindError {
+    fn from(error: Error) -> Self {
+        Self::Unlisted(error)
+    }
+}
+
+impl fmt::Display for FindError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unlisted(error) => write!(f, "the rigs of this machine cannot be listed: {error}"),
+            Self::Nothing(Some(wanted)) => {
+                write!(f, "no running rig has the name or process ID `{wanted}`")
+            }
+            Self::Nothing(None) => f.write_str("no rig is running"),
+            Self::Several(rigs) => {
+                write!(f, "several rigs are running; name one of: {}", rigs.join(", "))
+            }
+        }
+    }
 }
 
 fn prefix() -> String {

@@ -66,6 +66,14 @@ pub trait Driver: Sized + 'static {
         None
     }
 
+    /// Returns the command of the process that runs a camera with these options, where that is another program than this
+    /// one: the program and its arguments. Such a camera is in a process of its own, or in one with other actors of the
+    /// same command.
+    fn command(options: &Self::Options) -> Option<Vec<String>> {
+        let _ = options;
+        None
+    }
+
     /// Checks that the device or file exists and fits the options, without starting it. Returns the device that the
     /// options select, by which two cameras with the same device are detected; `None` for a file.
     ///

@@ -399,6 +399,11 @@ impl Hosted {
         }
     }
 
+    /// Ends every actor: the supervisor has ended.
+    pub(crate) fn give_up(&self) {
+        self.actors.keys().for_each(|&actor| self.send(actor, ActorCommand::GiveUp));
+    }
+
     /// Sends a request to the device of a camera. Its answer is an event, unless the result is false: the actor has ended.
     pub(crate) fn call_device(&self, actor: ActorId, request: DeviceRequest) -> bool {
         self.actors.get(&actor).is_some_and(|actor| actor.mail.send(Mail::Device(request)))

@@ -4,6 +4,7 @@
 mod actors;
 #[cfg(feature = "program")]
 mod app;
+mod attach;
 mod calling;
 #[cfg(feature = "program")]
 mod cli;
@@ -51,6 +52,7 @@ mod workers;
 
 #[cfg(feature = "program")]
 pub use app::App;
+pub use attach::{Attached, Joining, hand_over_worker};
 pub use calling::{ActorInput, InputActor};
 pub use camrig_frame as frame;
 pub use camrig_image::{Colorizer, DecodeError, LightImage, Picture};

@@ -18,8 +18,8 @@ use crate::synthetic::{self, Synthetic};
 use crate::worker;
 
 impl Registry {
-    /// Creates a registry with the stock driver `synthetic` and the stock processors `match`, `pointcloud`, `python`,
-    /// `snapshot`, `stats` and `verify`.
+    /// Creates a registry with the stock drivers `python` and `synthetic`, and the stock processors `attached`, `match`,
+    /// `merge`, `pointcloud`, `python`, `snapshot`, `stats` and `verify`.
     pub fn new() -> Self {
         let mut registry = Self::default();
         registry.add_driver::<Synthetic>(synthetic::DRIVER);

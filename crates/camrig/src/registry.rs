@@ -200,6 +200,8 @@ pub(crate) trait CameraOptions: Send + Sync {
     fn recorded(&self) -> Result<Option<Range<u64>>, DriverError>;
     /// Returns the clock of the timestamps, if it is known without the device.
     fn clock(&self) -> Option<Clock>;
+    /// Returns the command of the process that runs it, where that is not this program.
+    fn command(&self) -> Option<Vec<String>>;
     /// Returns the options themselves, of the driver's type.
     #[cfg(any(test, feature = "program"))]
     fn typed(&self) -> &dyn Any;
@@ -314,6 +316,10 @@ impl<D: Driver> CameraOptions for TypedOptions<D> {
 
     fn clock(&self) -> Option<Clock> {
         D::clock(&self.0)
+    }
+
+    fn command(&self) -> Option<Vec<String>> {
+        D::command(&self.0)
     }
 
     #[cfg(any(test, feature = "program"))]

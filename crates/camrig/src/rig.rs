@@ -226,6 +226,9 @@ pub struct RigHandle {
 }
 
 impl RigHandle {
+    /// The origin of the changes of [`Self::set`], for the log and the report.
+    pub const SETTER: &str = "the program of the rig";
+
     /// As [`RunningRig::status`].
     pub fn status(&self) -> RigStatus {
         self.control.status()
@@ -305,7 +308,7 @@ impl RigHandle {
     ) -> Result<Option<crate::Control>, String> {
         let settings = vec![(option.to_owned(), value.to_string())];
         let edits = vec![Edit::Set { name: camera.to_owned(), settings }];
-        let edits = Edits { edits, live: true, by: "the program of the rig".to_owned(), ..Edits::default() };
+        let edits = Edits { edits, live: true, by: Self::SETTER.to_owned(), ..Edits::default() };
         // The error of a camera that there is not names the cameras.
         let refused = |error: ChangeError| self.controls(camera).err().unwrap_or_else(|| error.to_string());
         self.control.edit(edits).map_err(refused)?;

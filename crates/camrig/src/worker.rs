@@ -23,6 +23,13 @@ pub(crate) fn run(registry: &Arc<Registry>, setup: Setup) -> ExitCode {
     std::process::exit(serve(registry, setup, &mut hosted))
 }
 
+/// Executes the supervisor's commands until the end, within a program that goes on: the actors end too.
+pub(crate) fn serve_within(registry: &Arc<Registry>, setup: Setup) {
+    let mut hosted = None;
+    serve(registry, setup, &mut hosted);
+    hosted.iter().for_each(Hosted::give_up);
+}
+
 /// Executes the supervisor's commands until the end, and returns the exit code. The actors are left in `hosted`.
 fn serve(registry: &Arc<Registry>, setup: Setup, hosted: &mut Option<Hosted>) -> i32 {
     let Setup { commands, events, .. } = setup;

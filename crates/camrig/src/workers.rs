@@ -127,15 +127,18 @@ impl Worker {
             let _clearing: SyncSender<()> = clearing;
             // If `report` fails, there is no receiver: the supervisor is ending.
             let report = |event| events.send(E::from((id, pid, event))).is_ok();
-            let connected = handshake.connect(setup).map(|_keep_alive| {
+            // A worker that has closed its channels may have work to do until it ends, for which it has some time.
+            let connected = handshake.connect(setup).inspect(|_| {
                 let _ = report(WorkerEvent::Connected(commands)) && listen(&reported, report);
             });
-            let failed = connected.err().inspect(|_| drop(lock(&watched).kill()));
+            if connected.is_err() {
+                drop(lock(&watched).kill());
+            }
             report(WorkerEvent::Closed);
             wait_for_end(pid);
             let status = lock(&watched).wait();
             drop(folder);
-            report(WorkerEvent::Exited(match failed {
+            report(WorkerEvent::Exited(match connected.err() {
                 // Otherwise its exit status shows how it ended.
                 Some(error) if error.kind() != ErrorKind::UnexpectedEof => {
                     format!("cannot be connected: {error}")

@@ -226,13 +226,13 @@ error: camera `c` has unknown driver `sinthetic`
  --> t.toml:4:10
   |
 4 | driver = "sinthetic"
-  |          ^^^^^^^^^^^ did you mean `synthetic`? expected one of: `realsense`, `replay`, `synthetic`
+  |          ^^^^^^^^^^^ did you mean `synthetic`? expected one of: `python`, `realsense`, `replay`, `synthetic`
 
 error: processor `p` has unknown kind `statistics`
  --> t.toml:7:8
   |
 7 | kind = "statistics"
-  |        ^^^^^^^^^^^^ expected one of: `foxglove`, `match`, `merge`, `pointcloud`, `python`, `record`, `snapshot`, `stats`, `verify`, `view`
+  |        ^^^^^^^^^^^^ expected one of: `attached`, `foxglove`, `match`, `merge`, `pointcloud`, `python`, `record`, `snapshot`, `stats`, `verify`, `view`
 
 error: processor `p` reads unknown actor `d`
  --> t.toml:8:11
@@ -266,13 +266,13 @@ error: camera `c` has no `driver`
  --> t.toml:1:9
   |
 1 | [camera.c]
-  |         ^ expected one of: `realsense`, `replay`, `synthetic`
+  |         ^ expected one of: `python`, `realsense`, `replay`, `synthetic`
 
 error: processor `p` has no `kind`
  --> t.toml:3:12
   |
 3 | [processor.p]
-  |            ^ expected one of: `foxglove`, `match`, `merge`, `pointcloud`, `python`, `record`, `snapshot`, `stats`, `verify`, `view`
+  |            ^ expected one of: `attached`, `foxglove`, `match`, `merge`, `pointcloud`, `python`, `record`, `snapshot`, `stats`, `verify`, `view`
 
 error: processor `p` has no `inputs`
  --> t.toml:3:12

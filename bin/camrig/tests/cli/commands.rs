@@ -60,6 +60,11 @@ fn list_shows_every_option() {
 
 /// Drivers and processors with their options: name, type and default.
 const LIST: &str = r#"
+driver python
+  script  string  required
+  python  string  -
+  class  string  -
+
 driver realsense
   serial  string  -
   port  string  -
@@ -125,6 +130,9 @@ driver synthetic
   clock_skew  number (ms)  0.0
   clock_drift_ppm  number (ppm)  0.0
   start_delay  number (ms)  0.0
+
+kind attached
+  command  list of string  required
 
 kind foxglove
   listen  string  "127.0.0.1:8765"

@@ -3,12 +3,15 @@
 * `camrig.open("rig.mcap")`: a recording as a sequence of framesets
 * `FrameSet`, `Frame`: a frameset and its frames; `numpy.asarray(frame)` is a view, without a copy
 * `camrig.Rig("rig.toml")`: a rig that this interpreter runs, with loops over its framesets
+* `camrig.attach("rig")`: loops over framesets of a rig that another program runs
 * `Processor`, `MatchProcessor`: a processor of a topology whose kind is `python`
+* `Driver`: a camera of a topology whose driver is `python`
 * `Match`: one frameset of each of several cameras, taken at the same instant
 """
 
 from camrig._camrig import (
     Camera,
+    CameraOutlet,
     CamrigError,
     Draft,
     Frame,
@@ -18,17 +21,20 @@ from camrig._camrig import (
     MissingStream,
     Outlet,
     Recording,
+    Unavailable,
     __version__,
     open,
 )
-from camrig._processors import MatchProcessor, Processor
-from camrig._rig import Loop, Rig
+from camrig._processors import Driver, MatchProcessor, Processor, Stream
+from camrig._rig import Attached, Loop, Rig, attach
 from camrig._status import (
     ActorReport,
     ActorStatus,
     ChangeReport,
+    ClockStatus,
     Control,
     Latency,
+    LinkLatency,
     LinkReport,
     LinkStatus,
     MatchedCameraStatus,
@@ -43,14 +49,19 @@ from camrig._status import (
 __all__ = [
     "ActorReport",
     "ActorStatus",
+    "Attached",
     "Camera",
+    "CameraOutlet",
     "CamrigError",
     "ChangeReport",
+    "ClockStatus",
     "Control",
     "Draft",
+    "Driver",
     "Frame",
     "FrameSet",
     "Latency",
+    "LinkLatency",
     "LinkReport",
     "LinkStatus",
     "Loop",
@@ -68,7 +79,10 @@ __all__ = [
     "Report",
     "Rig",
     "RigStatus",
+    "Stream",
     "StreamStatus",
-    "__version__",
+    "Unavailable",
+    "attach",
     "open",
+    "__version__",
 ]

@@ -18,6 +18,9 @@ class CamrigError(Exception):
 class MissingStream(CamrigError):
     """A frameset has no such stream; the message names those that it has."""
 
+class Unavailable(CamrigError):
+    """Raised by a driver: the device is missing, or in use by another program. The rig waits for it."""
+
 class Points(NamedTuple):
     """Points in metres, float32 (n, 3), and their colors, uint8 (n, 3)."""
 
@@ -285,6 +288,65 @@ class Processor:
     def process(self, frames: FrameSet, out: Outlet) -> None: ...
     def finish(self, out: Outlet) -> None: ...
 
+@dataclass(frozen=True)
+class Stream:
+    """A stream of a camera, as `Driver.open` declares it."""
+
+    name: str
+    format: str
+    """A pixel format, such as `z16`, or the type of a tensor, such as `f32`."""
+    shape: tuple[int, ...]
+    """(height, width) of images."""
+    rate: int
+    """Frames per second."""
+    intrinsics: npt.ArrayLike | None = None
+    """The pinhole model in pixels, of the shape (3, 3)."""
+    distortion: npt.ArrayLike | None = None
+    """Coefficients as OpenCV has them: k1, k2, p1, p2, k3."""
+
+_Clock = Literal["hardware", "global", "system"]
+
+class CameraOutlet:
+    """Publishes a camera's framesets. It is valid during the call of `capture` that got it."""
+
+    @property
+    def timeout(self) -> float:
+        """The longest time in seconds that `capture` waits: without a frameset it returns, and is called again."""
+
+    def create(
+        self, *streams: str, timestamp: float | None = None, clock: _Clock = "system", number: int | None = None
+    ) -> Draft:
+        """Makes a frameset of these streams, of all by default. Write into its arrays, then publish it.
+
+        `timestamp` is in seconds of `clock`; without it the frameset was taken now. A gap in `number` counts as lost by
+        the device.
+        """
+
+    def publish(
+        self,
+        frames: Draft | Mapping[str, npt.ArrayLike],
+        *,
+        timestamp: float | None = None,
+        clock: _Clock = "system",
+        number: int | None = None,
+    ) -> None:
+        """Publishes what `create` returned, or a dict of arrays by the names of their streams, which are copied."""
+
+class Driver:
+    """A camera of a topology. Annotated attributes are its options."""
+
+    serial: str
+    model: str
+    depth_unit_meters: float
+    def open(self) -> list[Stream]:
+        """Opens the device, and returns its streams. Raises `Unavailable` if the device is missing."""
+
+    def capture(self, out: CameraOutlet) -> bool | None:
+        """Waits at most `out.timeout` seconds for a frameset, and publishes it. Returns `False` after the last one."""
+
+    def close(self) -> None:
+        """Closes the device."""
+
 class MatchProcessor:
     """As `Processor`, for matches. Its topology has `match`."""
 
@@ -335,7 +397,19 @@ class _Reads:
     ) -> Loop[Match]:
         """Iterates over matches: one frameset of each input, at most `window` seconds apart."""
 
-class Rig(_Reads):
+class _Devices:
+    def controls(self, camera: str) -> dict[str, Control]:
+        """Returns the options of a camera's device that can be read while it runs, by their names."""
+
+    def set(
+        self, camera: str, options: Mapping[str, bool | float | str] | None = None, /, **more: bool | float | str
+    ) -> dict[str, bool | float | str | None]:
+        """Sets options of a camera's device while it runs; returns the values that it has then.
+
+        In names that are given as keywords, `_` stands for `-`.
+        """
+
+class Rig(_Reads, _Devices):
     """A rig: cameras in processes of their own, and loops over their framesets in this one."""
 
     def __init__(
@@ -381,16 +455,25 @@ class Rig(_Reads):
     def apply(self, topology: str | PathLike[str] | Mapping[str, Any]) -> list[str]:
         """Changes the running rig to another topology; returns the changes."""
 
-    def controls(self, camera: str) -> dict[str, Control]:
-        """Returns the options of a camera's device that can be read while it runs, by their names."""
+class Attached(_Reads, _Devices):
+    """A rig that another program runs, such as `camrig run`, and loops over its framesets in this one."""
 
-    def set(
-        self, camera: str, options: Mapping[str, bool | float | str] | None = None, /, **more: bool | float | str
-    ) -> dict[str, bool | float | str | None]:
-        """Sets options of a camera's device while it runs; returns the values that it has then.
+    @property
+    def topology(self) -> str:
+        """The topology that runs, as the text of a file."""
 
-        In names that are given as keywords, `_` stands for `-`.
-        """
+    def status(self) -> RigStatus: ...
+    def close(self) -> None:
+        """Ends the loops, and leaves the rig, which goes on."""
+
+    def __enter__(self) -> Attached: ...
+    def __exit__(self, *_: object) -> None: ...
+
+def attach(rig: str | int | None = None) -> Attached:
+    """Attaches to a running rig: by its topology, with or without folder and extension, or its process ID.
+
+    Without a name to the only one.
+    """
 
 @dataclass(frozen=True)
 class Latency:
@@ -399,6 +482,14 @@ class Latency:
     p50: int
     p99: int
     max: int
+
+@dataclass(frozen=True)
+class LinkLatency(Latency):
+    """Latencies of all framesets of a link, in microseconds."""
+
+    sum: int
+    below: Sequence[Sequence[int]]
+    """A cumulative histogram: pairs of a bound, in rising order, and the number of framesets below it."""
 
 @dataclass(frozen=True)
 class StreamStatus:
@@ -458,7 +549,7 @@ class LinkStatus:
     dropped: dict[str, int]
     in_flight: int
     rate_hz: float
-    latency_us: Latency
+    latency_us: LinkLatency
     @property
     def dropped_sum(self) -> int: ...
 
@@ -481,6 +572,16 @@ class LinkReport:
     def dropped_sum(self) -> int: ...
 
 @dataclass(frozen=True)
+class ClockStatus:
+    """The clock of a camera beside the host's monotonic clock."""
+
+    offset_ms: float
+    """Host time minus camera time."""
+    drift_ppm: float
+    """The rate error; positive when it runs fast."""
+    uncertainty_us: float
+
+@dataclass(frozen=True)
 class MatchedCameraStatus:
     """The matching of one camera's framesets."""
 
@@ -488,6 +589,7 @@ class MatchedCameraStatus:
     matched: int
     unmatched: dict[str, int]
     epochs: int
+    clock: ClockStatus | None
 
 @dataclass(frozen=True)
 class MatchingStatus:
@@ -526,6 +628,7 @@ class ChangeReport:
     """A change of a rig while it ran."""
 
     seconds: float
+    unix_nanos: int
     by: str
     changes: Sequence[str]
 
@@ -540,6 +643,7 @@ class RigStatus:
     links: Sequence[LinkStatus]
     matching: Sequence[MatchingStatus]
     processes: Sequence[ProcessStatus]
+    changes: Sequence[ChangeReport]
     def actor(self, name: str) -> ActorStatus: ...
     def link(self, from_: str, to: str) -> LinkStatus: ...
 

@@ -30,6 +30,15 @@ def scratch(dtype, shape):
     return np.empty(shape, dtype)
 
 
+def fill(own, given, stream):
+    """Copies an array into a frame that is being made."""
+    given = np.asarray(given)
+    if given.shape != own.shape or not np.can_cast(given.dtype, own.dtype, "same_kind"):
+        wanted = f"{own.dtype} {own.shape}"
+        raise ValueError(f"the array of stream `{stream}` is {given.dtype} {given.shape}; it is declared as {wanted}")
+    np.copyto(own, given, casting="same_kind")
+
+
 def array(frame, dtype, copy):
     """Implements `__array__`: returns a view, or a copy if one is requested or needed."""
     found = view(frame)

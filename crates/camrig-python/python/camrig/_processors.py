@@ -1,4 +1,7 @@
-"""Base classes of processors."""
+"""Base classes of processors and drivers."""
+
+from dataclasses import dataclass
+from typing import Any
 
 
 class Processor:
@@ -25,3 +28,43 @@ class MatchProcessor:
 
     def finish(self, out):
         """Called once, after the last match."""
+
+
+@dataclass(frozen=True)
+class Stream:
+    """A stream of a camera: what `Driver.open` returns a list of."""
+
+    name: str
+    # A pixel format, such as `z16`, or the type of a tensor, such as `f32`.
+    format: str
+    # (height, width) of images.
+    shape: tuple
+    # Frames per second.
+    rate: int
+    # The pinhole model in pixels, of the shape (3, 3), and the coefficients of OpenCV's distortion.
+    intrinsics: Any = None
+    distortion: Any = None
+
+
+class Driver:
+    """A camera of a topology: a subclass with `open` and `capture`, in the script that the topology names.
+
+    Annotated attributes are its options: `exposure: int = 10`. They are set before `__init__`, which takes no
+    arguments.
+    """
+
+    # Set by `open`, or by the class.
+    serial = ""
+    model = ""
+    depth_unit_meters = 0.001
+
+    def open(self):
+        """Opens the device, and returns its streams. Raises `camrig.Unavailable` if the device is missing."""
+        raise NotImplementedError
+
+    def capture(self, out):
+        """Waits at most `out.timeout` seconds for a frameset, and publishes it. Returns `False` after the last one."""
+        raise NotImplementedError
+
+    def close(self):
+        """Closes the device."""

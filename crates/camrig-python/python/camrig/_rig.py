@@ -10,7 +10,7 @@ from camrig import _camrig, _status
 from camrig._camrig import CamrigError
 
 # What a worker runs. The current folder is not among those of modules: a file there must not replace one of the package.
-BOOT = "import sys; sys.path[:] = filter(None, sys.path); from camrig import _worker; _worker.serve()"
+BOOT = "import sys; sys.path[:] = filter(None, sys.path); from camrig import _worker; _worker."
 
 
 def serialized(topology):
@@ -114,7 +114,22 @@ class Reads:
         return Loop(self._read(own, list(inputs or cameras), settings), self._leave)
 
 
-class Rig(Reads):
+class Devices:
+    """Options of cameras' devices, by `_rig`."""
+
+    def controls(self, camera):
+        """Returns the options of a camera's device that can be read while it runs, by their names."""
+        return _status.controls(self._rig.controls(camera))
+
+    def set(self, camera, options=None, /, **more):
+        """Sets options of a camera's device while it runs; returns the values that it has then."""
+        found = {}
+        for name, value in {**(options or {}), **{name.replace("_", "-"): it for name, it in more.items()}}.items():
+            found[name] = json.loads(self._rig.set(camera, name, json.dumps(value)))
+        return found
+
+
+class Rig(Reads, Devices):
     """A rig: cameras in processes of their own, and loops over their framesets in this one."""
 
     def __init__(self, topology, *, framesets=None, seconds=None):
@@ -126,7 +141,7 @@ class Rig(Reads):
                 raise CamrigError(f"topology `{path}` cannot be read: {error}") from error
         else:
             name, text = "dict", serialized(topology)
-        worker = [sys.executable, "-c", BOOT]
+        worker = [sys.executable, "-c", f"{BOOT}serve()"]
         self._rig = _camrig.Rig(name, text, worker, framesets, seconds)
         self._report = None
         self._actors, self._leave = self._rig.actors, self._rig.leave
@@ -196,13 +211,35 @@ class Rig(Reads):
             return self._rig.apply(Path(topology).read_text(encoding="utf-8"))
         return self._rig.apply(serialized(topology))
 
-    def controls(self, camera):
-        """Returns the options of a camera's device that can be read while it runs, by their names."""
-        return _status.controls(self._rig.controls(camera))
 
-    def set(self, camera, options=None, /, **more):
-        """Sets options of a camera's device while it runs; returns the values that it has then."""
-        found = {}
-        for name, value in {**(options or {}), **{name.replace("_", "-"): it for name, it in more.items()}}.items():
-            found[name] = json.loads(self._rig.set(camera, name, json.dumps(value)))
-        return found
+def attach(rig=None):
+    """Attaches to a running rig: by its topology, with or without folder and extension, or its process ID."""
+    return Attached(rig)
+
+
+class Attached(Reads, Devices):
+    """A rig that another program runs, such as `camrig run`, and loops over its framesets in this one."""
+
+    def __init__(self, rig=None):
+        self._rig = _camrig.Attached(None if rig is None else str(rig))
+        self._actors, self._leave = self._rig.actors, self._rig.leave
+
+    def _read(self, name, inputs, settings):
+        return self._rig.read(name, inputs, settings, [sys.executable, "-c", f"{BOOT}hand_over()"])
+
+    @property
+    def topology(self):
+        return self._rig.topology()
+
+    def status(self):
+        return _status.parse(_status.RigStatus, self._rig.status())
+
+    def close(self):
+        """Ends the loops, and leaves the rig, which goes on."""
+        self._rig.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()

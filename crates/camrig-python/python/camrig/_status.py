@@ -23,6 +23,12 @@ class Latency:
 
 
 @dataclass(frozen=True)
+class LinkLatency(Latency):
+    sum: int = 0
+    below: list = field(default_factory=list)
+
+
+@dataclass(frozen=True)
 class StreamStatus:
     stream: str = ""
     frames: int = 0
@@ -81,7 +87,7 @@ class LinkStatus(Counted):
     dropped: dict = field(default_factory=dict)
     in_flight: int = 0
     rate_hz: float = 0.0
-    latency_us: Latency = one(Latency)
+    latency_us: LinkLatency = one(LinkLatency)
 
 
 @dataclass(frozen=True)
@@ -100,11 +106,19 @@ class LinkReport(Counted):
 
 
 @dataclass(frozen=True)
+class ClockStatus:
+    offset_ms: float = 0.0
+    drift_ppm: float = 0.0
+    uncertainty_us: float = 0.0
+
+
+@dataclass(frozen=True)
 class MatchedCameraStatus:
     name: str = ""
     matched: int = 0
     unmatched: dict = field(default_factory=dict)
     epochs: int = 0
+    clock: ClockStatus | None = field(default=None, metadata={"of": ClockStatus})
 
 
 @dataclass(frozen=True)
@@ -139,6 +153,7 @@ class ProcessReport:
 @dataclass(frozen=True)
 class ChangeReport:
     seconds: float = 0.0
+    unix_nanos: int = 0
     by: str = ""
     changes: list = field(default_factory=list)
 
@@ -168,6 +183,7 @@ class RigStatus(Named):
     links: list = of(LinkStatus)
     matching: list = of(MatchingStatus)
     processes: list = of(ProcessStatus)
+    changes: list = of(ChangeReport)
 
 
 @dataclass(frozen=True)
@@ -213,7 +229,7 @@ def read(kind, data):
         if key not in data:
             continue
         value = data[key]
-        if inner is not None:
+        if inner is not None and value is not None:
             value = [read(inner, each) for each in value] if isinstance(value, list) else read(inner, value)
         values[it.name] = value
     return kind(**values)

@@ -15,7 +15,7 @@ import camrig
 from camrig import _camrig
 
 # Options of the kind itself.
-OWN = ("script", "python", "processor")
+OWN = ("script", "python", "processor", "class")
 
 MISSING = inspect.Parameter.empty
 
@@ -29,10 +29,20 @@ class Problem(Exception):
 
 
 def check():
-    """Answers a check: imports the script, compares the options with its own, and prints the problems as JSON."""
+    """Answers a check of a processor."""
+    answer(processor_of)
+
+
+def check_camera():
+    """Answers a check of a camera."""
+    answer(driver_of)
+
+
+def answer(choose):
+    """Imports the script, compares the options with its own, and prints the problems as JSON."""
     options = json.load(sys.stdin)
     try:
-        target = load(options)
+        target = load(options, choose)
         problems = convert(target, options)[1]
     except Problem as problem:
         problems = [problem]
@@ -56,6 +66,11 @@ def serve():
     sys.exit(code)
 
 
+def hand_over():
+    """Serves as a worker by handing over to the program that attaches; the last two arguments are the place and the rig."""
+    sys.exit(_camrig.hand_over(*sys.argv[-2:]))
+
+
 class Handler(logging.Handler):
     """Writes records to camrig's log."""
 
@@ -66,8 +81,8 @@ class Handler(logging.Handler):
             self.handleError(record)
 
 
-def load(options):
-    """Imports the script and returns its processor, a class or a function."""
+def load(options, choose):
+    """Imports the script and returns its processor, a class or a function, or its driver, a class."""
     path = Path(options["script"]).absolute()
     folder = str(path.parent)
     if folder not in sys.path:
@@ -82,7 +97,7 @@ def load(options):
         raise Problem(f"{file}:{line}: SyntaxError: {error.msg}", "script") from error
     except BaseException as error:
         raise Problem(one_line(error), "script") from error
-    return processor_of(module, path.name, options.get("processor"))
+    return choose(module, path.name, options.get("processor") or options.get("class"))
 
 
 def processor_of(module, file, name):
@@ -102,6 +117,23 @@ def processor_of(module, file, name):
     if inspect.isfunction(getattr(module, "process", None)):
         return module.process
     raise Problem(f"{file} has no subclass of camrig.Processor and no function `process`", "script")
+
+
+def driver_of(module, file, name):
+    def is_driver(it):
+        return inspect.isclass(it) and all(inspect.isfunction(getattr(it, own, None)) for own in ("open", "capture"))
+
+    own = {key: it for key, it in vars(module).items() if is_driver(it) and it.__module__ == module.__name__}
+    if name is not None:
+        target = getattr(module, name, None)
+        if not is_driver(target):
+            raise Problem(f"{file} has no class `{name}` with `open` and `capture`{choices(own)}", "class")
+        return target
+    if len(own) != 1:
+        names = ", ".join(f"`{it}`" for it in own)
+        several = f"{file} has several drivers: {names}; choose one by the option `class`"
+        raise Problem(several if own else f"{file} has no class with `open` and `capture`", "script")
+    return next(iter(own.values()))
 
 
 def usable(module):
@@ -220,18 +252,70 @@ class Hosted:
         self.process, self.finish, self.takes_matches = process, finish, takes_matches
 
 
-def start(options, is_matched):
-    """Builds the processor. The extension module calls this in the worker."""
+def prepared(options, choose):
+    """Returns the processor or the driver of a script, and the values of its options."""
     options = json.loads(options)
-    target = load(options)
+    target = load(options, choose)
     values, problems = convert(target, options)
     if problems:
         raise problems[0]
+    return target, values
+
+
+def built(target, values):
+    """Returns an instance of a class with these options."""
+    instance = target.__new__(target)
+    for name, value in values.items():
+        setattr(instance, name, value)
+    instance.__init__()
+    return instance
+
+
+class Camera:
+    """An instance of a driver."""
+
+    def __init__(self, driver):
+        self.capture = driver.capture
+        self.close = getattr(driver, "close", lambda: None)
+
+
+def open_camera(options):
+    """Opens the camera of a script; returns it and its description as JSON."""
+    driver = built(*prepared(options, driver_of))
+    streams = driver.open()
+    if not isinstance(streams, (list, tuple)) or not all(isinstance(it, camrig.Stream) for it in streams):
+        raise Problem("`open` returns a list of `camrig.Stream`")
+    if not streams:
+        raise Problem("`open` returned no stream")
+    described = {
+        "serial": str(getattr(driver, "serial", "")),
+        "model": str(getattr(driver, "model", "")),
+        "depth_unit_meters": float(getattr(driver, "depth_unit_meters", 0.001)),
+        "streams": [described_stream(it) for it in streams],
+    }
+    return Camera(driver), json.dumps(described)
+
+
+def described_stream(stream):
+    def numbers(given):
+        return given.tolist() if hasattr(given, "tolist") else given
+
+    distortion = numbers(stream.distortion)
+    return {
+        "name": stream.name,
+        "format": stream.format,
+        "shape": [int(length) for length in stream.shape],
+        "rate": int(stream.rate),
+        "intrinsics": numbers(stream.intrinsics),
+        "distortion": distortion if distortion is None else list(distortion),
+    }
+
+
+def start(options, is_matched):
+    """Builds the processor. The extension module calls this in the worker."""
+    target, values = prepared(options, processor_of)
     if inspect.isclass(target):
-        instance = target.__new__(target)
-        for name, value in values.items():
-            setattr(instance, name, value)
-        instance.__init__()
+        instance = built(target, values)
         process, finish, takes = instance.process, instance.finish, isinstance(instance, camrig.MatchProcessor)
     else:
         first = next(iter(inspect.signature(target).parameters), None)

@@ -1,6 +1,5 @@
 //! Commands that change a running rig: each sends a request to its control socket.
 
-use std::ffi::OsStr;
 use std::io::Write;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -8,7 +7,8 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use camrig_status::control::{self, Answer, Apply, Attach, Edit, Edits, Request};
-use camrig_status::{ActorRole, ActorStatus, RigStatus, socket};
+use camrig_status::socket::{self, FindError};
+use camrig_status::{ActorRole, ActorStatus, RigStatus};
 use clap::Args;
 
 use super::{code, code_of, parse_time, print_json, signals, table};
@@ -598,37 +598,12 @@ fn by(command: &str) -> String {
 
 /// Returns the status socket of the running rig that is called `wanted`, or of the only one. Prints why there is none.
 pub(super) fn select(wanted: Option<&str>) -> Result<String, ExitCode> {
-    let names = socket::names().map_err(|error| {
-        print_error(format_args!("the rigs of this machine cannot be listed: {error}"));
-        ExitCode::from(code::SOFTWARE)
-    })?;
-    // A rig that does not answer is starting or ending.
-    let rigs = names.into_iter().filter_map(|name| Some((socket::read(&name).ok()?, name)));
-    let mut rigs: Vec<_> =
-        rigs.filter(|(rig, _)| wanted.is_none_or(|wanted| is_called(rig, wanted))).collect();
-    let shown = |(rig, _): &(RigStatus, String)| format!("`{}` (process {})", rig.topology, rig.pid);
-    match (rigs.pop(), wanted) {
-        (Some((_, name)), _) if rigs.is_empty() => Ok(name),
-        (Some(last), _) => {
-            rigs.push(last);
-            let shown: Vec<_> = rigs.iter().map(shown).collect();
-            print_error(format_args!("several rigs are running; name one of: {}", shown.join(", ")));
-            Err(ExitCode::from(code::USAGE))
-        }
-        (None, Some(wanted)) => {
-            print_error(format_args!("no running rig has the name or process ID `{wanted}`"));
-            Err(ExitCode::from(code::UNAVAILABLE))
-        }
-        (None, None) => {
-            print_error("no rig is running");
-            Err(ExitCode::from(code::UNAVAILABLE))
-        }
-    }
-}
-
-/// Returns whether `wanted` is the rig's topology, with or without folder and extension, or its process ID.
-fn is_called(rig: &RigStatus, wanted: &str) -> bool {
-    let path = Path::new(&rig.topology);
-    let is = |part: Option<&OsStr>| part.is_some_and(|part| part == wanted);
-    rig.topology == wanted || is(path.file_name()) || is(path.file_stem()) || rig.pid.to_string() == wanted
+    socket::find(wanted).map_err(|error| {
+        print_error(format_args!("{error}"));
+        ExitCode::from(match error {
+            FindError::Unlisted(_) => code::SOFTWARE,
+            FindError::Several(_) => code::USAGE,
+            FindError::Nothing(_) => code::UNAVAILABLE,
+        })
+    })
 }

@@ -1,5 +1,6 @@
-//! The stock processors that every program has.
+//! The stock processors that every program has, and the driver `python`.
 
+pub(crate) mod attached;
 pub(crate) mod csv;
 mod match_lines;
 mod matches;
@@ -14,21 +15,38 @@ pub(crate) mod verify;
 use camrig_image::LightImage;
 
 use crate::frameset::FrameSet;
-use crate::processor::NoOptions;
+use crate::output::ProcessorOutput;
+use crate::processor::{NoOptions, Processor, ProcessorError};
 use crate::registry::Registry;
 
 /// Registers every stock processor, in the way of user-defined ones.
 pub(crate) fn register(registry: &mut Registry) {
+    registry.add_processor(attached::KIND, |_: attached::AttachedOptions| {
+        Err::<Elsewhere, _>("it runs in the program that has attached only".into())
+    });
+    registry.add_options::<attached::AttachedOptions>(attached::KIND);
     registry.add_processor("match", |_: NoOptions| Ok(matches::ForwardMatches));
     registry.add_processor("merge", |options| Ok(merge::Merge::new(options)));
     registry.add_options::<merge::Options>("merge");
     registry.add_processor("pointcloud", |options| Ok(pointcloud::Pointcloud::new(options)));
-    registry.add_processor("python", python::Elsewhere::new);
+    registry.add_processor("python", |options: python::PythonOptions| {
+        Err::<Elsewhere, _>(options.elsewhere().into())
+    });
     registry.add_options::<python::PythonOptions>("python");
+    registry.add_driver::<python::PythonCamera>("python");
     registry.add_processor("snapshot", snapshot::Snapshot::new);
     registry.add_options::<snapshot::OptionsAsWritten>("snapshot");
     registry.add_processor("stats", |options| Ok(stats::Stats::new(options)));
     registry.add_processor("verify", |options| Ok(verify::Verify::new(options)));
+}
+
+/// Stands for a processor that this program cannot run.
+struct Elsewhere;
+
+impl Processor for Elsewhere {
+    fn process(&mut self, _: &FrameSet, _: &mut ProcessorOutput) -> Result<(), ProcessorError> {
+        Ok(())
+    }
 }
 
 /// Returns the color image. One that cannot be decoded is logged: a camera may send a damaged JPEG now and then, which

@@ -1,4 +1,5 @@
-//! The kind `python`: a processor of a script, which a Python interpreter in a process of its own runs.
+//! The kind `python`, a processor of a script, and the driver `python`, a camera of a script: a Python interpreter in a
+//! process of its own runs them.
 //!
 //! This program finds the interpreter and lets it check the script and its options. The script runs in the Python package
 //! `camrig` (`crates/camrig-python`).
@@ -10,15 +11,16 @@ use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+use camrig_frame::CameraInfo;
 use camrig_ipc::spawn_thread;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::driver::{Captured, Device, Driver, DriverError};
 use crate::error::WrongOptions;
-use crate::frameset::FrameSet;
-use crate::output::ProcessorOutput;
-use crate::processor::{Processor, ProcessorError, ProcessorOptions};
+use crate::output::CameraOutput;
+use crate::processor::ProcessorOptions;
 
 /// Maximum time in which a script has to be imported for a check: a large library takes some seconds.
 const CHECK_TIME: Duration = Duration::from_secs(60);
@@ -64,6 +66,11 @@ struct Found {
 }
 
 impl PythonOptions {
+    /// Returns why a program that is no interpreter cannot run the script.
+    pub(crate) fn elsewhere(&self) -> String {
+        format!("script `{}` runs in a Python interpreter only", self.script.display())
+    }
+
     /// Returns the interpreter.
     fn interpreter(&self, environment: Option<&Path>) -> PathBuf {
         if let Some(python) = &self.python {
@@ -145,14 +152,15 @@ fn reader(output: Option<impl Read + Send + 'static>) -> Result<std::sync::mpsc:
     Ok(read)
 }
 
-impl ProcessorOptions for PythonOptions {
-    fn probe(&self) -> Result<(), WrongOptions> {
+impl PythonOptions {
+    /// Checks that the script can be imported and has these options, by `check` of the package.
+    fn probe_by(&self, check: &str) -> Result<(), WrongOptions> {
         let mut wrong = WrongOptions::default();
         let has_script = self.script.is_file();
         if !has_script {
             wrong.add(["script"], format!("script `{}` does not exist", self.script.display()));
         }
-        let program = if has_script { format!("{BOOT}check()") } else { String::new() };
+        let program = if has_script { format!("{BOOT}{check}") } else { String::new() };
         let child = match self.start(&program) {
             Ok(child) => child,
             Err(message) => {
@@ -176,25 +184,69 @@ impl ProcessorOptions for PythonOptions {
         wrong.or_ok()
     }
 
-    fn command(&self) -> Option<Vec<String>> {
+    fn worker(&self) -> Vec<String> {
         let python = self.found_interpreter().to_string_lossy().into_owned();
-        Some(vec![python, "-c".to_owned(), format!("{BOOT}serve()")])
+        vec![python, "-c".to_owned(), format!("{BOOT}serve()")]
     }
 }
 
-/// Stands for the processor of a script in a program that cannot run it.
-pub(crate) struct Elsewhere;
+impl ProcessorOptions for PythonOptions {
+    fn probe(&self) -> Result<(), WrongOptions> {
+        self.probe_by("check()")
+    }
 
-impl Elsewhere {
-    #[allow(clippy::needless_pass_by_value, reason = "registered functions take their options")]
-    pub(crate) fn new(options: PythonOptions) -> Result<Self, ProcessorError> {
-        Err(format!("script `{}` runs in a Python interpreter only", options.script.display()).into())
+    fn command(&self) -> Option<Vec<String>> {
+        Some(self.worker())
     }
 }
 
-impl Processor for Elsewhere {
-    fn process(&mut self, _: &FrameSet, _: &mut ProcessorOutput) -> Result<(), ProcessorError> {
-        Ok(())
+/// Options of the driver `python`. All others are the script's own.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+pub(crate) struct PythonCameraOptions {
+    /// The script, a file of Python.
+    script: PathBuf,
+    /// The interpreter; by default that of `$VIRTUAL_ENV`, of `.venv` beside the script, or `python3`.
+    python: Option<PathBuf>,
+    /// The class of the script; by default the only driver in it.
+    class: Option<String>,
+    /// The options of the script itself.
+    #[serde(flatten)]
+    own: BTreeMap<String, Value>,
+}
+
+impl PythonCameraOptions {
+    /// Returns the options with which a processor of the script would run.
+    fn as_processor(&self) -> PythonOptions {
+        let Self { script, python, class, own } = self.clone();
+        PythonOptions { script, python, processor: class, own }
+    }
+}
+
+/// Stands for the camera of a script in a program that cannot run it.
+pub(crate) struct PythonCamera;
+
+impl Driver for PythonCamera {
+    type Options = PythonCameraOptions;
+
+    fn command(options: &PythonCameraOptions) -> Option<Vec<String>> {
+        Some(options.as_processor().worker())
+    }
+
+    fn probe(options: &PythonCameraOptions) -> Result<Option<Device>, DriverError> {
+        options.as_processor().probe_by("check_camera()")?;
+        Ok(None)
+    }
+
+    fn open(_: &str, options: PythonCameraOptions) -> Result<Self, DriverError> {
+        Err(options.as_processor().elsewhere().into())
+    }
+
+    fn info(&self) -> CameraInfo {
+        CameraInfo::default()
+    }
+
+    fn capture(&mut self, _: &mut CameraOutput, _: Duration) -> Result<Captured, DriverError> {
+        Ok(Captured::End)
     }
 }
 
@@ -226,6 +278,20 @@ mod tests {
         assert_eq!(plain.interpreter(Some(&active)), active.join("bin/python"));
         let named = options(&format!("{written}\npython = 'python3.12'"));
         assert_eq!(named.interpreter(Some(&active)), Path::new("python3.12"));
+    }
+
+    #[test]
+    fn a_camera_of_a_script_has_options_of_its_own_too() {
+        let text = "script = 'camera.py'\npython = 'python3.12'\nclass = 'Ramp'\nstep = 2";
+        let options: PythonCameraOptions = toml::from_str(text).unwrap();
+        let json = serde_json::to_string(&options.as_processor()).unwrap();
+        assert_eq!(json, r#"{"script":"camera.py","python":"python3.12","processor":"Ramp","step":2}"#);
+        let command = PythonCamera::command(&options).unwrap();
+        assert_eq!((command[0].as_str(), command[1].as_str()), ("python3.12", "-c"));
+        let message = PythonCamera::probe(&options).unwrap_err().to_string();
+        assert!(message.starts_with("script `camera.py` does not exist"), "{message}");
+        let message = PythonCamera::open("left", options).map(drop).unwrap_err().to_string();
+        assert_eq!(message, "script `camera.py` runs in a Python interpreter only");
     }
 
     #[test]

@@ -12,6 +12,7 @@ use camrig_status::{ActorState, ChangeReport};
 
 use super::change::{ChangeError, ChangeRequest, Pending};
 use super::core::{ActorSetup, Changing, Event};
+use super::live::CHANGING;
 use super::shell::{Process, Shell};
 use crate::control::WorkerCommand;
 use crate::failure::Failure;
@@ -40,7 +41,7 @@ impl Shell {
             return Err(format!("the rig is {phase}"));
         }
         if self.left.pending.is_some() {
-            return Err("the rig is carrying out another change".to_owned());
+            return Err(CHANGING.to_owned());
         }
         let diff = Diff::of(&self.current, &new, &restarts, &sets)?;
         let changes: Vec<_> = diff.changes.iter().map(ToString::to_string).chain(notes).collect();

@@ -18,6 +18,9 @@ use crate::ids::ActorId;
 use crate::late::StartTime;
 use crate::topology::{Diff, OptionChange, Role, Topology, edit, only_options, with_command};
 
+/// The refusal of a change while another one is carried out.
+pub(crate) const CHANGING: &str = "the rig is carrying out another change";
+
 /// A topology for the running rig.
 pub(crate) struct Wanted {
     pub(crate) topology: Topology,
@@ -187,9 +190,7 @@ impl Rig {
         match self.turn.try_lock() {
             Ok(turn) => Ok(Some(turn)),
             Err(TryLockError::Poisoned(error)) => Ok(Some(PoisonError::into_inner(error))),
-            Err(TryLockError::WouldBlock) => {
-                Err(ChangeError::Refused("the rig is carrying out another change".to_owned()))
-            }
+            Err(TryLockError::WouldBlock) => Err(ChangeError::Refused(CHANGING.to_owned())),
         }
     }
 

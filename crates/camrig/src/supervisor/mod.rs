@@ -40,7 +40,7 @@ use camrig_status::RigStatus;
 
 pub use self::change::ChangeError;
 use self::change::ChangeRequest;
-pub(crate) use self::live::Wanted;
+pub(crate) use self::live::{CHANGING, Wanted};
 use self::progress::Progress;
 pub(crate) use self::progress::Stage;
 use self::shell::Shell;

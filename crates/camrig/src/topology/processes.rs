@@ -151,13 +151,15 @@ pub(super) fn probe_scheduling(process: &str, wanted: &ProcessScheduling, proble
     problems.add(span, format!("process {} cannot be run so", quote(process)), refusal.to_string());
 }
 
-/// Returns the command of the process of an actor, where its kind needs another program than this one.
+/// Returns the command of the process of an actor, where its driver or kind needs another program than this one.
 pub(super) fn own_command(draft: &Draft, registry: &Registry) -> Option<Vec<String>> {
-    let Role::Processor { kind } = &draft.role else { return None };
-    registry.kind(kind)?.command(draft.options.text.as_deref()?)
+    match &draft.role {
+        Role::Camera { .. } => draft.options.camera.as_ref()?.command(),
+        Role::Processor { kind } => registry.kind(kind)?.command(draft.options.text.as_deref()?),
+    }
 }
 
-/// Adds the commands that kinds of processors need to those of the file, which take precedence. Reports an actor that
+/// Adds the commands that drivers and kinds of processors need to those of the file, which take precedence. Reports an actor that
 /// shares its process with one that needs another program.
 pub(super) fn add_own_commands(
     drafts: &[Draft],
@@ -173,13 +175,14 @@ pub(super) fn add_own_commands(
         let process = &processes[process_of[index].index()];
         let Some(words) = command.as_ref().filter(|_| !of_file.contains(process)) else { continue };
         let Some((program, arguments)) = words.split_first() else { continue };
+        let role = if matches!(draft.role, Role::Camera { .. }) { "camera" } else { "processor" };
         let others = || (0..drafts.len()).filter(|&other| process_of[other] == process_of[index]);
         if process_of[index] == ProcessId::MAIN {
-            let title = format!("processor {} cannot be in process {}", quote(&draft.name), quote(MAIN));
+            let title = format!("{role} {} cannot be in process {}", quote(&draft.name), quote(MAIN));
             problems.add(draft.span.clone(), title, format!("{} runs it", quote(program)));
         } else if let Some(other) = others().find(|&other| own[other] != *command) {
             let (name, other) = (quote(&draft.name), quote(&drafts[other].name));
-            let title = format!("processor {name} cannot share process {} with {other}", quote(process));
+            let title = format!("{role} {name} cannot share process {} with {other}", quote(process));
             problems.add(draft.span.clone(), title, format!("{} runs it", quote(program)));
         } else {
             let (program, arguments) = (program.clone(), arguments.to_vec());

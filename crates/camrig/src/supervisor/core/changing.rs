@@ -10,7 +10,7 @@ use camrig_status::ActorState;
 use super::health::Watch;
 use super::messages::Changing;
 use super::policy::Recovery;
-use super::{Actor, Command, Core, DRAIN_TIMEOUT, Due, Phase, ProcessState};
+use super::{Actor, Command, Core, DRAIN_TIMEOUT, Due, GUEST_TIMEOUT, Phase, ProcessState};
 use crate::control::ActorCommand;
 use crate::failure::Failure;
 use crate::ids::{ActorId, ProcessId};
@@ -75,6 +75,9 @@ impl Core {
         }
         if actor.due.is_some() {
             self.dismiss(id);
+        } else if self.leaving.contains_key(&self.process_of(id)) {
+            // It has closed its channels: no command reaches it.
+            self.kill(self.process_of(id));
         } else if self.is_camera(id) {
             self.commands.push(Command::Actor(id, ActorCommand::Finish));
         }
@@ -98,14 +101,17 @@ impl Core {
     pub(super) fn look_at_leaves(&mut self) {
         for id in self.ids() {
             let (now, activity) = (self.now, self.observed.actors[id.index()]);
+            let is_guest = self.is_guest(id);
+            let timeout = if is_guest { GUEST_TIMEOUT } else { DRAIN_TIMEOUT };
             let actor = self.actor_mut(id);
             let (Some(leave), false) = (&mut actor.leave, actor.state.has_ended()) else { continue };
             // The last call of a processor may take long: its own time-out applies.
             let called = activity.called_for.is_some() && !activity.is_blocked && !actor.watch.is_given_up();
+            let called = called && !is_guest;
             if activity.progress != leave.seen || called {
                 *leave = Leave { seen: activity.progress, since: now };
-            } else if now.saturating_duration_since(leave.since) >= DRAIN_TIMEOUT {
-                let failure = Failure::new(format_args!("did not end within {} s", DRAIN_TIMEOUT.as_secs()));
+            } else if now.saturating_duration_since(leave.since) >= timeout {
+                let failure = Failure::new(format_args!("did not end within {} s", timeout.as_secs()));
                 self.fail(id, Failure { is_final: true, ..failure });
                 self.replace(id);
             }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use camrig_status::ActorState;
 
-use super::{Command, Core, DRAIN_TIMEOUT, Notice, ProcessState, is_beginning};
+use super::{Command, Core, Notice, ProcessState, is_beginning};
 use crate::control::ActorCommand;
 use crate::failure::Failure;
 use crate::ids::{ActorId, ProcessId};
@@ -58,12 +58,12 @@ impl Core {
     }
 
     /// Returns whether a processor is in a call, including its last one, and not known to be stalled: its stall
-    /// timeout then applies. A processor that is waiting for its readers does not count.
+    /// timeout then applies. A processor that is waiting for its readers does not count, nor one of another program.
     pub(super) fn some_are_in_a_call(&self) -> bool {
         let in_a_call = |id: ActorId| {
             let (actor, activity) = (self.actor(id), &self.observed.actors[id.index()]);
             let called = activity.called_for.is_some() && !activity.is_blocked;
-            called && !actor.has_ended() && !actor.watch.given_up
+            called && !actor.has_ended() && !actor.watch.given_up && !self.is_guest(id)
         };
         self.ids().any(in_a_call)
     }
@@ -145,14 +145,14 @@ impl Core {
 
     /// Gives up actors that will not end by themselves: cameras first, since their readers only wait for the end
     /// of their links. A thread of a shared process cannot be ended; its process will be.
-    pub(super) fn give_up_on_the_rest(&mut self) {
+    pub(super) fn give_up_on_the_rest(&mut self, timeout: Duration) {
         let left = self.ids().filter(|&id| !self.actor(id).has_ended());
         let (cameras, others): (Vec<_>, Vec<_>) = left.partition(|&id| self.is_camera(id));
         for id in if cameras.is_empty() { others } else { cameras } {
             if self.actor(id).has_ended() {
                 continue;
             }
-            let failure = Failure::new(format_args!("did not end within {} s", DRAIN_TIMEOUT.as_secs()));
+            let failure = Failure::new(format_args!("did not end within {} s", timeout.as_secs()));
             self.fail(id, Failure { is_final: true, ..failure });
             self.replace(id);
         }

@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Command, Core, Notice, Phase, ProcessState};
+use super::{Command, Core, GUEST_TIMEOUT, Notice, Phase, ProcessState};
 use crate::ids::ProcessId;
 use crate::workers::Unreaped;
 
@@ -27,7 +27,8 @@ impl Core {
     /// Kills a process.
     pub(super) fn kill(&mut self, process: ProcessId) {
         self.commands.push(Command::Kill(process));
-        let inspected_at = self.now + EXIT_TIMEOUT;
+        let is_of_guests = self.actors_of(process).all(|id| self.is_guest(id));
+        let inspected_at = self.now + if is_of_guests { GUEST_TIMEOUT } else { EXIT_TIMEOUT };
         let leaving = Leaving { inspected_at, killed: true, logged: false };
         let known = self.leaving.entry(process).or_insert(leaving);
         if !known.killed {
@@ -100,8 +101,9 @@ mod tests {
             device_timeout: Duration::ZERO,
         };
         let (name, process) = ("left".to_owned(), EYE);
-        let camera =
-            ActorSetup { name, is_camera: true, process, restart, stall_timeout: None, start_timeout: None };
+        let (is_camera, is_guest) = (true, false);
+        let (stall_timeout, start_timeout) = (None, None);
+        let camera = ActorSetup { name, is_camera, is_guest, process, restart, stall_timeout, start_timeout };
         let processes = vec!["main".to_owned(), "eye".to_owned()];
         let mut core =
             Core::new(Setup { actors: vec![camera], processes, limits: RunLimits::default() }, now);

@@ -42,6 +42,7 @@ use self::policy::Recovery;
 use super::RunLimits;
 use crate::exit::Exit;
 use crate::ids::{ActorId, ProcessId};
+use crate::stock::attached;
 use crate::topology::{ActorSpec, RestartPolicy, Role, Topology};
 
 /// Maximum time between two observations.
@@ -54,6 +55,10 @@ const DUE_TICK: Duration = Duration::from_millis(5);
 /// Timeout of a rig without running cameras: if nothing progresses for this time, and no processor is in a call, some
 /// actor will never end.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Timeout of an actor that another program runs, which may be stopped or wait for its user: if nothing progresses for this
+/// time, and all others have ended or it has to leave, it is given up; and so is its process, after this time once more.
+const GUEST_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The static properties of a rig on which decisions depend.
 #[derive(Clone, Debug)]
@@ -69,6 +74,8 @@ pub(super) struct Setup {
 pub(super) struct ActorSetup {
     pub(super) name: String,
     pub(super) is_camera: bool,
+    /// Whether it runs in another program, which may end at any time: the rig goes on without it.
+    pub(super) is_guest: bool,
     pub(super) process: ProcessId,
     pub(super) restart: RestartPolicy,
     /// `None`: it never counts as stalled.
@@ -82,6 +89,7 @@ impl ActorSetup {
         Self {
             name: spec.name.clone(),
             is_camera: matches!(spec.role, Role::Camera { .. }),
+            is_guest: matches!(&spec.role, Role::Processor { kind } if kind == attached::KIND),
             process: spec.process,
             restart: spec.restart,
             stall_timeout: spec.stall_timeout,
@@ -351,8 +359,9 @@ impl Core {
 
     /// Returns the reason for the end of the run, as far as known.
     pub(super) fn exit(&self) -> Exit {
-        let failed =
-            || self.actors.iter().filter(|actor| actor.state == ActorState::Failed && !actor.leaves());
+        let counts = |id: &ActorId| !self.actor(*id).leaves() && !self.is_guest(*id);
+        let actors = || self.ids().filter(counts).map(|id| self.actor(id));
+        let failed = || actors().filter(|actor| actor.state == ActorState::Failed);
         match (
             self.interrupted,
             failed().next().is_some(),
@@ -485,10 +494,12 @@ impl Core {
     fn look_at_drain(&mut self) {
         let ended = self.actors.iter().filter(|actor| actor.has_ended()).count() as u64;
         let settled = self.observed.settled_framesets + ended;
+        let only_guests = self.ids().all(|id| self.actor(id).has_ended() || self.is_guest(id));
+        let timeout = if only_guests { GUEST_TIMEOUT } else { DRAIN_TIMEOUT };
         if !self.is_draining() || settled != self.drained.0 || self.some_are_in_a_call() {
             self.drained = (settled, self.now);
-        } else if self.now.saturating_duration_since(self.drained.1) >= DRAIN_TIMEOUT {
-            self.give_up_on_the_rest();
+        } else if self.now.saturating_duration_since(self.drained.1) >= timeout {
+            self.give_up_on_the_rest(timeout);
         }
     }
 
@@ -516,6 +527,10 @@ impl Core {
 
     fn is_camera(&self, id: ActorId) -> bool {
         self.setup.actors[id.index()].is_camera
+    }
+
+    fn is_guest(&self, id: ActorId) -> bool {
+        self.setup.actors[id.index()].is_guest
     }
 
     fn process_of(&self, id: ActorId) -> ProcessId {

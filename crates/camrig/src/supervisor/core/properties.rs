@@ -434,7 +434,7 @@ impl World {
 
     fn check_end(&self) {
         assert!(self.processes[1..].iter().all(|process| *process == Process::Down));
-        let stays = |id: &usize| !self.core.actors[*id].leaves();
+        let stays = |id: &usize| !self.core.actors[*id].leaves() && !self.setup(ActorId::new(*id)).is_guest;
         let failed = |id: usize| self.states[id] == ActorState::Failed;
         let failed = (0..self.states.len()).filter(stays).any(failed);
         match self.core.exit() {
@@ -451,10 +451,11 @@ impl World {
 }
 
 fn actors(processes: usize) -> impl Strategy<Value = Vec<ActorSetup>> {
-    let actor = (any::<bool>(), 0..processes, 0_usize..4, any::<bool>());
-    let actor = actor.prop_map(|(is_camera, process, max, may_stall)| ActorSetup {
+    let actor = (any::<bool>(), any::<bool>(), 0..processes, 0_usize..4, any::<bool>());
+    let actor = actor.prop_map(|(is_camera, is_guest, process, max, may_stall)| ActorSetup {
         name: "actor".to_owned(),
         is_camera,
+        is_guest: is_guest && !is_camera,
         process: ProcessId::new(process),
         restart: RestartPolicy {
             max,

@@ -51,9 +51,10 @@ impl Core {
             Decision::GiveUp(_) => {
                 self.give_up(id);
                 // A rig continues with one camera less, but not without one of its processors, and
-                // not if it was never fully started. It does without one that leaves, or that joined and never worked.
-                let joins = self.actor(id).joins;
-                if self.going_since.is_none() || !self.is_camera(id) && !leaves && !joins {
+                // not if it was never fully started. It does without one that leaves, that joined and never worked, or
+                // that another program runs.
+                let spared = self.is_camera(id) || leaves || self.actor(id).joins || self.is_guest(id);
+                if self.going_since.is_none() || !spared {
                     self.stop();
                 }
             }

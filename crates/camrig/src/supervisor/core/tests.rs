@@ -23,6 +23,7 @@ impl Run {
         let actor = |name: &str, process, start_timeout| ActorSetup {
             name: name.to_owned(),
             is_camera: process == WORKER,
+            is_guest: name == "guest",
             process,
             restart: RestartPolicy {
                 max: 1,
@@ -141,4 +142,30 @@ fn a_paused_camera_does_not_stall_and_is_paused_again_after_a_restart() {
     run.observe_after(MILLI);
     run.observe_after(START_TIMEOUT);
     assert_eq!(run.core.actor(CAMERA).state, ActorState::Stalled);
+}
+
+#[test]
+fn a_rig_goes_on_without_a_guest() {
+    let mut run = Run::new(None);
+    run.on(Event::Connected(WORKER));
+    run.on(Event::Ready(WORKER, CAMERA));
+    run.on(Event::Ready(ProcessId::MAIN, READER));
+    run.observe_after(Duration::ZERO);
+    let (guest, process) = (ActorId(2), ProcessId(2));
+    let template = run.core.setup().actors[READER.index()].clone();
+    let restart = RestartPolicy { max: 0, ..template.restart };
+    let setup = ActorSetup { name: "guest".to_owned(), is_guest: true, process, restart, ..template };
+    let joins = vec![(setup, None)];
+    let changing = Changing { processes: vec!["guest".to_owned()], joins, ..Changing::default() };
+    assert_eq!(run.on(Event::Change(changing)), [Command::StartProcess(process)]);
+    run.on(Event::Connected(process));
+    run.on(Event::Ready(process, guest));
+    let commands = run.on(Event::Exited(process, "was killed".to_owned()));
+    assert!(!commands.contains(&Command::StopCameras), "{commands:?}");
+    assert_eq!(run.core.actor(guest).state, ActorState::Failed);
+    run.on(Event::Stop);
+    run.on(Event::Finished(WORKER, CAMERA));
+    run.on(Event::Finished(ProcessId::MAIN, READER));
+    run.on(Event::Exited(WORKER, "exited".to_owned()));
+    assert_eq!((run.core.is_over(), run.core.exit()), (true, Exit::Asked));
 }

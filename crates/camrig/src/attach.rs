@@ -1,0 +1,136 @@
+//! A processor of this program in a rig that another program runs.
+//!
+//! The supervisor of the rig starts a worker for it, which [hands over](hand_over_worker) its setup to this program. So
+//! the processor gets links as any other: the rig counts it, pixels are not copied, and the others do not wait for it.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use camrig_ipc::handover::{Place, hand_over};
+use camrig_ipc::{handshake, spawn_thread};
+use camrig_status::control::{self, Answer, Edit, Edits, Request};
+
+use crate::control::Setup;
+use crate::registry::Registry;
+use crate::stock::attached;
+use crate::supervisor::CHANGING;
+use crate::worker;
+
+/// Maximum time in which the end of another change of the rig is awaited.
+const CHANGE_TIME: Duration = Duration::from_secs(30);
+
+/// Pause before the next attempt to change the rig.
+const CHANGE_PAUSE: Duration = Duration::from_millis(20);
+
+/// A processor of this program in a rig that another program runs.
+pub struct Attached {
+    rig: String,
+    name: String,
+    by: String,
+    is_over: Arc<AtomicBool>,
+}
+
+/// A processor that joins a rig.
+pub struct Joining {
+    /// The name of the processor, and of its process.
+    pub name: String,
+    /// The names of the actors that it reads.
+    pub inputs: Vec<String>,
+    /// Keys, each with the text of its value.
+    pub settings: Vec<(String, String)>,
+    /// The program of the worker and its arguments; two are added, which are those of [`hand_over_worker`].
+    pub command: Vec<String>,
+    /// The origin of the change, for the log and the report.
+    pub by: String,
+}
+
+impl Attached {
+    /// The kind of such processors: `registry` of [`Self::join`] has it.
+    pub const KIND: &str = attached::KIND;
+
+    /// Adds a processor to the rig whose status socket is called `rig`, and waits until it is ready.
+    ///
+    /// # Errors
+    /// A message if the rig refuses it, or has ended.
+    pub fn join(rig: &str, registry: &Registry, joining: Joining) -> Result<Self, String> {
+        let Joining { name, inputs, settings, mut command, by } = joining;
+        let place = Place::<Setup>::open().map_err(|error| error.to_string())?;
+        let place_name = place.name().to_owned();
+        command.extend([place_name.clone(), rig.to_owned()]);
+        let own = [("command", toml::Value::from(command)), ("stall_timeout_millis", 0.into())];
+        let own = own.into_iter().map(|(key, value)| (key.to_owned(), value.to_string()));
+        // The supervisor starts no further worker: its name would be that of a place that is closed.
+        let own = own.chain([("restart.max".to_owned(), "0".to_owned())]);
+        let settings = own.chain(settings).collect();
+        let edit = Edit::Add { name: name.clone(), kind: Self::KIND.to_owned(), inputs, settings };
+        let is_over = Arc::new(AtomicBool::new(false));
+        let (registry, over) = (Arc::new(registry.clone()), Arc::clone(&is_over));
+        let serve = move || {
+            // An error means that the worker has ended meanwhile.
+            if let Ok(Some((setup, ended))) = place.take() {
+                worker::serve_within(&registry, setup);
+                // Fails only if the worker has ended.
+                let _ = ended.send(());
+            }
+            over.store(true, Ordering::Release);
+        };
+        spawn_thread(&name, serve).map_err(|error| error.to_string())?;
+        if let Err(error) = change(rig, &by, &edit) {
+            Place::<Setup>::close(&place_name);
+            return Err(error);
+        }
+        Ok(Self { rig: rig.to_owned(), name, by, is_over })
+    }
+
+    /// Returns the name of the processor.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Returns whether the processor has ended.
+    pub fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::Acquire)
+    }
+
+    /// Removes the processor from the rig, and waits until it has ended.
+    ///
+    /// # Errors
+    /// A message if the rig refuses it, or has ended.
+    pub fn leave(&self) -> Result<(), String> {
+        change(&self.rig, &self.by, &Edit::Remove { name: self.name.clone() })
+    }
+}
+
+/// Serves as the worker of an [attached](Attached) processor, by handing over to the program at `place`; returns the exit
+/// code, and `None` in a process that was not started as a worker. If that program is gone, its processor is removed from
+/// the rig whose status socket is called `rig`.
+pub fn hand_over_worker(place: &str, rig: &str) -> Option<ExitCode> {
+    let Ok(setup) = handshake::accept::<Setup>()? else { return Some(ExitCode::FAILURE) };
+    let name = setup.process.clone();
+    let Ok(ended) = hand_over(place, setup) else { return Some(ExitCode::FAILURE) };
+    if ended.receive().is_err() {
+        // The supervisor ends this process before it answers. An error means that the rig ends.
+        let _ = change(rig, "a program that has ended", &Edit::Remove { name });
+    }
+    Some(ExitCode::SUCCESS)
+}
+
+/// Changes a rig. If it is changing already, it is asked again.
+fn change(rig: &str, by: &str, edit: &Edit) -> Result<(), String> {
+    let until = Instant::now() + CHANGE_TIME;
+    loop {
+        let edits = Edits { edits: vec![edit.clone()], by: by.to_owned(), ..Edits::default() };
+        let answer = control::ask(rig, &Request::Edit(edits));
+        return match answer.map_err(|error| format!("the rig cannot be asked: {error}"))? {
+            Answer::Changes(_) => Ok(()),
+            Answer::Refused { message, .. } if message == CHANGING && Instant::now() < until => {
+                std::thread::sleep(CHANGE_PAUSE);
+                continue;
+            }
+            Answer::Refused { message, .. } | Answer::Failed { message } => Err(message),
+            _ => Err("the rig has answered another request".to_owned()),
+        };
+    }
+}
