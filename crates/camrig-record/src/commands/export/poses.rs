@@ -13,7 +13,6 @@ use crate::pose::after;
 pub(super) struct Poses(BTreeMap<String, Calibrated>);
 
 /// A camera of a calibrated rig.
-#[cfg_attr(not(feature = "calibration"), expect(dead_code, reason = "no file is read"))]
 struct Calibrated {
     /// The serial number of the device; empty if it has none.
     serial: String,

@@ -273,8 +273,6 @@ fn nerf_image(view: &View, name: &str) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::super::export;
     use super::*;
     use crate::compression::Compression;
@@ -324,6 +322,8 @@ mod tests {
     #[cfg(feature = "calibration")]
     #[test]
     fn a_scene_has_all_images_in_one_list() {
+        use std::fs;
+
         use super::super::poses::tests::write_calibration;
 
         let folder = TestFolder::new("scene");
