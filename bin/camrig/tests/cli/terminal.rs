@@ -195,6 +195,22 @@ fn the_table_below_a_run_is_removed_while_it_is_stopped() {
     wait_for_states(&folder, "the end of the rig", <[char]>::is_empty);
 }
 
+/// Otherwise the shell has the lines above a table that is no longer there.
+#[test]
+fn the_table_below_a_run_is_removed_before_it_is_quit() {
+    let test = Test::new().topology(RIG);
+    let folder = test.folder().canonicalize().unwrap();
+    let mut shell = Shell::start(&folder);
+    shell.press("ulimit -c 0; stty rows 24 cols 100; \"$CAMRIG\" run t.toml >lines\n");
+    shell.wait_for_text(REGION);
+    shell.press("\x1c");
+    wait_for_states(&folder, "the end of the rig", <[char]>::is_empty);
+    shell.press("echo code $?.\n");
+    shell.wait_for_text("code 131.");
+    let shown = shell.screen();
+    assert!(shown.rfind(REGION).unwrap() < shown.rfind("\x1b[r").unwrap(), "{shown:?}");
+}
+
 /// Returns whether a screen has escape sequences of colors.
 fn has_colors(screen: &str) -> bool {
     let sequences = screen.split("\x1b[").skip(1).filter_map(|rest| rest.split_once('m'));

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use camrig_status::{ActorState, RigStatus};
 use camrig_top::Footer;
-use signal_hook::consts::{SIGCONT, SIGTSTP};
+use signal_hook::consts::{SIGCONT, SIGQUIT, SIGTSTP};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
 
@@ -36,7 +36,7 @@ impl Progress {
     pub(crate) fn new() -> io::Result<Self> {
         let table = io::stderr().is_terminal().then(Arc::<Mutex<Footer>>::default);
         if let Some(table) = &table {
-            remove_while_stopped(Arc::clone(table))?;
+            remove_for_shell(Arc::clone(table))?;
         }
         let first = if table.is_some() { Duration::ZERO } else { LINE_INTERVAL };
         Ok(Self { table, due: Instant::now() + first })
@@ -68,19 +68,19 @@ fn locked(table: &Mutex<Footer>) -> MutexGuard<'_, Footer> {
     table.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Removes the table while Ctrl-Z stops the run, so that the shell finds the terminal as it was, on a thread that lasts as
-/// long as the program. After any stop the table is drawn again.
-fn remove_while_stopped(table: Arc<Mutex<Footer>>) -> io::Result<()> {
-    let stop = (!is_ignored(SIGTSTP)).then_some(SIGTSTP);
-    let mut signals = Signals::new([SIGCONT].into_iter().chain(stop))?;
+/// Removes the table while Ctrl-Z stops the run, and before Ctrl-\ ends it, so that the shell finds the terminal as it was, on
+/// a thread that lasts as long as the program. After any stop the table is drawn again.
+fn remove_for_shell(table: Arc<Mutex<Footer>>) -> io::Result<()> {
+    let own = [SIGTSTP, SIGQUIT].into_iter().filter(|signal| !is_ignored(*signal));
+    let mut signals = Signals::new([SIGCONT].into_iter().chain(own))?;
     threads::spawn("job", move || {
         for signal in signals.forever() {
             let mut table = locked(&table);
-            if signal == SIGTSTP {
+            if signal != SIGCONT {
                 table.clear();
-                // Stops this process while the table is locked; returns when it continues.
-                if let Err(error) = emulate_default_handler(SIGTSTP) {
-                    log::warn!("the run cannot be stopped by Ctrl-Z: {error}");
+                // Stops this process while the table is locked, and returns when it continues; or ends it.
+                if let Err(error) = emulate_default_handler(signal) {
+                    log::warn!("the run cannot be stopped by signal {signal}: {error}");
                 }
             }
             table.renew();
