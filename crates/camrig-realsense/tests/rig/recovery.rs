@@ -16,7 +16,7 @@ const RIG: &str = "
 driver = 'realsense'
 process = 'front'
 options = { serial = '000000000042', depth = '64x48@90' }
-stall_timeout_millis = 1000
+stall_timeout_millis = 2000
 restart = { max = 9, backoff_millis = 10, backoff_max_millis = 20 }
 [camera.rear]
 driver = 'realsense'
@@ -28,7 +28,7 @@ process = 'main'
 inputs = ['front', 'rear']
 ";
 
-const STALLS: &str = "WARN  main: camera `front` has delivered nothing for 1000 ms";
+const STALLS: &str = "WARN  main: camera `front` has delivered nothing for 2000 ms";
 pub(crate) const AGAIN: &str = "WARN  main: camera `front` is running again";
 
 /// The errors of the camera.

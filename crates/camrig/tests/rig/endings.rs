@@ -106,6 +106,7 @@ options = { at = 'process', how = 'hang' }
 kind = 'count'
 process = 'main'
 inputs = ['front']
+overflow = 'block'
 options = { beat = 1 }
 ";
 
@@ -128,7 +129,7 @@ fn second_interrupt(placement: Placement) {
 fn stuck_at_the_end(how: &str, keys: &str) -> String {
     STUCK
         .replace("at = 'process', how = 'hang'", &format!("at = 'finish', how = '{how}'"))
-        .replace("kind = 'faulty'", &format!("kind = 'faulty'\n{keys}"))
+        .replace("kind = 'faulty'", &format!("kind = 'faulty'\noverflow = 'block'\n{keys}"))
 }
 
 const NEVER_RETURNS: &str =

@@ -177,7 +177,10 @@ fn clocks_by_default(placement: Placement) {
     );
     let fuse = "[processor.fuse]\nkind = 'fuse'\nprocess = 'main'\ninputs = ['left', 'right', 'top']\n\
                 match = { window_millis = 10 }\n";
-    let ended = Plan::new(&(cameras + fuse), placement).arguments(&["--framesets", "150"]).run();
+    let mut rig = Plan::new(&(cameras + fuse), placement).start();
+    rig.wait_for("a match", |rig| rig.status().matching.iter().any(|it| it.matches > 0).then_some(()));
+    rig.signal(Signal::TERM);
+    let ended = rig.finish();
     assert_eq!(ended.code(), Some(0), "{:?}", ended.stderr);
     let matched = ended.stdout.lines().find(|line| line.starts_with("fuse: "));
     assert!(matched.is_some_and(|line| !line.starts_with("fuse: 0 ")), "{}", ended.stdout);
