@@ -26,8 +26,8 @@ use super::watch::{self, Watch};
 use super::{
     ACTORS_MAX, ActorSpec, BACKOFF_MAX_MILLIS_DEFAULT, BACKOFF_MILLIS_DEFAULT, CAMERA_STALL_MILLIS_DEFAULT,
     DEVICE_TIMEOUT_MILLIS_DEFAULT, PROCESSOR_STALL_MILLIS_DEFAULT, Placement, Probed, QUEUE_MAX,
-    RESTARTS_DEFAULT, RESTARTS_MAX, RestartPolicy, Role, SLOTS_MIN, START_MILLIS_DEFAULT, Span,
-    TIME_MILLIS_MAX, Topology, WINDOW_SECONDS_DEFAULT,
+    RESTARTS_DEFAULT, RESTARTS_MAX, RestartPolicy, Role, SLOTS_MIN, START_MILLIS_DEFAULT, TIME_MILLIS_MAX,
+    Topology, WINDOW_SECONDS_DEFAULT,
 };
 use crate::late::StartTime;
 use crate::metrics::MetricsSpec;
@@ -81,16 +81,6 @@ pub(super) fn parse(
     watch::run(move |watch| parse_watched(source, placement, &registry, Checks { watch, time }, probe))
 }
 
-/// Returns the text before a span, the span, and the text behind it, without spaces at their borders; empty if it is not a
-/// part of the text.
-fn around(text: &str, span: Span) -> (&str, &str, &str) {
-    let parts = (text.get(..span.start), text.get(span.clone()), text.get(span.end..));
-    match parts {
-        (Some(before), Some(word), Some(after)) => (before.trim_end(), word, after.trim_start()),
-        _ => ("", "", ""),
-    }
-}
-
 /// The bounds of the calls that check options.
 #[derive(Clone, Copy)]
 struct Checks<'a> {
@@ -109,13 +99,13 @@ fn parse_watched(
     let (document, errors) = DeTable::parse_recoverable(&source.text);
     for error in &errors {
         let span = error.span().unwrap_or_default();
-        let (before, word, after) = around(&source.text, span.clone());
-        let is_word = word.starts_with(char::is_alphabetic);
         // `in-process` without quotes is parsed as `inf`, and the message alone would be confusing.
-        let unquoted = is_word && before.ends_with(['=', '[', ',']);
-        let is_key = is_word && !unquoted && after.starts_with(['=', '.', ']']);
-        let message = one_line(error.message());
-        let title = if is_key { format!("{message} {}", quote(word)) } else { message };
+        let word = source.text.get(span.clone()).is_some_and(|text| text.starts_with(char::is_alphabetic));
+        let unquoted = word && error.message().starts_with("invalid");
+        let title = match (error.message(), source.text.get(span.clone())) {
+            ("duplicate key", Some(key)) => format!("duplicate key {}", quote(key)),
+            (message, _) => one_line(message),
+        };
         problems.add(span, title, if unquoted { "a string needs quotes" } else { "" });
     }
     // After a syntax error, all further problems would be guesses.
