@@ -72,6 +72,20 @@ impl PyCamera {
         self.info.depth_unit_meters
     }
 
+    /// The transform from the camera's coordinates, those of depth, to the root camera's of a calibrated rig: float64 of
+    /// the shape (4, 4), metres; `None` without a calibration.
+    #[getter]
+    fn pose(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+        let Some(pose) = &self.info.pose else { return Ok(None) };
+        matrix(py, pose.matrix().into_iter().flatten(), (4, 4)).map(Some)
+    }
+
+    /// Name of the root camera of the calibrated rig; `None` without a calibration.
+    #[getter]
+    fn root(&self) -> Option<&str> {
+        self.info.pose.as_ref().map(|pose| pose.root.as_str())
+    }
+
     /// Names of its streams.
     #[getter]
     fn streams(&self) -> Vec<String> {
@@ -121,25 +135,29 @@ impl PyCamera {
 /// Returns the pinhole model as OpenCV takes it, of the shape (3, 3).
 pub(crate) fn pinhole(py: Python<'_>, lens: &Intrinsics) -> PyResult<Py<PyAny>> {
     let numbers = [lens.fx, 0.0, lens.ppx, 0.0, lens.fy, lens.ppy, 0.0, 0.0, 1.0];
-    matrix(py, &numbers, (3, 3))
+    matrix(py, numbers, (3, 3))
 }
 
 /// Returns the coefficients of a distortion as OpenCV takes them.
 pub(crate) fn coefficients(py: Python<'_>, lens: &Intrinsics) -> PyResult<Py<PyAny>> {
     match lens.distortion {
-        Distortion::None => matrix(py, &[0.0; 5], (5,)),
+        Distortion::None => matrix(py, [0.0; 5], (5,)),
         // The three differ in the point of the tangential part: by less than a tenth of a pixel for RealSense cameras.
         Distortion::BrownConrady | Distortion::ModifiedBrownConrady | Distortion::InverseBrownConrady => {
-            matrix(py, &lens.coefficients, (5,))
+            matrix(py, lens.coefficients, (5,))
         }
-        Distortion::KannalaBrandt4 => matrix(py, &lens.coefficients[..4], (4,)),
+        Distortion::KannalaBrandt4 => matrix(py, lens.coefficients.into_iter().take(4), (4,)),
         Distortion::Ftheta => Err(error("OpenCV has no model of the distortion `ftheta`")),
     }
 }
 
 /// Returns numbers as an array of float64.
-fn matrix<'py, S: IntoPyObject<'py>>(py: Python<'py>, numbers: &[f32], shape: S) -> PyResult<Py<PyAny>> {
-    let numbers: Vec<f64> = numbers.iter().map(|&number| f64::from(number)).collect();
+fn matrix<'py, S: IntoPyObject<'py>>(
+    py: Python<'py>,
+    numbers: impl IntoIterator<Item = impl Into<f64>>,
+    shape: S,
+) -> PyResult<Py<PyAny>> {
+    let numbers: Vec<f64> = numbers.into_iter().map(Into::into).collect();
     Ok(py.import("camrig._arrays")?.call_method1("matrix", (numbers, shape))?.unbind())
 }
 
@@ -153,5 +171,5 @@ pub(crate) fn transform(py: Python<'_>, info: Option<&StreamInfo>, camera: &str)
     // The rotation is in column-major order.
     let (r, t) = (to_depth.rotation, to_depth.translation_meters);
     let rows = [r[0], r[3], r[6], t[0], r[1], r[4], r[7], t[1], r[2], r[5], r[8], t[2], 0.0, 0.0, 0.0, 1.0];
-    matrix(py, &rows, (4, 4))
+    matrix(py, rows, (4, 4))
 }

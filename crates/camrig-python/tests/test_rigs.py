@@ -56,6 +56,26 @@ def children():
         return [int(it) for it in file.read().split()]
 
 
+def test_a_calibrated_rig_has_poses(tmp_path):
+    calibration = tmp_path / "rig.calib.toml"
+    calibration.write_text(
+        "version = 1\nroot = 'left'\n"
+        "[camera.left]\nserial = '1'\ntranslation_meters = [0, 0, 0]\nquaternion_xyzw = [0, 0, 0, 1]\n"
+        "[camera.right]\nserial = '2'\ntranslation_meters = [0.5, 0, 2]\nquaternion_xyzw = [0, 1, 0, 0]\n"
+    )
+    rig = topology(paced=True, calibration=str(calibration))
+    for serial, camera in enumerate(rig["camera"].values(), 1):
+        camera["options"] = {**camera["options"], "serial": str(serial)}
+    rig["camera"]["extra"] = {"driver": "synthetic", "options": OPTIONS}
+    found = {}
+    with camrig.Rig(rig) as running:
+        for name in rig["camera"]:
+            info = next(iter(running.frames(name))).info
+            found[name] = (info.root, None if info.pose is None else info.pose.tolist())
+    half_a_turn = [[-1, 0, 0, 0.5], [0, 1, 0, 0], [0, 0, -1, 2], [0, 0, 0, 1]]
+    assert found == {"left": ("left", np.eye(4).tolist()), "right": ("left", half_a_turn), "extra": (None, None)}
+
+
 def mapped_name(place):
     for line in open("/proc/self/maps"):
         first, last = (int(it, 16) for it in line.split()[0].split("-"))
