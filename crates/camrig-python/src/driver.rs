@@ -14,6 +14,7 @@ use pyo3::types::{PyDict, PyTuple};
 use serde::Deserialize;
 
 use crate::errors::{Unavailable, error};
+use crate::interpreter::attach;
 use crate::memory::{Lending, SharedLoan};
 use crate::processor::{AnyOptions, Draft, dtype_named, failure, named, shape_of};
 
@@ -107,7 +108,7 @@ impl Driver for ScriptCamera {
 
     fn open(_: &str, options: AnyOptions) -> Result<Self, DriverError> {
         let options = options.json()?;
-        Python::attach(|py| Self::try_open(py, &options).map_err(|fault| driver_error(py, &fault)))
+        attach(|py| Self::try_open(py, &options).map_err(|fault| driver_error(py, &fault)))
     }
 
     fn info(&self) -> CameraInfo {
@@ -115,7 +116,7 @@ impl Driver for ScriptCamera {
     }
 
     fn capture(&mut self, output: &mut CameraOutput, timeout: Duration) -> Result<Captured, DriverError> {
-        Python::attach(|py| {
+        attach(|py| {
             let outlet = self.outlet.get();
             *outlet.timeout.lock().unwrap_or_else(PoisonError::into_inner) = timeout;
             let before = outlet.published.load(Ordering::Relaxed);
@@ -135,7 +136,7 @@ impl Driver for ScriptCamera {
 /// Closes the device.
 impl Drop for ScriptCamera {
     fn drop(&mut self) {
-        Python::attach(|py| {
+        attach(|py| {
             if let Err(fault) = self.hosted.call_method0(py, "close") {
                 log::warn!("`close` failed: {}", failure(py, &fault));
             }
