@@ -55,8 +55,8 @@ def case_list():
 
 
 def pixels(placement, framesets):
-    """Compares framesets of all cameras, again if the guest was too slow for some: then librealsense may give a frame the
-    metadata of an earlier one."""
+    """Compares framesets of all cameras, again if the guest was too slow for some: then a frame may have the number of an
+    earlier one, for a reason that is not known yet."""
     path = topology(keys=PATIENT)
     camrig("check", path)
     for _ in range(ATTEMPTS):

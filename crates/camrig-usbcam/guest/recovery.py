@@ -82,8 +82,8 @@ class Recovery:
         return missing
 
     def end(self):
-        """Stops the rig: no reader has found a wrong frameset, unless the guest was too slow for its camera: then librealsense
-        may give a frame the metadata of an earlier one."""
+        """Stops the rig: no reader has found a wrong frameset, unless the guest was too slow for its camera: then a frame may
+        have the number of an earlier one, for a reason that is not known yet."""
         report, stats = self.rig.stop(), emulator.stats()
         for index in range(CAMERAS):
             reader = next(actor for actor in report["actors"] if actor["name"] == f"r{index}")
