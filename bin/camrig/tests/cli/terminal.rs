@@ -40,7 +40,8 @@ impl Shell {
     fn start(folder: &Path) -> Self {
         let mut script = Command::new("setpriv")
             .args(ENDS_WITH_PARENT)
-            .args(["script", "-qfec", "bash --norc --noprofile -i", "/dev/null"])
+            // A test runner in the background has signals of the keyboard ignored, and so would the shell.
+            .args(["env", "--default-signal", "script", "-qfec", "bash --norc --noprofile -i", "/dev/null"])
             .current_dir(folder)
             .env("PS1", "$ ")
             .env("TERM", "dumb")
@@ -284,14 +285,14 @@ fn a_worker_may_write_to_a_terminal_with_tostop() {
 /// SIGHUP has a watched rig read its file again, but not when it means that the terminal is gone.
 #[test]
 fn a_watched_rig_ends_with_its_terminal() {
-    let test = Test::new().topology(RIG.replace("= 500", "= 5000"));
+    let test = Test::new().topology(RIG.replace("= 2000", "= 5000"));
     let folder = test.folder().canonicalize().unwrap();
     let mut shell = Shell::start(&folder);
     shell.press("$CAMRIG run t.toml --watch 2>stderr\n");
     shell.wait_for_lines();
     let supervisor = ids(&folder).into_iter().min().unwrap();
     kill_process(Pid::from_raw(supervisor as i32).unwrap(), Signal::HUP).unwrap();
-    fs::write(folder.join("t.toml"), RIG.replace("= 500", "= 6000")).unwrap();
+    fs::write(folder.join("t.toml"), RIG.replace("= 2000", "= 6000")).unwrap();
     wait_for("a change", || {
         fs::read_to_string(folder.join("stderr")).unwrap().contains("restart").then_some(())
     });
