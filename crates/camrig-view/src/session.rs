@@ -581,7 +581,7 @@ mod tests {
         let point = |z: f32, rgb: [u8; 4]| {
             [[0.5_f32, -0.25, z].map(f32::to_le_bytes).concat(), rgb.to_vec()].concat()
         };
-        let none = vec![0; 16];
+        let none = [0; 16];
         let bytes = [point(2.0, [7, 8, 9, 255]), none.repeat(1023), point(3.0, [0; 4]).repeat(1024)].concat();
         let points = |width| {
             let mut message = Message::default();
