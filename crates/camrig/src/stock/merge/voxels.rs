@@ -8,7 +8,7 @@ use camrig_frame::{Extrinsics, POINT_BYTES, Point};
 type PointBytes = [u8; POINT_BYTES as usize];
 
 /// Half the number of voxels along an axis that a key has room for.
-const HALF: f32 = (1 << 20) as f32;
+const HALF: u32 = 1 << 20;
 
 /// The box outside of which points are left out, in the root's coordinates, in metres.
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +36,7 @@ struct Entry {
 pub(super) struct Merged {
     /// Edge of a voxel in metres; 0 keeps all points.
     voxel_meters: f32,
+    voxels_per_meter: f64,
     crop: Crop,
     entries: Vec<Entry>,
     points: Vec<PointBytes>,
@@ -46,7 +47,8 @@ pub(super) struct Merged {
 impl Merged {
     pub(super) fn new(voxel_meters: f32, crop: Crop) -> Self {
         let (entries, points, origins) = (Vec::new(), Vec::new(), Vec::new());
-        Self { voxel_meters, crop, entries, points, origins, kept: Default::default() }
+        let voxels_per_meter = 1.0 / f64::from(voxel_meters);
+        Self { voxel_meters, voxels_per_meter, crop, entries, points, origins, kept: Default::default() }
     }
 
     /// Removes all points, and keeps the memory.
@@ -111,8 +113,9 @@ impl Merged {
     /// Returns the key of the voxel that has a point, 21 bits for each axis. Points farther than a million voxels from the
     /// root share the outermost ones.
     fn voxel_of(&self, meters: [f32; 3]) -> u64 {
-        let along = |at: f32| ((at / self.voxel_meters).floor().clamp(-HALF, HALF - 1.0) + HALF) as u64;
-        let [x, y, z] = meters.map(along);
+        // A conversion to an integer cuts off, which is the floor of a positive number, and saves a call of `floor`.
+        let along = |at: f32| (f64::from(at) * self.voxels_per_meter + f64::from(HALF)) as u32;
+        let [x, y, z] = meters.map(along).map(|at| u64::from(at.min(2 * HALF - 1)));
         z << 42 | y << 21 | x
     }
 }
@@ -145,7 +148,7 @@ mod tests {
             for bytes in points.as_chunks::<{ POINT_BYTES as usize }>().0 {
                 let own = Point::from_bytes(bytes);
                 let meters = to_root.apply(own.meters);
-                let [x, y, z] = meters.map(|at| (at / 0.1).floor() as i64);
+                let [x, y, z] = meters.map(|at| (f64::from(at) / f64::from(0.1_f32)).floor() as i64);
                 let nearest = expected.entry([z, y, x]).or_insert((f32::INFINITY, [0; 16], 0));
                 if own.meters[2] < nearest.0 {
                     *nearest = (own.meters[2], Point { meters, ..own }.to_bytes(), number as u8);
