@@ -70,7 +70,7 @@ pub struct StreamInfo {
     /// Role of its frames.
     pub role: Role,
     /// Its largest frame, for which the slots are sized. Frames of motion, encoded images, tensors and messages
-    /// may be smaller.
+    /// may be smaller, and frames of points may have fewer rows.
     pub payload: Payload,
     /// Number of frames, or motion samples, per second.
     pub frames_per_second: u32,

@@ -321,6 +321,9 @@ mod tests {
         assert!(motion(400).admits(&motion(3)) && !motion(3).admits(&motion(4)));
         let image = |width| Payload::image(PixelFormat::Y8, width, 2);
         assert!(!image(4).admits(&image(3)) && !image(4).admits(&motion(1)));
+        let points = |width, height| Payload::Points { width, height };
+        assert!(points(4, 3).admits(&points(4, 1)) && !points(4, 3).admits(&points(4, 4)));
+        assert!(!points(4, 3).admits(&points(3, 3)));
         let largest = Format::Encoded(MJPEG).payload(4, 2).unwrap();
         let encoded = |width, size_bytes| Payload::Encoded { codec: MJPEG, width, height: 2, size_bytes };
         assert!(largest.admits(&encoded(4, 4112)) && !largest.admits(&encoded(4, 4113)));

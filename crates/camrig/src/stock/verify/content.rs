@@ -73,7 +73,7 @@ pub(super) fn check_emulated(frames: &FrameSet) -> Result<(), Fault> {
 
 /// Returns whether frames may be smaller than their stream declares.
 fn varies(payload: &Payload) -> bool {
-    !matches!(payload, Payload::Image { .. } | Payload::Points { .. })
+    !matches!(payload, Payload::Image { .. })
 }
 
 /// Checks a frame that a processor made: numbers are finite, and JSON is valid. Its expected content is not known here;
