@@ -1,6 +1,6 @@
 //! Framesets between processes: slots, leases, link states and notifiers, on ipc-channel.
 //!
-//! A producer owns a pool of *slots*: one shared-memory region that is created, pre-faulted and sent to each reader
+//! A producer owns a pool of *slots*: one shared-memory region that is created, reserved and sent to each reader
 //! once. To publish a frameset it writes the pixels into a free slot and marks the slot as queued in the
 //! [`LinkState`] of each link; a reader takes the oldest queued slot, holds it as a [`Lease`], and frees it when the
 //! lease is dropped. A [`Notifier`] wakes a sleeping reader; nothing else is sent per frameset.
@@ -31,6 +31,7 @@ mod mapped;
 mod matching;
 mod memory;
 mod notifier;
+mod present;
 pub mod protocol;
 mod reader;
 mod reasons;

@@ -138,7 +138,8 @@ fn duplicate(number: RawFd, file: (u64, u64)) -> io::Result<Option<OwnedFd>> {
     }
 }
 
-/// Makes zeroed memory of `len` bytes, which are all present, and seals its size.
+/// Makes zeroed memory of `len` bytes, which are all reserved, and seals its size. So memory that the system does not have is
+/// missed here, not at the first access to a page, which would end the process.
 pub(crate) fn sealed(len: usize) -> io::Result<OwnedFd> {
     let memory = memfd_create(
         format!("{NAME}{}", std::process::id()),
@@ -255,6 +256,12 @@ mod tests {
         for (file, size) in [(&memory, 0), (&memory, 9_999), (&received, 0), (&received, 20_000)] {
             assert_eq!(file.set_len(size).unwrap_err().kind(), io::ErrorKind::PermissionDenied);
         }
+    }
+
+    #[test]
+    fn all_memory_is_reserved_before_it_is_touched() {
+        let memory = fs::File::from(sealed(10 << 20).unwrap());
+        assert!(memory.metadata().unwrap().blocks() * 512 >= 10 << 20);
     }
 
     #[test]

@@ -13,6 +13,7 @@ use crate::channel::{ReceiveError, Receiver};
 use crate::header::{self, HEADER_BYTES};
 use crate::link_state::{DropReason, LinkState, MAX_SLOTS, Taken};
 use crate::memory::{MemoryError, SharedMemory};
+use crate::present::{self, PresentSlots};
 use crate::protocol::Announcement;
 use crate::region::Region;
 
@@ -43,6 +44,7 @@ struct ReaderPool {
     slots: usize,
     pixel_bytes: usize,
     generation: u16,
+    present: PresentSlots,
 }
 
 impl ReaderPool {
@@ -52,7 +54,8 @@ impl ReaderPool {
             return Err(Refused::Pool { slots, pixel_bytes });
         }
         let region = Region::received_read_only(memory, slots * (HEADER_BYTES + pixel_bytes))?;
-        Ok(Self { region, slots, pixel_bytes, generation })
+        let present = PresentSlots::at_start(&region, slots, pixel_bytes);
+        Ok(Self { region, slots, pixel_bytes, generation, present })
     }
 }
 
@@ -137,7 +140,8 @@ impl LinkReader {
         if taken.slot >= pool.slots {
             return Err(Refused::Slot(taken.slot, pool.slots));
         }
-        let start = taken.slot * (HEADER_BYTES + pool.pixel_bytes);
+        pool.present.provide(&pool.region, taken.slot, pool.pixel_bytes);
+        let start = present::bytes_of(taken.slot, pool.pixel_bytes).start;
         // SAFETY: the word is `reading`, so the producer does not write the slot. One that does anyway can
         // only garble the private copy that `decode` makes and checks.
         let bytes = unsafe { pool.region.bytes(start..start + HEADER_BYTES) };

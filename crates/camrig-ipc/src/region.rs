@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::ptr::NonNull;
 use std::slice;
 
-use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, mmap_anonymous, munmap};
 
 use crate::channel::channel;
 use crate::memory::{self, MemoryError, SharedMemory};
@@ -21,6 +21,14 @@ pub(crate) struct Region {
     memory: OwnedFd,
     base: NonNull<u8>,
     len: usize,
+    access: ProtFlags,
+}
+
+/// Which pages of a mapping are present from the start.
+#[derive(Clone, Copy)]
+enum Pages {
+    All,
+    None,
 }
 
 // SAFETY: `base` points into a mapping that this value owns; the mapping does not move and lives as long as
@@ -32,23 +40,39 @@ unsafe impl Sync for Region {}
 impl Region {
     /// Allocates `len` zeroed bytes with every page present. `len` is greater than zero.
     pub(crate) fn zeroed(len: usize) -> Result<Self, MemoryError> {
+        Self::allocated(len, Pages::All)
+    }
+
+    /// Allocates `len` zeroed bytes: the memory is reserved, and its pages come with [`Self::populate`] or at their first
+    /// access. `len` is greater than zero.
+    pub(crate) fn reserved(len: usize) -> Result<Self, MemoryError> {
+        Self::allocated(len, Pages::None)
+    }
+
+    fn allocated(len: usize, pages: Pages) -> Result<Self, MemoryError> {
         can_be_had(len)
             .and_then(|()| memory::sealed(len))
-            .and_then(|memory| Self::map(memory, len, ProtFlags::READ | ProtFlags::WRITE))
+            .and_then(|memory| Self::map(memory, len, ProtFlags::READ | ProtFlags::WRITE, pages))
             .map_err(|error| MemoryError::Exhausted { need: len, error })
     }
 
     /// Maps the first `need` bytes of memory from a peer, with all pages present.
     pub(crate) fn received(memory: SharedMemory, need: usize) -> Result<Self, MemoryError> {
-        Self::mapped(memory, need, ProtFlags::READ | ProtFlags::WRITE)
+        Self::mapped(memory, need, ProtFlags::READ | ProtFlags::WRITE, Pages::All)
     }
 
-    /// Like [`Self::received`], for reading only, so that a reader cannot corrupt its producer by mistake.
+    /// Maps the first `need` bytes of memory from a peer for reading only, so that a reader cannot corrupt its producer by
+    /// mistake. Its pages come with [`Self::populate`] or at their first access.
     pub(crate) fn received_read_only(memory: SharedMemory, need: usize) -> Result<Self, MemoryError> {
-        Self::mapped(memory, need, ProtFlags::READ)
+        Self::mapped(memory, need, ProtFlags::READ, Pages::None)
     }
 
-    fn mapped(memory: SharedMemory, need: usize, access: ProtFlags) -> Result<Self, MemoryError> {
+    fn mapped(
+        memory: SharedMemory,
+        need: usize,
+        access: ProtFlags,
+        pages: Pages,
+    ) -> Result<Self, MemoryError> {
         if memory.is_empty() || need == 0 {
             return Err(MemoryError::TooSmall { have: 0, need });
         }
@@ -58,17 +82,29 @@ impl Region {
         if have < need {
             return Err(MemoryError::TooSmall { have, need });
         }
-        Self::map(memory, need, access).map_err(exhausted)
+        Self::map(memory, need, access, pages).map_err(exhausted)
     }
 
     /// Maps `len` bytes of memory whose size is sealed, and which has them.
-    fn map(memory: OwnedFd, len: usize, access: ProtFlags) -> std::io::Result<Self> {
+    fn map(memory: OwnedFd, len: usize, access: ProtFlags, pages: Pages) -> std::io::Result<Self> {
+        let flags = match pages {
+            Pages::All => MapFlags::SHARED | MapFlags::POPULATE,
+            Pages::None => MapFlags::SHARED,
+        };
         // SAFETY: a new mapping at an address of the kernel's choice.
-        let base = unsafe {
-            mmap(std::ptr::null_mut(), len, access, MapFlags::SHARED | MapFlags::POPULATE, &memory, 0)
-        }?;
+        let base = unsafe { mmap(std::ptr::null_mut(), len, access, flags, &memory, 0) }?;
         let base = NonNull::new(base.cast()).ok_or(std::io::ErrorKind::OutOfMemory)?;
-        Ok(Self { memory, base, len })
+        Ok(Self { memory, base, len, access })
+    }
+
+    /// Makes the pages of `range` present, all in one call of the system. The range begins at a page.
+    pub(crate) fn populate(&self, range: Range<usize>) {
+        assert!(range.start <= range.end && range.end <= self.len);
+        let writable = self.access.contains(ProtFlags::WRITE);
+        let advice = if writable { Advice::LinuxPopulateWrite } else { Advice::LinuxPopulateRead };
+        // SAFETY: in bounds of this value's mapping by the assertion; the advice changes no byte.
+        let _ = unsafe { madvise(self.base.as_ptr().add(range.start).cast(), range.len(), advice) };
+        // Where the kernel does not know the advice (before 5.14), the pages come at their first access.
     }
 
     /// Returns another handle to the same memory, to be sent to another process.

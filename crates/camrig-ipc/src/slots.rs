@@ -21,6 +21,7 @@ use crate::channel::Sender;
 use crate::header::{self, HEADER_BYTES};
 use crate::link_state::{Absence, DropReason, LinkState, MAX_SLOTS, Overflow};
 use crate::memory::MemoryError;
+use crate::present::{self, PresentSlots};
 use crate::protocol::Announcement;
 use crate::reader::{POOLS_KEPT, UNACKNOWLEDGED_MAX};
 use crate::region::Region;
@@ -36,6 +37,7 @@ pub struct SlotPool {
     count: usize,
     pixel_bytes: usize,
     generation: u16,
+    present: PresentSlots,
 }
 
 /// The holders of the slots of a pool, and of the pools that replace it.
@@ -74,8 +76,9 @@ impl Slots {
 }
 
 impl SlotPool {
-    /// Creates a pool of `slots` slots for up to `pixel_bytes` of pixels each, with every page present. The
-    /// `generation` distinguishes this pool from earlier ones of the same producer.
+    /// Creates a pool of `slots` slots for up to `pixel_bytes` of pixels each. Memory for all of them is reserved; the
+    /// pages of most slots come with their first loan. The `generation` distinguishes this pool from earlier ones of the
+    /// same producer.
     ///
     /// # Errors
     /// When the system has no memory or descriptors left.
@@ -113,13 +116,10 @@ impl SlotPool {
         generation: u16,
         slots: Arc<Slots>,
     ) -> Result<Arc<Self>, MemoryError> {
-        Ok(Arc::new(Self {
-            region: Region::zeroed(Self::size_bytes(count, pixel_bytes))?,
-            slots,
-            count,
-            pixel_bytes: pixel_bytes.next_multiple_of(PAGE_BYTES),
-            generation,
-        }))
+        let region = Region::reserved(Self::size_bytes(count, pixel_bytes))?;
+        let pixel_bytes = pixel_bytes.next_multiple_of(PAGE_BYTES);
+        let present = PresentSlots::at_start(&region, count, pixel_bytes);
+        Ok(Arc::new(Self { region, slots, count, pixel_bytes, generation, present }))
     }
 
     /// Returns the size in bytes of a pool of `slots` slots for up to `pixel_bytes` of pixels each.
@@ -157,12 +157,13 @@ impl SlotPool {
     pub fn lend(self: &Arc<Self>, header: &FrameSetHeader) -> Result<Option<Loan>, LayoutError> {
         let layout = Layout::of(&header.frames)?;
         assert!(layout.size_bytes() <= self.pixel_bytes, "a frameset larger than its slot");
-        let share = |slot| Share { pool: Arc::clone(self), slot, header: header.clone(), layout };
-        Ok(self.slots.claim(self.count).map(|slot| Loan(share(slot))))
+        let Some(slot) = self.slots.claim(self.count) else { return Ok(None) };
+        self.present.provide(&self.region, slot, self.pixel_bytes);
+        Ok(Some(Loan(Share { pool: Arc::clone(self), slot, header: header.clone(), layout })))
     }
 
     fn header_start(&self, slot: usize) -> usize {
-        slot * (HEADER_BYTES + self.pixel_bytes)
+        present::bytes_of(slot, self.pixel_bytes).start
     }
 }
 
@@ -347,7 +348,7 @@ impl LinkWriter {
         let _ = self.catch_up(&mut announced);
     }
 
-    /// Announces a pool to the reader, so that the pool is mapped and pre-faulted before its first frameset.
+    /// Announces a pool to the reader, so that the pool is mapped before its first frameset.
     ///
     /// # Errors
     /// When the system has no descriptors or addresses left.

@@ -2,16 +2,18 @@
 //! bytes on a channel. All of it is counted, none of it timed.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use camrig::frame::{CameraInfo, Clock, PixelFormat, Stream, StreamInfo, StreamProfile, Timestamp};
 use camrig::{FrameHeaders, HeldFrames, monotonic_nanos, prelude::*};
 use libtest_mimic::Trial;
+use rustix::process::Signal;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::harness::{Placement, Plan};
+use crate::harness::{Placement, Plan, Worker};
 use crate::{ALLOCATOR, test};
 
 /// Framesets before the measurement.
@@ -19,6 +21,9 @@ const WARM: u64 = 200;
 
 /// Measured framesets.
 const MEASURED: u64 = 1000;
+
+/// The slots of the camera.
+const SLOTS: u64 = 3;
 
 /// Resources that this process has used so far.
 #[derive(Clone, Copy)]
@@ -96,6 +101,23 @@ impl Metered {
     fn stream(&self) -> StreamInfo {
         StreamInfo::image(Stream::DEPTH, PixelFormat::Z16, self.options.depth)
     }
+
+    fn headers(&mut self) -> FrameHeaders {
+        let timestamp = Timestamp { clock: Clock::System, nanos: self.number };
+        self.number += 1;
+        FrameHeaders::from_iter([self.stream().header(self.number - 1, timestamp)])
+    }
+
+    /// Publishes from every slot: the first use of each costs page faults, at either end.
+    fn use_all_slots(&mut self, output: &mut CameraOutput) -> Result<(), DriverError> {
+        let loans: Vec<_> =
+            (0..SLOTS).map(|_| output.loan(monotonic_nanos(), self.headers())).collect::<Result<_, _>>()?;
+        for mut loan in loans.into_iter().flatten() {
+            loan.frame_mut(0).fill(0);
+            output.publish(loan);
+        }
+        Ok(())
+    }
 }
 
 /// The same pixels for every frame, so that only the output's cost is measured.
@@ -131,17 +153,17 @@ impl Driver for Metered {
     fn capture(&mut self, output: &mut CameraOutput, _: Duration) -> Result<Captured, DriverError> {
         // Slower than any reader, so that each frameset has to wake it: the most expensive case.
         std::thread::sleep(Duration::from_millis(2));
-        let timestamp = Timestamp { clock: Clock::System, nanos: self.number };
-        let header = self.stream().header(self.number, timestamp);
-        let headers = FrameHeaders::from_iter([header]);
+        if self.number == 0 {
+            self.use_all_slots(output)?;
+        }
+        let headers = self.headers();
         if self.options.held {
-            let frame = Box::new(ZeroFrame(header.size_bytes() as usize));
+            let frame = Box::new(ZeroFrame(headers[0].size_bytes() as usize));
             output.publish_held(monotonic_nanos(), headers, frame)?;
         } else if let Some(mut loan) = output.loan(monotonic_nanos(), headers)? {
             loan.frame_mut(0).fill(0);
             output.publish(loan);
         }
-        self.number += 1;
         self.meter.count("producer");
         Ok(Captured::FrameSet)
     }
@@ -166,7 +188,7 @@ impl Processor for MeterProcessor {
 
 fn topology(size: &str, held: bool) -> String {
     format!(
-        "[camera.camera]\ndriver = 'metered'\noptions = {{ depth = '{size}@500', held = {held} }}\n\
+        "[camera.camera]\ndriver = 'metered'\nslots = {SLOTS}\noptions = {{ depth = '{size}@500', held = {held} }}\n\
          [processor.reader]\nkind = 'meter'\ninputs = ['camera']\noverflow = 'block'\n"
     )
 }
@@ -265,8 +287,35 @@ fn system_calls() {
     assert!(sent <= 10, "{sent} messages were sent");
 }
 
+/// A camera with far more slots than its readers hold: three of each reader, one to write into and one that was just
+/// written.
+const MANY_SLOTS: &str = "[camera.camera]\ndriver = 'synthetic'\nslots = 40\n\
+     options = { model = 'any', color = '640x480@300', depth = 'off' }\n\
+     [processor.reader]\nkind = 'count'\nqueue = 2\ninputs = ['camera']\noptions = { beat = 50 }\n";
+
+/// The pixels of a slot of [`MANY_SLOTS`].
+const SLOT_BYTES: u64 = 640 * 480 * 3;
+
+/// Memory for all slots is reserved at the start, but only those that were used are present in a process.
+fn memory_of_unused_slots() {
+    let mut rig = Plan::new(MANY_SLOTS, Placement::MultiProcess).start();
+    rig.wait_for_stdout("framesets", |lines| lines.contains(&"reader camera 200"));
+    for Worker { process, pid } in rig.workers() {
+        let pid = pid.as_raw_nonzero().get();
+        let present = procfs::process::Process::new(pid).unwrap().status().unwrap().rssshmem.unwrap() << 10;
+        assert!(present < 20 * SLOT_BYTES, "{process} has {present} bytes");
+        let files = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten();
+        let sizes = files.filter_map(|file| fs::metadata(file.path()).ok());
+        let reserved = sizes.map(|file| file.blocks() * 512).max();
+        assert!(reserved.is_some_and(|bytes| bytes >= 40 * SLOT_BYTES), "{process} reserved {reserved:?}");
+    }
+    rig.signal(Signal::TERM);
+    rig.finish().assert_said(0, &[]);
+}
+
 pub(crate) fn add_to(trials: &mut Vec<Trial>) {
     test(trials, "costs::memory_of_a_driver_that_writes_into_the_slot", || memory(false));
     test(trials, "costs::memory_of_a_driver_that_is_copied_from", || memory(true));
+    test(trials, "costs::memory_of_unused_slots", memory_of_unused_slots);
     test(trials, "costs::system_calls", system_calls);
 }
