@@ -54,17 +54,15 @@ test:
     cargo test
 
 # Run the tests of the realsense driver, with the system's librealsense or that of `just sdk`
-test-realsense:
-    cargo test -p camrig-realsense --features librealsense
-    cargo test -p camrig-cli --features realsense --test realsense
+test-realsense *args:
+    cargo test -p camrig-realsense -p camrig-cli --features camrig-realsense/librealsense,camrig-cli/realsense \
+        --lib --example write-bag --test devices --test points --test realsense {{ args }}
 
 # Run the tests of the user interfaces: the page in Chromium, the metrics in Prometheus' parser, the screens in tmux
 test-looking:
     #!/usr/bin/env bash
     set -euo pipefail
-    cargo build
-    cargo build -p detect
-    cargo build -p camrig-view --example streams
+    cargo build --bins --example streams
     (cd crates/camrig-view/tests/browser && npm install --silent --no-audit --no-fund --no-package-lock)
     test -d target/looking || python3 -m venv target/looking
     target/looking/bin/pip install --quiet 'prometheus-client==0.*'
@@ -150,13 +148,13 @@ bench-export *args:
 
 # Kill workers of a rig for a time such as 10m, or a thousand times; the printed seed repeats the choices
 soak time="" seed="":
-    CAMRIG_SOAK_TIME={{ time }} CAMRIG_SOAK_SEED={{ seed }} cargo test -p camrig --test rig -- --ignored soak::
+    CAMRIG_SOAK_TIME={{ time }} CAMRIG_SOAK_SEED={{ seed }} cargo test --test rig -- --ignored soak::
 
 # Change a rig of six cameras while it runs, and kill workers in between; the printed seed repeats the choices. Then move all
 # its processors to and fro
 soak-changes changes="1000" seed="" swaps="100":
-    CAMRIG_SOAK_CHANGES={{ changes }} CAMRIG_SOAK_SEED={{ seed }} cargo test -p camrig --test rig -- changes::random
-    CAMRIG_SOAK_SWAPS={{ swaps }} cargo test -p camrig --test rig -- changes::processors
+    CAMRIG_SOAK_CHANGES={{ changes }} CAMRIG_SOAK_SEED={{ seed }} cargo test --test rig -- changes::random
+    CAMRIG_SOAK_SWAPS={{ swaps }} cargo test --test rig -- changes::processors
 
 # Measure how long changes of a running rig take
 bench-changes:
