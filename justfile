@@ -139,6 +139,13 @@ soak-record:
     CAMRIG_LONG_FILE=$folder/long.mcap cargo test --release -p camrig-record --lib -- --ignored --nocapture record::long::
     crates/camrig-record/tests/long/run target/release/camrig "$folder/long.mcap"
 
+# Compare operations on pixels with those of OpenCV and NumPy, on one thread; needs PyPI
+bench-pixels *args:
+    cargo build --release -p camrig-image --example pixels
+    test -d target/pixels || python3 -m venv target/pixels
+    target/pixels/bin/python -m pip install --quiet --disable-pip-version-check opencv-python-headless
+    target/pixels/bin/python crates/camrig-image/bench target/release/examples/pixels {{ args }}
+
 # Compare `recording export` to PNG with a Python script over mcap and OpenCV; needs PyPI
 bench-export *args:
     cargo build --release

@@ -241,7 +241,9 @@ impl Facts {
 }
 
 /// Converts by BT.601, video range, as librealsense unpacks YUYV (ITU-R BT.601-7, 8-bit, fixed point as in many codecs).
-fn yuv_to_rgb(y: u8, u: u8, v: u8) -> [u8; 3] {
+#[allow(clippy::inline_always, reason = "only inlined code gets the instructions of its caller")]
+#[inline(always)]
+pub(crate) fn yuv_to_rgb(y: u8, u: u8, v: u8) -> [u8; 3] {
     let (luma, blue, red) = (298 * (i32::from(y) - 16) + 128, i32::from(u) - 128, i32::from(v) - 128);
     [luma + 409 * red, luma - 100 * blue - 208 * red, luma + 516 * blue]
         .map(|channel| (channel >> 8).clamp(0, 255) as u8)

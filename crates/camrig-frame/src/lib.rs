@@ -30,6 +30,7 @@ mod projection;
 mod schema;
 mod stream;
 mod view;
+mod yuv422;
 
 pub use align::AlignDepth;
 pub use camera::{CameraInfo, Distortion, Extrinsics, Intrinsics, StreamInfo};

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::format::Light;
 use crate::{
-    DType, Encoding, FrameHeader, Intrinsics, Payload, PixelFormat, Role, SchemaName, Shape, Stream,
+    DType, Encoding, FrameHeader, Intrinsics, Payload, PixelFormat, Role, SchemaName, Shape, Stream, yuv422,
 };
 
 /// Location of a frame's content. All access to content goes through this type, so that another kind of memory only
@@ -206,6 +206,21 @@ impl<'a> DepthView<'a> {
         self.pixels().map(move |bytes| view.meters_of(bytes))
     }
 
+    /// Returns all depths in metres, row by row; 0 for pixels without depth.
+    pub fn to_meters(&self) -> Vec<f32> {
+        let mut meters = Vec::with_capacity(self.frame.width() as usize * self.frame.height() as usize);
+        if self.format == PixelFormat::Z16 {
+            for row in self.frame.rows() {
+                // Without depth, 0 units are 0 metres.
+                let units = row.as_chunks().0.iter().copied().map(u16::from_le_bytes);
+                meters.extend(units.map(|units| f32::from(units) * self.unit_meters));
+            }
+        } else {
+            self.rows_meters().for_each(|row| meters.extend(row.map(Option::unwrap_or_default)));
+        }
+        meters
+    }
+
     /// Iterates over the rows, and over the depths of each in metres; `None` for pixels without depth.
     pub(crate) fn rows_meters(
         &self,
@@ -271,10 +286,15 @@ impl<'a> ColorView<'a> {
 
     /// Converts the whole image to RGB8, 3 bytes per pixel, row by row without padding.
     pub fn to_rgb8(&self) -> Vec<u8> {
-        let (width, height) = (self.frame.width(), self.frame.height());
-        let mut rgb = Vec::with_capacity(width as usize * height as usize * 3);
+        let (width, height) = (self.frame.width() as usize, self.frame.height() as usize);
         let size = self.format.bytes_per_pixel() as usize;
         let pixels = || self.frame.rows().flat_map(|row| row.chunks_exact(size));
+        if let Some(Light::Yuv422(luma)) = self.format.light() {
+            let mut rgb = vec![0; width * height * 3];
+            yuv422::write_rgb8(self.frame.rows(), luma, rgb.chunks_exact_mut((width * 3).max(1)));
+            return rgb;
+        }
+        let mut rgb = Vec::with_capacity(width * height * 3);
         match self.format.light() {
             Some(Light::Rgb(_)) if self.format == PixelFormat::Rgb8 => {
                 self.frame.rows().for_each(|row| rgb.extend_from_slice(row));
@@ -283,13 +303,7 @@ impl<'a> ColorView<'a> {
                 pixels().for_each(|pixel| rgb.extend(order.map(|channel| pixel[channel])));
             }
             Some(Light::Luminance(at)) => pixels().for_each(|pixel| rgb.extend([pixel[at]; 3])),
-            Some(Light::Yuv422(_)) => rgb.extend(
-                (0..height)
-                    .flat_map(|y| (0..width).map(move |x| (x, y)))
-                    .filter_map(|(x, y)| self.rgb(x, y))
-                    .flatten(),
-            ),
-            None => {}
+            Some(Light::Yuv422(_)) | None => {}
         }
         rgb
     }
@@ -446,6 +460,21 @@ mod tests {
     }
 
     #[test]
+    fn an_image_of_depth_has_the_metres_of_its_pixels() {
+        let units: Vec<u8> = (0..600_u32).flat_map(|unit| ((unit * 109) as u16).to_le_bytes()).collect();
+        let meters = [0.0_f32, 1.25, f32::NAN, -1.0, 1e9, 0.5].map(f32::to_le_bytes).concat();
+        for (format, pixels, width, height, stride) in
+            [(PixelFormat::Z16, &units, 149, 4, 300), (PixelFormat::Distance, &meters, 3, 2, 12)]
+        {
+            let header = header(Stream::DEPTH, format, width, height, stride);
+            let depth = DepthView::new(Frame::new(&header, pixels).unwrap(), 0.001, None).unwrap();
+            let expected: Vec<f32> = depth.iter_meters().map(Option::unwrap_or_default).collect();
+            assert_eq!(depth.to_meters(), expected);
+            assert_eq!(expected.len(), (width * height) as usize);
+        }
+    }
+
+    #[test]
     fn the_newer_formats_of_light_are_read() {
         for (format, pixels, rgb) in [
             (PixelFormat::Rgba8, vec![1, 2, 3, 9, 4, 5, 6, 9], [1, 2, 3, 4, 5, 6]),
@@ -457,6 +486,22 @@ mod tests {
             let color = ColorView::new(Frame::new(&header, &pixels).unwrap()).unwrap();
             assert_eq!(color.to_rgb8(), rgb, "{format}");
             assert_eq!([color.rgb(0, 0).unwrap(), color.rgb(1, 0).unwrap()].concat(), rgb, "{format}");
+        }
+    }
+
+    /// Every brightness with many chromas, in rows of an odd width with padding.
+    #[test]
+    fn an_image_of_pairs_is_converted_as_its_pixels_are() {
+        for format in [PixelFormat::Yuyv, PixelFormat::Uyvy] {
+            for (width, height, stride) in [(1023, 300, 2050), (1, 3, 2), (64, 2, 128)] {
+                let header = header(Stream::COLOR, format, width, height, stride);
+                let byte = |index: u32| (index.wrapping_mul(2_654_435_761) >> 13) as u8;
+                let pixels: Vec<u8> = (0..stride * height).map(byte).collect();
+                let color = ColorView::new(Frame::new(&header, &pixels).unwrap()).unwrap();
+                let each = (0..height).flat_map(|y| (0..width).map(move |x| (x, y)));
+                let expected: Vec<u8> = each.filter_map(|(x, y)| color.rgb(x, y)).flatten().collect();
+                assert!(color.to_rgb8() == expected, "{format} {width}x{height}");
+            }
         }
     }
 

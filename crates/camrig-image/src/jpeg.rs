@@ -6,6 +6,7 @@
 use camrig_frame::{ColorView, DepthView, Format, Frame, MJPEG, Payload, PixelFormat};
 use jpeg_encoder::{ColorType, Encoder, SamplingFactor};
 
+use crate::shrink::{shrink, size, step};
 use crate::{Colorizer, DecodeError, LightImage};
 
 /// A frame that cannot be encoded.
@@ -50,12 +51,25 @@ pub fn small_jpeg(frame: Frame<'_>, width: u32, quality: u8, file: &mut Vec<u8>)
     let step = step(frame, width);
     if step == 1 && frame.payload().format() == Format::Encoded(MJPEG) {
         file.extend_from_slice(frame.bytes());
-    } else if frame.payload().pixel_format() == Some(PixelFormat::Y8) {
-        let gray: Vec<u8> = frame.rows().flatten().copied().collect();
-        encode(&shrink::<1>(gray, frame, step), size(frame, step), ColorType::Luma, quality, file)?;
-    } else if let Some(color) = LightImage::new(frame)?.as_ref().and_then(LightImage::view) {
-        encode(&shrink::<3>(color.to_rgb8(), frame, step), size(frame, step), ColorType::Rgb, quality, file)?;
+        return Ok(());
     }
+    if frame.payload().pixel_format() == Some(PixelFormat::Y8) {
+        let rows: Vec<&[u8]> = frame.rows().collect();
+        encode(&shrink::<1>(&rows, step), size(frame, step), ColorType::Luma, quality, file)?;
+        return Ok(());
+    }
+    let image = LightImage::new(frame)?;
+    let Some(view) = image.as_ref().and_then(LightImage::view) else { return Ok(()) };
+    let converted;
+    let (rows, color): (Vec<&[u8]>, _) = match view.format() {
+        PixelFormat::Rgb8 => (view.frame().rows().collect(), ColorType::Rgb),
+        PixelFormat::Bgr8 => (view.frame().rows().collect(), ColorType::Bgr),
+        _ => {
+            converted = view.to_rgb8();
+            (converted.chunks_exact(frame.width() as usize * 3).collect(), ColorType::Rgb)
+        }
+    };
+    encode(&shrink::<3>(&rows, step), size(frame, step), color, quality, file)?;
     Ok(())
 }
 
@@ -73,48 +87,8 @@ pub fn small_depth_jpeg(
 ) -> Result<(), JpegError> {
     let frame = depth.frame();
     let step = step(frame, width);
-    let (columns, rows) = size(frame, step);
-    let mut rgb = Vec::with_capacity(columns as usize * rows as usize * 3);
-    for y in (0..rows).map(|row| row * step as u32) {
-        for x in (0..columns).map(|column| column * step as u32) {
-            rgb.extend(depth.meters(x, y).map_or(Colorizer::NONE, |meters| colors.color_of(meters)));
-        }
-    }
-    encode(&rgb, (columns, rows), ColorType::Rgb, quality, file)
-}
-
-/// Returns the factor by which both sides of a frame are divided for a picture about `width` pixels wide.
-pub(crate) fn step(frame: Frame<'_>, width: u32) -> usize {
-    (frame.width() / width.max(1)).clamp(1, frame.height()) as usize
-}
-
-/// Returns width and height of a frame scaled down by `step`.
-pub(crate) fn size(frame: Frame<'_>, step: usize) -> (u32, u32) {
-    (frame.width() / step as u32, frame.height() / step as u32)
-}
-
-/// Returns the mean of every square of `step` pixels. Drops incomplete squares at the right and the bottom.
-fn shrink<const CHANNELS: usize>(pixels: Vec<u8>, frame: Frame<'_>, step: usize) -> Vec<u8> {
-    if step == 1 {
-        return pixels;
-    }
-    let (width, height) = (frame.width() as usize / step, frame.height() as usize / step);
-    let row_bytes = frame.width() as usize * CHANNELS;
-    let mut small = Vec::with_capacity(width * height * CHANNELS);
-    let mut sums = vec![0_u32; width * CHANNELS];
-    let area = (step * step) as u32;
-    for rows in pixels.chunks_exact(row_bytes * step) {
-        sums.fill(0);
-        for row in rows.chunks_exact(row_bytes) {
-            for (sum, square) in sums.chunks_exact_mut(CHANNELS).zip(row.chunks_exact(step * CHANNELS)) {
-                for pixel in square.chunks_exact(CHANNELS) {
-                    sum.iter_mut().zip(pixel).for_each(|(sum, &channel)| *sum += u32::from(channel));
-                }
-            }
-        }
-        small.extend(sums.iter().map(|sum| (sum / area) as u8));
-    }
-    small
+    let rgb = colors.of_each(depth, step);
+    encode(&rgb, size(frame, step), ColorType::Rgb, quality, file)
 }
 
 /// Appends a JPEG, or nothing after an error.
@@ -145,15 +119,6 @@ mod tests {
     fn header(format: PixelFormat, width: u32, height: u32) -> FrameHeader {
         let stream = if format.role() == Role::Depth { Stream::DEPTH } else { Stream::COLOR };
         FrameHeader::image(stream, format, width, height)
-    }
-
-    #[test]
-    fn a_small_picture_is_the_mean_of_squares() {
-        let header = header(PixelFormat::Y8, 5, 3);
-        let pixels = [1, 3, 10, 20, 99, 5, 7, 30, 40, 99, 99, 99, 99, 99, 99];
-        let frame = Frame::new(&header, &pixels).unwrap();
-        assert_eq!(shrink::<1>(pixels.to_vec(), frame, 2), [4, 25]);
-        assert_eq!(shrink::<1>(pixels.to_vec(), frame, 1), pixels);
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod colors;
 mod jpeg;
 mod light;
 mod picture;
+mod shrink;
 
 pub use self::colors::Colorizer;
 pub use self::jpeg::{JpegError, PictureError, jpeg, small_depth_jpeg, small_jpeg};

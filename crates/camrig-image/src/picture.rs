@@ -6,7 +6,7 @@ use camrig_frame::{ColorView, DType, DepthView, Frame, PixelFormat};
 use png::{BitDepth, ColorType};
 
 use crate::Colorizer;
-use crate::jpeg::{size, step};
+use crate::shrink::{size, step};
 
 /// The keyword of the text chunk that holds the depth unit in metres. Depth units differ between models.
 const DEPTH_UNIT_KEYWORD: &str = "Depth unit meters";

@@ -17,7 +17,10 @@ pub(crate) fn range(depth: &DepthView<'_>, before: Option<(f32, f32)>) -> Option
     let pixels = depth.frame().width() as usize * depth.frame().height() as usize;
     // Odd, so that it rarely divides the width and would sample only a few columns.
     let step = (pixels / SAMPLES).max(1) | 1;
-    let mut samples: Vec<u16> = depth.iter_units().step_by(step).filter(|&units| units != 0).collect();
+    let width = (depth.frame().width() as usize).max(1);
+    let units = |pixel: usize| depth.units((pixel % width) as u32, (pixel / width) as u32);
+    let mut samples: Vec<u16> =
+        (0..pixels).step_by(step).filter_map(units).filter(|&units| units != 0).collect();
     samples.sort_unstable();
     let last = samples.len().checked_sub(1)?;
     let at = |share: f32| f32::from(samples[(share * last as f32) as usize]) * depth.unit_meters();
