@@ -23,6 +23,42 @@ fn check_counts_actors_and_memory() {
         .run();
 }
 
+/// Returns the names below "Commands:" of a help text, without `help`.
+fn commands_of(help: &str) -> Vec<&str> {
+    let list = help.lines().skip_while(|line| *line != "Commands:").skip(1);
+    let names = list.take_while(|line| !line.is_empty()).filter_map(|line| line.split_whitespace().next());
+    names.filter(|name| *name != "help").collect()
+}
+
+#[test]
+fn every_command_has_a_man_page() {
+    let test = Test::new();
+    let (_, stderr, status) = test.output_of_args(&["man", "pages"]);
+    assert_eq!(stderr, "error: cannot write pages/camrig.1: there is no folder `pages`; create it first\n");
+    assert_eq!(status, Some(73));
+
+    let folder = test.folder().join("pages");
+    std::fs::create_dir(&folder).unwrap();
+    assert_eq!(test.output_of_args(&["man", "pages"]), (String::new(), String::new(), Some(0)));
+    let page = |name: &str| {
+        let text = std::fs::read_to_string(folder.join(format!("{name}.1"))).unwrap();
+        assert!(text.contains(&format!(".TH {name} 1")), "{name}: {text}");
+        text
+    };
+    let (help, ..) = test.output_of_args(&["--help"]);
+    let commands = commands_of(&help);
+    assert!(commands.contains(&"run") && commands.contains(&"recording"), "{help}");
+    page("camrig");
+    for command in commands {
+        page(&format!("camrig-{command}"));
+    }
+    let (help, ..) = test.output_of_args(&["recording", "--help"]);
+    for command in commands_of(&help) {
+        page(&format!("camrig-recording-{command}"));
+    }
+    assert!(page("camrig-run").contains(r"\fB\-\-placement\fR"));
+}
+
 /// Splits a line of an option into its name, type, default and description.
 fn columns(line: &str) -> Vec<&str> {
     let mut columns = Vec::new();

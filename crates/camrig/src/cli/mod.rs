@@ -7,6 +7,7 @@ mod devices;
 mod doctor;
 mod drive;
 mod ending;
+mod installed;
 mod list;
 mod live;
 mod memory;
@@ -113,7 +114,9 @@ enum Command {
     /// Print the JSON schema of topologies, with which editors complete and check them
     Schema,
     /// Print a script with which a shell completes this command line
-    Completions(CompletionsArgs),
+    Completions(installed::CompletionsArgs),
+    /// Write man pages of all commands into a folder
+    Man(installed::ManArgs),
 }
 
 #[derive(Debug, Args)]
@@ -139,12 +142,6 @@ struct RunOptions {
     /// Write a report of the run as JSON
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
-}
-
-#[derive(Debug, Args)]
-struct CompletionsArgs {
-    /// The shell
-    shell: clap_complete::Shell,
 }
 
 #[derive(Debug, Args)]
@@ -309,19 +306,13 @@ pub(crate) fn main(name: &str, own: &[OwnCommand], registry: &Arc<Registry>, usb
         match chosen {
             Some((own, matches)) => run_own(own, matches, registry, usb),
             None => match Cli::from_arg_matches(&matches)? {
-                Cli { command: Command::Completions(args) } => Ok(complete(args.shell, whole, name)),
+                Cli { command: Command::Completions(args) } => Ok(installed::complete(&args, whole, name)),
+                Cli { command: Command::Man(args) } => Ok(installed::write_man_pages(&args, whole)),
                 cli => Ok(run(cli, registry, usb)),
             },
         }
     });
     done.unwrap_or_else(|error| refuse_arguments(&error))
-}
-
-/// Prints the completion script of a shell.
-fn complete(shell: clap_complete::Shell, mut command: clap::Command, name: &str) -> ExitCode {
-    let mut script = Vec::new();
-    clap_complete::generate(shell, &mut command, name, &mut script);
-    code_of(print(&String::from_utf8_lossy(&script)))
 }
 
 /// Prints an error of the arguments, or the help or version that they ask for.
@@ -383,7 +374,7 @@ fn run(cli: Cli, registry: &Arc<Registry>, usb: &UsbDemands) -> ExitCode {
         Command::List(args) => list::run(&args, registry),
         Command::Schema => code_of(print_json(&schema(registry))),
         // Before this: the program's own commands are not known here.
-        Command::Completions(_) => ExitCode::SUCCESS,
+        Command::Completions(_) | Command::Man(_) => ExitCode::SUCCESS,
     }
 }
 
