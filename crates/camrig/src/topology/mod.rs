@@ -28,6 +28,7 @@ mod recordings;
 mod schema;
 mod section;
 mod streams;
+mod syntax;
 #[cfg(test)]
 mod tests;
 mod watch;

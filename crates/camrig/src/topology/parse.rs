@@ -20,8 +20,9 @@ use super::metrics::metrics;
 use super::probe::{Probe, probe_commands, probe_options, probe_schedulings};
 use super::problem::{Problems, TopologyText, quote, there_are};
 use super::processes::{ProcessDraft, add_own_commands, check_used, commands, draft_processes, schedulings};
-use super::section::{Section, one_line};
+use super::section::Section;
 use super::streams::declared_streams;
+use super::syntax;
 use super::watch::{self, Watch};
 use super::{
     ACTORS_MAX, ActorSpec, BACKOFF_MAX_MILLIS_DEFAULT, BACKOFF_MILLIS_DEFAULT, CAMERA_STALL_MILLIS_DEFAULT,
@@ -97,17 +98,7 @@ fn parse_watched(
 ) -> Result<Topology, Problems> {
     let mut problems = Problems::new(Arc::clone(&source));
     let (document, errors) = DeTable::parse_recoverable(&source.text);
-    for error in &errors {
-        let span = error.span().unwrap_or_default();
-        // `in-process` without quotes is parsed as `inf`, and the message alone would be confusing.
-        let word = source.text.get(span.clone()).is_some_and(|text| text.starts_with(char::is_alphabetic));
-        let unquoted = word && error.message().starts_with("invalid");
-        let title = match (error.message(), source.text.get(span.clone())) {
-            ("duplicate key", Some(key)) => format!("duplicate key {}", quote(key)),
-            (message, _) => one_line(message),
-        };
-        problems.add(span, title, if unquoted { "a string needs quotes" } else { "" });
-    }
+    syntax::report(&errors, &source.text, &mut problems);
     // After a syntax error, all further problems would be guesses.
     let mut problems = problems.none_yet()?;
     let drafts = draft_all(document.into_inner(), registry, checks, &mut problems);
