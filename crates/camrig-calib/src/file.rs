@@ -2,13 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use camrig_frame::{Distortion, Intrinsics};
+use camrig_frame::{CALIBRATION_VERSION, CalibrationError, Distortion, Intrinsics, check_calibration};
 use serde::{Deserialize, Serialize};
 
 use crate::{Board, Pose, Scale, Solution};
-
-/// The version of the file. Another one is refused.
-const VERSION: u32 = 1;
 
 /// A calibrated rig, as `rig.calib.toml` has it.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
@@ -118,19 +115,10 @@ pub enum FileError {
     /// It is not TOML, or has other keys.
     #[error("{0}")]
     Toml(String),
-    /// It is of another version.
-    #[error("it has version {0}; this program reads version {VERSION}")]
-    Version(u32),
-    /// Its root is not one of its cameras.
-    #[error("its root `{0}` is none of its cameras")]
-    Root(String),
-    /// A rotation is not a rotation matrix.
-    #[error("the quaternion of camera `{0}` has not the length 1")]
-    Rotation(String),
+    /// It is of another version, or contradicts itself.
+    #[error(transparent)]
+    Wrong(#[from] CalibrationError),
 }
-
-/// The largest deviation of a quaternion's length from 1.
-const LENGTH: f64 = 1e-3;
 
 impl RigCalibration {
     /// Makes the file's content of a solution; `cameras` are those of [`calibrate`](crate::calibrate()), in its order, and
@@ -169,7 +157,7 @@ impl RigCalibration {
             (identity.name.clone(), calibrated)
         });
         Self {
-            version: VERSION,
+            version: CALIBRATION_VERSION,
             date,
             root: cameras[root].name.clone(),
             board: board.to_string(),
@@ -187,23 +175,12 @@ impl RigCalibration {
     pub fn from_toml(text: &str) -> Result<Self, FileError> {
         let calibration: Self = toml::from_str(text)
             .map_err(|error: toml::de::Error| FileError::Toml(error.message().replace('\n', " ")))?;
-        if calibration.version != VERSION {
-            return Err(FileError::Version(calibration.version));
-        }
-        if !calibration.camera.contains_key(&calibration.root) {
-            return Err(FileError::Root(calibration.root));
-        }
-        let is_unit = |xyzw: &[f64; 4]| {
-            let length = xyzw.iter().map(|at| at * at).sum::<f64>().sqrt();
-            (length - 1.0).abs() <= LENGTH
-        };
-        let wrong = calibration.camera.iter().find(|(_, camera)| {
-            !is_unit(&camera.quaternion_xyzw) || !is_unit(&camera.stream_to_camera.quaternion_xyzw)
+        let poses = calibration.camera.iter().flat_map(|(name, camera)| {
+            [camera.pose(), camera.stream_to_camera]
+                .map(|pose| (name.as_str(), pose.translation_meters, pose.quaternion_xyzw))
         });
-        match wrong {
-            Some((name, _)) => Err(FileError::Rotation(name.clone())),
-            None => Ok(calibration),
-        }
+        check_calibration(calibration.version, &calibration.root, poses)?;
+        Ok(calibration)
     }
 
     /// Writes the content of a file.

@@ -14,6 +14,7 @@
 #![forbid(unsafe_code)]
 
 mod align;
+mod calibration;
 mod camera;
 mod control;
 mod device;
@@ -33,6 +34,7 @@ mod view;
 mod yuv422;
 
 pub use align::AlignDepth;
+pub use calibration::{CALIBRATION_VERSION, CalibrationError, check_calibration};
 pub use camera::{CameraInfo, Distortion, Extrinsics, Intrinsics, StreamInfo};
 pub use control::{Control, ControlRange, ControlValue};
 pub use device::{Device, DeviceProfile};

@@ -16,19 +16,24 @@ pub struct CameraPose {
 
 impl CameraPose {
     /// Returns the 4x4 matrix, by rows, that converts homogeneous coordinates of the camera to those of the root, in metres.
-    ///
-    /// Source of the rotation: Shuster, "A Survey of Attitude Representations", 1993, equation 117 (transposed, since it
-    /// rotates coordinates).
     pub fn matrix(&self) -> [[f64; 4]; 4] {
-        let [x, y, z, w] = self.quaternion_xyzw;
-        let [tx, ty, tz] = self.translation_meters;
-        [
-            [1.0 - 2.0 * (y * y + z * z), 2.0 * (x * y - z * w), 2.0 * (x * z + y * w), tx],
-            [2.0 * (x * y + z * w), 1.0 - 2.0 * (x * x + z * z), 2.0 * (y * z - x * w), ty],
-            [2.0 * (x * z - y * w), 2.0 * (y * z + x * w), 1.0 - 2.0 * (x * x + y * y), tz],
-            [0.0, 0.0, 0.0, 1.0],
-        ]
+        let [[xx, xy, xz], [yx, yy, yz], [zx, zy, zz]] = rotation(self.quaternion_xyzw);
+        let [x, y, z] = self.translation_meters;
+        [[xx, xy, xz, x], [yx, yy, yz, y], [zx, zy, zz, z], [0.0, 0.0, 0.0, 1.0]]
     }
+}
+
+/// Returns the rotation matrix of a quaternion, by rows. The quaternion may have any length; one of length 0 turns nothing.
+///
+/// Source: Shuster, "A Survey of Attitude Representations", 1993, equation 117 (transposed, since it rotates coordinates).
+pub(crate) fn rotation([x, y, z, w]: [f64; 4]) -> [[f64; 3]; 3] {
+    let norm = x * x + y * y + z * z + w * w;
+    let scale = if norm > 0.0 { 2.0 / norm } else { 0.0 };
+    [
+        [1.0 - scale * (y * y + z * z), scale * (x * y - z * w), scale * (x * z + y * w)],
+        [scale * (x * y + z * w), 1.0 - scale * (x * x + z * z), scale * (y * z - x * w)],
+        [scale * (x * z - y * w), scale * (y * z + x * w), 1.0 - scale * (x * x + y * y)],
+    ]
 }
 
 #[cfg(test)]

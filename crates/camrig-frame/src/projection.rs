@@ -2,6 +2,7 @@
 //!
 //! The results match those of librealsense except for the last bits of an `f32`: see the tests of camrig-realsense.
 
+use crate::pose;
 use crate::{Distortion, Extrinsics, Intrinsics};
 
 /// Number of iterations for inverting a distortion that has no inverse in closed form. Each reduces the error by about
@@ -67,6 +68,27 @@ impl Intrinsics {
 }
 
 impl Extrinsics {
+    /// Creates a transform from a quaternion x, y, z, w of any length, and a translation in metres.
+    pub fn from_quaternion(quaternion_xyzw: [f64; 4], translation_meters: [f64; 3]) -> Self {
+        let rows = pose::rotation(quaternion_xyzw);
+        Self {
+            rotation: std::array::from_fn(|at| rows[at % 3][at / 3] as f32),
+            translation_meters: translation_meters.map(|meters| meters as f32),
+        }
+    }
+
+    /// Returns this transform after another one.
+    #[must_use]
+    pub fn after(&self, first: &Self) -> Self {
+        let turn = Self { translation_meters: [0.0; 3], ..*self };
+        let (columns, _) = first.rotation.as_chunks::<3>();
+        let mut rotation = [0.0; 9];
+        for (into, &column) in rotation.as_chunks_mut::<3>().0.iter_mut().zip(columns) {
+            *into = turn.apply(column);
+        }
+        Self { rotation, translation_meters: self.apply(first.translation_meters) }
+    }
+
     /// Returns the point in the coordinates that the transform leads to.
     pub fn apply(&self, point: [f32; 3]) -> [f32; 3] {
         let (columns, _) = self.rotation.as_chunks::<3>();
@@ -159,5 +181,27 @@ mod tests {
         assert_eq!(bits(turn.apply([1.0, 0.0, 0.0])), bits([0.5, 1.0, -2.0]));
         assert_eq!(bits(turn.inverse().apply([0.5, 1.0, -2.0])), bits([1.0, 0.0, 0.0]));
         assert_eq!(Extrinsics::IDENTITY.inverse(), Extrinsics::IDENTITY);
+    }
+
+    fn are_near(one: [f32; 3], other: [f32; 3]) -> bool {
+        one.iter().zip(other).all(|(one, other)| (one - other).abs() < 1e-5)
+    }
+
+    #[test]
+    fn a_quaternion_of_any_length_is_a_rotation() {
+        // A third of a turn about the diagonal takes X to Y, Y to Z, and Z to X.
+        let turn = Extrinsics::from_quaternion([3.0; 4], [1.0, 2.0, 3.0]);
+        assert!(are_near(turn.apply([10.0, 20.0, 30.0]), [31.0, 12.0, 23.0]));
+        let nothing = Extrinsics::from_quaternion([0.0; 4], [0.0; 3]);
+        assert_eq!(nothing, Extrinsics::IDENTITY);
+    }
+
+    #[test]
+    fn transforms_follow_one_another() {
+        let turn = Extrinsics::from_quaternion([0.5; 4], [1.0, 0.0, 0.0]);
+        let again = turn.after(&turn);
+        assert!(are_near(again.apply([1.0, 2.0, 3.0]), turn.apply(turn.apply([1.0, 2.0, 3.0]))));
+        let thrice = turn.after(&again);
+        assert_eq!(Extrinsics { translation_meters: [0.0; 3], ..thrice }, Extrinsics::IDENTITY);
     }
 }

@@ -20,7 +20,6 @@ mod live;
 mod motion;
 mod npy;
 mod opened;
-mod pose;
 mod read;
 mod record;
 mod replay;

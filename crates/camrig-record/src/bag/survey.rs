@@ -12,7 +12,6 @@ use camrig_image::jpeg_size;
 
 use super::gather::Frame;
 use super::topics::{Topic, TopicRole, aligned_depth};
-use crate::pose::{after, matrix};
 use crate::ros;
 
 /// Maximum number of coordinate frames from one to the root.
@@ -111,8 +110,7 @@ impl Survey {
             ros::read_transforms(message).unwrap_or_default()
         {
             if self.transforms.len() < MAX_TRANSFORMS {
-                let translation_meters = translation.map(|part| part as f32);
-                let pose = Extrinsics { rotation: matrix(rotation), translation_meters };
+                let pose = Extrinsics::from_quaternion(rotation, translation);
                 self.transforms.insert(child, (parent, pose));
             }
         }
@@ -123,7 +121,7 @@ impl Survey {
         let (mut root, mut pose) = (frame, Extrinsics::IDENTITY);
         for _ in 0..MAX_DEPTH {
             let Some((parent, step)) = self.transforms.get(root) else { break };
-            pose = after(step, &pose);
+            pose = step.after(&pose);
             root = parent;
         }
         (root, pose)
@@ -135,7 +133,7 @@ impl Survey {
             return Some(Extrinsics::IDENTITY);
         }
         let ((root, pose), (other_root, other_pose)) = (self.pose(frame), self.pose(other));
-        (root == other_root).then(|| after(&other_pose.inverse(), &pose))
+        (root == other_root).then(|| other_pose.inverse().after(&pose))
     }
 
     /// Returns the cameras, and the topics that belong to none. The bag lasts `seconds`.

@@ -5,19 +5,13 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use camrig_frame::CameraPose;
+use camrig_frame::{CameraPose, check_calibration};
 use camrig_ipc::protocol::CalibratedPose;
 use serde::Deserialize;
 
 use super::problem::{Problems, quote};
 use super::section::{Section, one_line};
 use super::{Probed, Span, read_topology};
-
-/// The version of the file that is read.
-const VERSION: u32 = 1;
-
-/// The largest deviation of a quaternion's length from 1.
-const LENGTH: f64 = 1e-3;
 
 /// The calibration that a topology names.
 #[derive(Clone, Debug, PartialEq)]
@@ -91,23 +85,15 @@ pub(crate) fn of_another_device(calibrated: &str, found: &str) -> String {
 fn poses(text: &str) -> Result<BTreeMap<String, CalibratedPose>, String> {
     let File { version, root, camera } = toml::from_str(text)
         .map_err(|error: toml::de::Error| format!("is no calibration: {}", one_line(error.message())))?;
-    if version != VERSION {
-        return Err(format!("has version {version}; this program reads version {VERSION}"));
-    }
-    if !camera.contains_key(&root) {
-        return Err(format!("is no calibration: its root {} is none of its cameras", quote(&root)));
-    }
-    let poses = camera.into_iter().map(|(name, Camera { serial, translation_meters, quaternion_xyzw })| {
-        let length = quaternion_xyzw.iter().map(|at| at * at).sum::<f64>().sqrt();
-        let is_pose =
-            (length - 1.0).abs() <= LENGTH && translation_meters.iter().all(|meters| meters.is_finite());
-        if !is_pose {
-            return Err(format!("is no calibration: the pose of camera {} is none", quote(&name)));
-        }
-        let pose = CameraPose { root: root.clone(), translation_meters, quaternion_xyzw };
-        Ok((name, CalibratedPose { serial, pose }))
+    let each = camera.iter().map(|(name, Camera { translation_meters, quaternion_xyzw, .. })| {
+        (name.as_str(), *translation_meters, *quaternion_xyzw)
     });
-    poses.collect()
+    check_calibration(version, &root, each).map_err(|error| format!("is no calibration: {error}"))?;
+    let poses = camera.into_iter().map(|(name, Camera { serial, translation_meters, quaternion_xyzw })| {
+        let pose = CameraPose { root: root.clone(), translation_meters, quaternion_xyzw };
+        (name, CalibratedPose { serial, pose })
+    });
+    Ok(poses.collect())
 }
 
 #[cfg(test)]
@@ -156,13 +142,16 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_calibration_is_refused() {
+    fn another_file_is_refused() {
         for (file, fact) in [
             ("", "is no calibration: missing field `version`"),
             (&FILE.replace("version = 1", "version = 2"), "has version 2; this program reads version 1"),
             (&FILE.replace("root = 'left'", "root = 'top'"), "its root `top` is none of its cameras"),
-            (&FILE.replace("[0, 1, 0, 0]", "[0, 1, 1, 0]"), "the pose of camera `right` is none"),
-            (&FILE.replace("0.5", "nan"), "the pose of camera `right` is none"),
+            (
+                &FILE.replace("[0, 1, 0, 0]", "[0, 1, 1, 0]"),
+                "the quaternion of camera `right` has not the length 1",
+            ),
+            (&FILE.replace("0.5", "nan"), "the translation of camera `right` is not finite"),
         ] {
             let said = problems(file);
             assert!(said.contains(fact) && said.starts_with("error: calibration "), "{said}");

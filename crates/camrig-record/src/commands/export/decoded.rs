@@ -8,7 +8,6 @@ use camrig::frame::{
 use camrig_image::LightImage;
 
 use super::pcd;
-use crate::pose::after;
 use crate::read::{FrameSetError, ReadFrameSet, image_data, shown_header, write_pixels};
 
 /// The decoded frames of a frameset.
@@ -180,7 +179,7 @@ pub(super) fn aligned(info: &CameraInfo) -> Result<(AlignDepth, CameraInfo), Ali
         } else if stream.stream == color.stream {
             stream.to_depth = Some(Extrinsics::IDENTITY);
         } else {
-            stream.to_depth = stream.to_depth.zip(from_depth).map(|(own, next)| after(&next, &own));
+            stream.to_depth = stream.to_depth.zip(from_depth).map(|(own, next)| next.after(&own));
         }
     }
     Ok((align, then))

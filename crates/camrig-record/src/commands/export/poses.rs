@@ -6,7 +6,6 @@ use std::path::Path;
 use camrig::frame::{CameraInfo, Extrinsics, Role, Stream};
 
 use super::CommandError;
-use crate::pose::after;
 
 /// The cameras of a calibrated rig, by name.
 #[derive(Default)]
@@ -38,10 +37,8 @@ impl Poses {
         let text = std::fs::read_to_string(path).map_err(|error| ReadError::new(path, error))?;
         let calibration = RigCalibration::from_toml(&text)
             .map_err(|error| ReadError::new(path, format_args!("is no calibration: {error}")))?;
-        let extrinsics = |pose: Pose| Extrinsics {
-            rotation: crate::pose::matrix(pose.quaternion_xyzw),
-            translation_meters: pose.translation_meters.map(|meters| meters as f32),
-        };
+        let extrinsics =
+            |pose: Pose| Extrinsics::from_quaternion(pose.quaternion_xyzw, pose.translation_meters);
         let cameras = calibration.camera.into_iter().map(|(name, camera)| {
             let (own, of_stream) = (extrinsics(camera.pose()), extrinsics(camera.stream_pose()));
             (name, Calibrated { serial: camera.serial, stream: camera.stream, camera: own, of_stream })
@@ -78,7 +75,7 @@ impl Poses {
         }
         let to_depth = info.stream(Stream::COLOR).and_then(|color| color.to_depth);
         match to_depth {
-            Some(to_depth) => Ok(after(&known.camera, &to_depth)),
+            Some(to_depth) => Ok(known.camera.after(&to_depth)),
             None if info.stream_of(Role::Depth).is_none() => Ok(known.camera),
             None => Err("the place of its color beside its depth is not known".to_owned()),
         }
@@ -146,7 +143,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn what_is_no_calibration_is_refused() {
+    fn another_file_is_refused() {
         let folder = TestFolder::new("poses");
         let path = folder.path().join("rig.calib.toml");
         std::fs::write(&path, "version = 1\n").unwrap();
