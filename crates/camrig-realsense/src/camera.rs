@@ -3,31 +3,30 @@
 //! A live camera and a file differ only in how the device is found, how its streams are chosen, and whether frames wait
 //! for free places. This module does not depend on framesets.
 
+mod description;
+mod options;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
-use camrig::frame::{CameraInfo, Extrinsics, FrameHeader, Stream, StreamInfo, StreamProfile, Timestamp};
-use camrig::{Control, ControlValue, Device, DriverError};
-use realsense_rust::kind::Rs2Option;
+use camrig::frame::{FrameHeader, Stream, StreamProfile, Timestamp};
+use camrig::{ControlValue, Device, DriverError};
 
 use crate::broken;
-use crate::controls::{self, PRESET, Place};
-use crate::convert::{header, pinhole, sample};
+use crate::convert::{header, sample};
 use crate::filters::{Chain, Frames};
 use crate::find::{context, describe, find, open_file, profiles};
 use crate::motion::Sample;
 use crate::processing::{FilterKind, Processing};
-use crate::profiles::{Candidate, candidates, choose_live, choose_recorded, other_profiles};
+use crate::profiles::{Candidate, candidates, choose_live, choose_recorded};
 use crate::recording::free_path;
 use crate::request::{FileRequest, Request, SourceRequest};
 use crate::resolve::{Regions, Resolved};
 use crate::streams::is_motion;
 use crate::subject::Subject;
-#[cfg(test)]
-use crate::sys::OptionKind;
 use crate::sys::{Arrived, Context, DroppedFrames, Fault, OpenDevice, OpenSensor, Pixels, Sink, StreamKey};
 use crate::turn::Turns;
 
@@ -47,9 +46,6 @@ const END_SILENCE_MAX: Duration = Duration::from_secs(1);
 
 /// Maximum time between the last frame of a file and its end.
 const LAST_FRAME: Duration = Duration::from_millis(100);
-
-/// The depth unit of all D400 cameras except the D405, which reports its own.
-const USUAL_DEPTH_UNIT_METERS: f32 = 0.001;
 
 /// An open device. It sends nothing before [`Camera::start`].
 pub(crate) struct RealSenseCamera {
@@ -238,37 +234,6 @@ impl RealSenseCamera {
         let error = DriverError::new(format!("{} stopped before its end: {reason}", self.subject)).at("file");
         broken::remember(Path::new(path), &error);
         Some(error)
-    }
-
-    /// Returns warnings about the device. Only a check logs them, before each start; other opens of the device do not
-    /// repeat them.
-    pub(crate) fn warnings(&self) -> Vec<String> {
-        let (candidates, left_out) = candidates(&self.sensors);
-        let mut warnings = Vec::new();
-        if self.playback.is_some() {
-            let unknown = left_out.into_iter();
-            warnings
-                .extend(unknown.map(|it| format!("{it} is ignored: its kind, format or size is unknown")));
-            let others = other_profiles(&candidates, &self.chosen).into_iter();
-            warnings.extend(others.map(|it| format!("{it} is ignored: another profile of its stream plays")));
-        }
-        let has_depth = self.chosen.iter().any(|chosen| chosen.stream == Stream::DEPTH);
-        if has_depth && self.depth_unit_meters().is_none() {
-            warnings.push(format!("its depth unit is not known; {USUAL_DEPTH_UNIT_METERS} m is assumed"));
-        }
-        if self.playback.is_none() {
-            let calibrated = self.chosen.iter().filter(|chosen| !is_motion(chosen.stream));
-            let uncalibrated = calibrated.filter_map(|chosen| {
-                let profile = self.sensors[chosen.sensor].profile(chosen.index)?;
-                Some((chosen.stream, profile.get().intrinsics().err()?))
-            });
-            warnings.extend(uncalibrated.map(|(stream, error)| {
-                format!(
-                    "its calibration of {stream} cannot be read, and is missing in every frameset: {error}"
-                )
-            }));
-        }
-        warnings.into_iter().map(|warning| format!("{}: {warning}", self.subject)).collect()
     }
 
     /// Returns the playback settings; `None` for a live camera.
@@ -491,74 +456,6 @@ impl RealSenseCamera {
         true
     }
 
-    /// Returns the options of the sensors, with their present values.
-    pub(crate) fn controls(&self) -> Vec<Control> {
-        let is_live = self.playback.is_none();
-        let describe = |place: Place| {
-            let control = controls::describe(&self.sensors, &place, is_live);
-            let warn = |fault: &Fault| log::warn!("option `{}` of {}: {fault}", place.name, self.subject);
-            control.inspect_err(warn).ok()
-        };
-        let places = controls::places(&self.sensors).inspect_err(|fault| {
-            log::warn!("the options of {} cannot be listed: {fault}", self.subject);
-        });
-        let preset = self.takes_presets().then(|| {
-            let loaded = self.settings.as_ref().and_then(Resolved::preset_path);
-            controls::preset(loaded)
-        });
-        places.into_iter().flatten().filter_map(describe).chain(preset).collect()
-    }
-
-    /// Returns whether the device loads presets.
-    fn takes_presets(&self) -> bool {
-        self.playback.is_none() && self.device.takes_presets()
-    }
-
-    /// Sets an option of a sensor, or loads a preset, and returns the value that the device has then.
-    pub(crate) fn set(&mut self, name: &str, value: &ControlValue) -> Result<ControlValue, DriverError> {
-        if name == PRESET && self.takes_presets() {
-            return self.load_preset(value);
-        }
-        let own = controls::set(&self.subject, &self.sensors, name, value)?;
-        self.set.retain(|(set, _)| set != name);
-        self.set.push((name.to_owned(), value.clone()));
-        Ok(own)
-    }
-
-    /// Loads a preset. The options of the topology follow it, as when the camera starts with both.
-    fn load_preset(&mut self, value: &ControlValue) -> Result<ControlValue, DriverError> {
-        let ControlValue::Name(path) = value else {
-            let range = camrig::ControlRange::File;
-            return Err(DriverError::new(format!(
-                "option `{PRESET}` of {} is {value}: it is {range}",
-                self.subject
-            )));
-        };
-        let Some(settings) = &mut self.settings else { return Ok(value.clone()) };
-        settings.load_preset(Path::new(path), &self.subject, &self.device)?;
-        settings.apply_options(&self.subject, &self.sensors)?;
-        for (name, value) in &self.set {
-            controls::set(&self.subject, &self.sensors, name, value)?;
-        }
-        Ok(value.clone())
-    }
-
-    /// Returns all options of the device as the text of a preset.
-    pub(crate) fn preset(&self) -> Result<String, DriverError> {
-        if !self.takes_presets() {
-            return Err(DriverError::new(format!("{} has no presets", self.subject)));
-        }
-        self.device.preset().map_err(|fault| {
-            DriverError::new(format!("the options of {} cannot be read as a preset: {fault}", self.subject))
-        })
-    }
-
-    /// Returns the value of a sensor's option.
-    #[cfg(test)]
-    pub(crate) fn option(&self, sensor: usize, kind: OptionKind) -> f32 {
-        self.sensors[sensor].options().get(kind).unwrap()
-    }
-
     /// Creates the filters again: the new ones have no state of earlier frames.
     pub(crate) fn begin_filters(&mut self) -> Result<(), DriverError> {
         self.chain = Chain::new(&self.processing, &self.recommended)?;
@@ -570,59 +467,6 @@ impl RealSenseCamera {
         self.chain.apply(frames).map_err(|fault| {
             DriverError::new(format!("frames of {} cannot be processed: {fault}", self.subject))
         })
-    }
-
-    /// Returns the static description of the camera.
-    pub(crate) fn info(&self) -> CameraInfo {
-        let Device { model, serial, firmware, usb_type, .. } = describe(&self.device);
-        let mut streams: Vec<_> = self.chosen.iter().map(|chosen| self.stream_info(chosen)).collect();
-        self.chain.update(&mut streams);
-        let depth_unit_meters = self.depth_unit_meters().unwrap_or(USUAL_DEPTH_UNIT_METERS);
-        CameraInfo {
-            name: String::new(),
-            driver: String::new(),
-            serial,
-            model,
-            firmware,
-            usb_type,
-            depth_unit_meters,
-            streams,
-            pose: None,
-        }
-    }
-
-    fn stream_info(&self, chosen: &Candidate) -> StreamInfo {
-        let profile = self.sensors[chosen.sensor].profile(chosen.index);
-        let place = self.chain.place_of_depth();
-        let depth = self.chosen.iter().find(|it| it.stream == place);
-        // If no depth stream is chosen, any depth profile has the same viewpoint.
-        let depth = depth.map(|it| (it.sensor, it.index)).or_else(|| self.any_depth());
-        let depth = depth.and_then(|(sensor, index)| self.sensors[sensor].profile(index));
-        let intrinsics = profile.as_ref().and_then(|profile| profile.get().intrinsics().ok());
-        let to_depth = match (&profile, &depth) {
-            _ if chosen.stream == place => Some(Extrinsics::IDENTITY),
-            (Some(own), Some(depth)) => own.get().extrinsics(depth.get()).ok().map(|extrinsics| Extrinsics {
-                rotation: extrinsics.rotation(),
-                translation_meters: extrinsics.translation(),
-            }),
-            _ => None,
-        };
-        StreamInfo {
-            intrinsics: intrinsics.and_then(|intrinsics| pinhole(&intrinsics.0)),
-            to_depth,
-            ..chosen.info()
-        }
-    }
-
-    fn any_depth(&self) -> Option<(usize, usize)> {
-        let (candidates, _) = candidates(&self.sensors);
-        let depth = candidates.iter().find(|it| it.stream == Stream::DEPTH)?;
-        Some((depth.sensor, depth.index))
-    }
-
-    fn depth_unit_meters(&self) -> Option<f32> {
-        let units = |sensor: &OpenSensor| sensor.with_view(|view| view.get_option(Rs2Option::DepthUnits));
-        self.sensors.iter().find_map(units).filter(|unit| unit.is_finite() && *unit > 0.0)
     }
 }
 

@@ -5,39 +5,36 @@
 //! result of an URB never follows the result of its unlinking, or `vhci_hcd` drops the device: both are decided and sent
 //! under the lock of the endpoint's queue.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+mod link;
+mod queue;
+mod streams;
+
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use camrig::emulated::{START_STEP_MICROS, frame_micros};
-
+pub use self::link::Link;
+use self::queue::{Queue, URBS_MAX, Urb};
+use self::streams::{Grid, Sampling};
 use crate::descriptors::{Speed, endpoint_of, endpoint_on};
-use crate::device::{Commit, Device, Effect, Identity};
+use crate::device::{Device, Effect, Identity};
 use crate::faults::{Action, Faults, Frozen, Moment};
-use crate::frames::{FrameInfo, Renderer, payload};
 use crate::hwmon::VERSION;
 use crate::models::Model;
-use crate::motion::{self, Sensor};
 use crate::usbip::{self, Request, STALL, Submit, UNLINKED};
 
 /// The emulator's first bytes on a connection. The number of the port follows, counted among those of its speed; then the
 /// host may pass the socket to the kernel.
 pub const READY: &[u8; 2] = b"GO";
 
-/// Maximum number of bulk URBs queued per stream. `uvcvideo` keeps 5; `vhci_hcd` forwards each at once.
-const URBS_MAX: usize = 256;
-
 /// Time between the command for a reset and the disconnection.
 const RESET_DELAY: Duration = Duration::from_millis(50);
 
 /// Time after which the kernel gives up a control transfer.
 const CONTROL_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Age at which a sample of a motion sensor that the host has not fetched is lost.
-const SAMPLE_AGE_MAX: Duration = Duration::from_millis(50);
 
 /// Polling interval of waiting threads for conditions without a condition variable.
 const LOOK: Duration = Duration::from_millis(20);
@@ -55,41 +52,6 @@ pub struct Settings {
     pub port: u16,
     /// If true, each transfer is written to standard error.
     pub log: bool,
-}
-
-/// Data rate that all cameras of a hub share.
-#[derive(Debug, Default)]
-pub struct Link {
-    megabits: Mutex<Option<u64>>,
-    free_at: Mutex<Option<Instant>>,
-}
-
-impl Link {
-    /// Creates a link with this data rate in megabits per second; `None` means no limit.
-    pub fn new(megabits: Option<u64>) -> Arc<Self> {
-        Arc::new(Self { megabits: Mutex::new(megabits), free_at: Mutex::default() })
-    }
-
-    /// Changes the data rate.
-    pub fn set_megabits(&self, megabits: Option<u64>) {
-        *lock(&self.megabits) = megabits;
-    }
-
-    /// Waits until the link has carried everything sent before and `bytes`. Returns the time that this takes by its data rate.
-    pub(crate) fn carry(&self, bytes: usize) -> Duration {
-        let Some(megabits) = *lock(&self.megabits) else { return Duration::ZERO };
-        let takes = Duration::from_nanos(bytes as u64 * 8 * 1000 / megabits.max(1));
-        let now = Instant::now();
-        let start = {
-            let mut free_at = lock(&self.free_at);
-            let start = free_at.unwrap_or(now).max(now);
-            *free_at = Some(start + takes);
-            start
-        };
-        let wait = (start + takes).saturating_duration_since(now);
-        std::thread::sleep(wait);
-        wait
-    }
 }
 
 /// A running camera.
@@ -117,41 +79,6 @@ struct Shared {
     link: Arc<Link>,
     started: Instant,
     log: bool,
-}
-
-/// The times of frames: all streams that run together count from one start, as streams of one imager do.
-#[derive(Debug, Default)]
-struct Grid {
-    /// Endpoints of the streams that were committed and have not stopped.
-    running: BTreeSet<u8>,
-    /// Time of frame 0 on the camera's clock, in microseconds; `None` before the first frame can be received.
-    start_us: Option<u64>,
-}
-
-/// The samples of a motion sensor.
-#[derive(Clone, Copy, Debug, Default)]
-struct Sampling {
-    /// Samples per second; `None` while the sensor is off.
-    rate: Option<u32>,
-    /// Time of sample 0 on the camera's clock, in microseconds.
-    start_us: u64,
-    /// Number of the next sample.
-    next: u32,
-}
-
-impl Sampling {
-    /// Returns the time of the next sample on the camera's clock, in microseconds.
-    fn time_us(&self) -> Option<u64> {
-        Some(self.start_us + u64::from(self.next) * 1_000_000 / u64::from(self.rate?))
-    }
-
-    /// Skips samples that are more than [`SAMPLE_AGE_MAX`] late.
-    fn skip(&mut self, now_us: u64) {
-        let oldest_us = now_us.saturating_sub(SAMPLE_AGE_MAX.as_micros() as u64);
-        if let Some(rate) = self.rate.filter(|_| self.time_us() < Some(oldest_us)) {
-            self.next = ((now_us - self.start_us) * u64::from(rate) / 1_000_000) as u32;
-        }
-    }
 }
 
 /// State of the camera's connection to the bus.
@@ -184,25 +111,6 @@ struct Counters {
     opens: AtomicU64,
     stalls: AtomicU64,
     resets: AtomicU64,
-}
-
-/// The bulk URBs of one stream that are waiting for data.
-#[derive(Default)]
-struct Queue {
-    state: Mutex<QueueState>,
-    changed: Condvar,
-}
-
-#[derive(Default)]
-struct QueueState {
-    urbs: VecDeque<Urb>,
-    /// Changes whenever the stream starts or stops: a thread of an earlier one ends.
-    generation: u64,
-}
-
-struct Urb {
-    sequence: u32,
-    length: u32,
 }
 
 impl EmulatedCamera {
@@ -332,7 +240,7 @@ impl Shared {
             *lock(&self.grid) = Grid::default();
             *lock(&self.sampling) = Default::default();
             self.queues.values().for_each(Queue::stop);
-            self.queues.values().for_each(|queue| lock(&queue.state).urbs.clear());
+            self.queues.values().for_each(Queue::clear);
         }
     }
 
@@ -403,7 +311,7 @@ impl Shared {
                 let shared = Arc::clone(self);
                 let Some(queue) = self.queues.get(&endpoint_of(commit.stream)) else { return Ok(()) };
                 self.thaw(&[Frozen::UntilRestart]);
-                lock(&self.grid).running.insert(endpoint_of(commit.stream));
+                lock(&self.grid).add(endpoint_of(commit.stream));
                 let generation = queue.start();
                 spawn(format!("stream-{}", self.index), move || shared.stream(&commit, generation))?;
             }
@@ -422,11 +330,7 @@ impl Shared {
             Effect::Stop { endpoint } => {
                 self.log(format_args!("stop endpoint {endpoint}"));
                 self.queues.get(&endpoint).into_iter().for_each(Queue::stop);
-                let mut grid = lock(&self.grid);
-                grid.running.remove(&endpoint);
-                if grid.running.is_empty() {
-                    grid.start_us = None;
-                }
+                lock(&self.grid).remove(endpoint);
             }
             Effect::Monitor { operation, failed } => {
                 let delay = lock(&self.faults).monitor_delay;
@@ -469,173 +373,21 @@ impl Shared {
         let Some(queue) = self.queues.get(&(submit.endpoint as u8)) else {
             return self.send(&usbip::submit_result(submit.sequence, STALL, 0, &[]));
         };
-        let mut state = lock(&queue.state);
-        if state.urbs.len() == URBS_MAX {
-            return Err(io::Error::other(format!(
-                "more than {URBS_MAX} URBs wait on endpoint {}",
-                submit.endpoint
-            )));
+        if queue.push(Urb { sequence: submit.sequence, length: submit.length }) {
+            return Ok(());
         }
-        state.urbs.push_back(Urb { sequence: submit.sequence, length: submit.length });
-        queue.changed.notify_all();
-        Ok(())
+        let endpoint = submit.endpoint;
+        Err(io::Error::other(format!("more than {URBS_MAX} URBs wait on endpoint {endpoint}")))
     }
 
     fn unlink(&self, sequence: u32, victim: u32) -> io::Result<()> {
         for queue in self.queues.values() {
-            let mut state = lock(&queue.state);
-            if let Some(at) = state.urbs.iter().position(|urb| urb.sequence == victim) {
-                state.urbs.remove(at);
-                // Sent under the lock: no thread can still send a result for this URB.
+            // Sent under the lock: no thread can still send a result for this URB.
+            if let Some(_locked) = queue.remove(victim) {
                 return self.send(&usbip::unlink_result(sequence, UNLINKED));
             }
         }
         self.send(&usbip::unlink_result(sequence, 0))
-    }
-
-    /// Sends frames until the stream stops or starts anew.
-    fn stream(&self, commit: &Commit, generation: u64) {
-        let Some(queue) = self.queues.get(&endpoint_of(commit.stream)) else { return };
-        let mut renderer = {
-            let device = lock(&self.device);
-            Renderer::new(device.model(), device.serial(), commit)
-        };
-        // Time starts with the first URB: no host can receive a frame before that.
-        if queue.wait_for_urb(generation).is_none() {
-            return;
-        }
-        let start_us = *lock(&self.grid).start_us.get_or_insert_with(|| {
-            (self.started.elapsed().as_micros() as u64).next_multiple_of(START_STEP_MICROS)
-        });
-        let time_of = |number: u32| start_us + frame_micros(number.into(), commit.frames_per_second());
-        let (mut number, mut sent) = (0_u32, 0_u32);
-        // Counts the frames that are due before the present one has been sent.
-        let mut missed = &self.counters.overrun;
-        loop {
-            let (next, count) = self.wait_for_frame(number, &time_of);
-            number = next;
-            // The host has not missed the frames before the first one.
-            let count = if sent == 0 { 0 } else { count };
-            missed.fetch_add(count.into(), Ordering::Relaxed);
-            missed = &self.counters.overrun;
-            if queue.generation() != generation {
-                return;
-            }
-            let faults = self.faults_of_next_frame();
-            if faults.frozen != Frozen::No {
-                continue;
-            }
-            if faults.skipped > 0 {
-                self.counters.skipped.fetch_add(1, Ordering::Relaxed);
-                continue;
-            }
-            if !faults.late.is_zero() {
-                missed = &self.counters.delayed;
-                std::thread::sleep(faults.late);
-            }
-            let frame = FrameInfo {
-                number,
-                time_us: time_of(number) as u32,
-                settings: lock(&self.device).settings(),
-            };
-            sent = sent.wrapping_add(1);
-            let mut bytes = payload(commit, &frame, sent % 2 != 0, renderer.render(number));
-            if faults.torn > 0 {
-                bytes.truncate(bytes.len() / 2);
-                self.counters.torn.fetch_add(1, Ordering::Relaxed);
-            }
-            if self.link.carry(bytes.len()) >= commit.interval {
-                missed = &self.counters.congested;
-            }
-            if !self.send_payload(queue, generation, &bytes) {
-                return;
-            }
-            self.log(format_args!("frame {number} of endpoint {}", endpoint_of(commit.stream)));
-            self.counters.frames.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    /// Sends samples of the motion sensors until a rate changes, or the camera is gone. Those that the host did not fetch in
-    /// time are lost.
-    fn sample(&self, endpoint: u8, generation: u64) {
-        let Some(queue) = self.queues.get(&endpoint) else { return };
-        loop {
-            let due = {
-                let mut sampling = lock(&self.sampling);
-                let now_us = self.started.elapsed().as_micros() as u64;
-                sampling.iter_mut().for_each(|own| own.skip(now_us));
-                let due = (0..2).filter_map(|at| Some((sampling[at].time_us()?, at, sampling[at].next)));
-                due.min()
-            };
-            let Some((time_us, at, number)) = due else { return };
-            let now = self.started.elapsed().as_micros() as u64;
-            std::thread::sleep(Duration::from_micros(time_us.saturating_sub(now)));
-            if !self.send_report(queue, generation, &motion::sample(Sensor::ALL[at], number, time_us)) {
-                return;
-            }
-            self.log(format_args!("sample {number} of sensor {at}"));
-            lock(&self.sampling)[at].next += 1;
-        }
-    }
-
-    /// Begins to count the samples of each motion sensor whose rate has changed.
-    fn set_rates(&self, rates: [Option<u32>; 2]) {
-        let start_us = self.started.elapsed().as_micros() as u64;
-        for (own, rate) in lock(&self.sampling).iter_mut().zip(rates) {
-            if own.rate != rate {
-                *own = Sampling { rate, start_us, next: 0 };
-            }
-        }
-    }
-
-    /// Waits until the frame after `number` is due, and returns its number. A camera that is late by whole frames loses
-    /// them: the second number.
-    fn wait_for_frame(&self, number: u32, time_of: &impl Fn(u32) -> u64) -> (u32, u32) {
-        let mut next = number.wrapping_add(1);
-        let now = self.started.elapsed().as_micros() as u64;
-        while time_of(next.wrapping_add(1)) <= now {
-            next = next.wrapping_add(1);
-        }
-        std::thread::sleep(Duration::from_micros(time_of(next).saturating_sub(now)));
-        (next, next.wrapping_sub(number).wrapping_sub(1))
-    }
-
-    /// Takes the faults that concern one frame.
-    fn faults_of_next_frame(&self) -> Faults {
-        let mut faults = lock(&self.faults);
-        let taken = faults.clone();
-        if faults.frozen == Frozen::No {
-            faults.torn = faults.torn.saturating_sub(1);
-            faults.late = Duration::ZERO;
-            faults.skipped = faults.skipped.saturating_sub(1);
-        }
-        taken
-    }
-
-    /// Fills one URB with a report. Returns false when the sensors were stopped or set.
-    fn send_report(&self, queue: &Queue, generation: u64, report: &[u8]) -> bool {
-        let Some((mut state, length)) = queue.wait_for_urb(generation) else { return false };
-        let Some(urb) = state.urbs.pop_front() else { return false };
-        let report = &report[..report.len().min(length as usize)];
-        self.send(&usbip::submit_result(urb.sequence, 0, report.len() as u32, report)).is_ok()
-    }
-
-    /// Fills URBs with a payload, which ends with the first URB that is not full. Returns false when the stream has stopped.
-    fn send_payload(&self, queue: &Queue, generation: u64, bytes: &[u8]) -> bool {
-        let mut rest = bytes;
-        loop {
-            let Some((mut state, length)) = queue.wait_for_urb(generation) else { return false };
-            let Some(urb) = state.urbs.pop_front() else { return false };
-            let (part, after) = rest.split_at(rest.len().min(length as usize));
-            rest = after;
-            // Sent under the lock: see the module.
-            if self.send(&usbip::submit_result(urb.sequence, 0, part.len() as u32, part)).is_err() {
-                return false;
-            }
-            if part.len() < length as usize {
-                return true;
-            }
-        }
     }
 
     fn send(&self, message: &[u8]) -> io::Result<()> {
@@ -656,37 +408,6 @@ impl Shared {
             let seconds = self.started.elapsed().as_secs_f64();
             // An error on the log output does not stop the camera.
             let _ = writeln!(io::stderr(), "{seconds:10.4} camera {}: {what}", self.index);
-        }
-    }
-}
-
-impl Queue {
-    fn generation(&self) -> u64 {
-        lock(&self.state).generation
-    }
-
-    fn start(&self) -> u64 {
-        let mut state = lock(&self.state);
-        state.generation += 1;
-        self.changed.notify_all();
-        state.generation
-    }
-
-    fn stop(&self) {
-        self.start();
-    }
-
-    /// Waits for an URB and gives its length, with the queue locked. `None` when the stream has stopped.
-    fn wait_for_urb(&self, generation: u64) -> Option<(MutexGuard<'_, QueueState>, u32)> {
-        let mut state = lock(&self.state);
-        loop {
-            if state.generation != generation {
-                return None;
-            }
-            if let Some(length) = state.urbs.front().map(|urb| urb.length) {
-                return Some((state, length));
-            }
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
 }

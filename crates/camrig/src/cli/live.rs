@@ -1,28 +1,21 @@
 //! Commands that change a running rig: each sends a request to its control socket.
 
 use std::io::Write;
-use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
 
-use camrig_status::control::{self, Answer, Apply, Attach, Edit, Edits, Request};
+use camrig_status::control::{self, Answer, Apply, Edit, Edits, Request};
 use camrig_status::socket::{self, FindError};
-use camrig_status::{ActorRole, ActorStatus, RigStatus};
 use clap::Args;
 
-use super::{code, code_of, parse_time, print_json, signals, table};
-use crate::console::{print, print_error, print_stderr};
+use super::{code, code_of, print_json, table};
+use crate::console::{print, print_error};
 use crate::driver::{Control, ControlRange};
 use crate::files;
-use crate::registry::Registry;
 use crate::topology::read_topology;
 
 /// The option that loads a file of options, by drivers that have it.
 const PRESET: &str = "preset";
-
-/// Time between two looks at a processor that is attached.
-const LOOK: Duration = Duration::from_millis(500);
 
 #[derive(Debug, Args)]
 pub(super) struct TopologyOfArgs {
@@ -137,23 +130,6 @@ pub(super) struct GetArgs {
 }
 
 #[derive(Debug, Args)]
-pub(super) struct AttachArgs {
-    /// The kind of the processor, of the rig's program or of this one; before it the name of the rig's topology, or the
-    /// rig's process ID, if several rigs run; behind it options and keys, such as file=x.mcap
-    #[arg(value_name = "[RIG] KIND [KEY=VALUE]...", required = true, num_args = 1.., hide_possible_values = true)]
-    words: Vec<String>,
-    /// The actors that it reads
-    #[arg(long, value_name = "NAME,...", value_delimiter = ',', required = true)]
-    inputs: Vec<String>,
-    /// Remove it after this time, such as 10s or 5m
-    #[arg(long = "for", value_name = "TIME", value_parser = parse_time)]
-    time: Option<Duration>,
-    /// Name of the rig's topology, or the rig's process ID; optional if only one rig runs
-    #[arg(long)]
-    rig: Option<String>,
-}
-
-#[derive(Debug, Args)]
 pub(super) struct OptionsArgs {
     /// The camera
     camera: String,
@@ -163,22 +139,6 @@ pub(super) struct OptionsArgs {
     /// Load the options from such a file
     #[arg(long, value_name = "FILE", conflicts_with = "save", required_unless_present = "save")]
     load: Option<PathBuf>,
-    /// Name of the rig's topology, or the rig's process ID; optional if only one rig runs
-    #[arg(long)]
-    rig: Option<String>,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct ViewArgs {
-    /// The actors whose framesets are shown; without any, all cameras
-    #[arg(value_name = "NAME")]
-    inputs: Vec<String>,
-    /// Address of the page; by default a free port of this machine
-    #[arg(long, value_name = "ADDRESS")]
-    listen: Option<String>,
-    /// Leave after this time, such as 10s or 5m
-    #[arg(long = "for", value_name = "TIME", value_parser = parse_time)]
-    time: Option<Duration>,
     /// Name of the rig's topology, or the rig's process ID; optional if only one rig runs
     #[arg(long)]
     rig: Option<String>,
@@ -335,38 +295,6 @@ pub(super) fn pause(args: &PauseArgs, paused: bool) -> ExitCode {
     }
 }
 
-/// Adds a processor to a running rig in a process of its own, and removes it after a time, or at a signal.
-pub(super) fn attach(args: &AttachArgs, registry: &Registry) -> ExitCode {
-    let (rig, kind, settings) = match split_words(&args.words) {
-        Some((rig, _, _)) if rig.is_some() && args.rig.is_some() => {
-            print_error("the rig is named twice");
-            return ExitCode::from(code::USAGE);
-        }
-        Some((rig, kind, settings)) => (rig.or(args.rig.as_deref()), kind.to_owned(), settings),
-        None => {
-            print_error("expected `[RIG] KIND [KEY=VALUE]...`, such as `record file=x.mcap`");
-            return ExitCode::from(code::USAGE);
-        }
-    };
-    let settings = match parse_settings(settings) {
-        Ok(settings) => settings,
-        Err(code) => return code,
-    };
-    let (rig, inputs, time) = (rig.map(str::to_owned), args.inputs.clone(), args.time);
-    let is_own = registry.kind(&kind).is_some();
-    Attachment { rig, kind, inputs, settings, time, is_own }.run(|| Ok(()))
-}
-
-/// Splits `[RIG] KIND [KEY=VALUE]...`.
-fn split_words(words: &[String]) -> Option<(Option<&str>, &str, &[String])> {
-    let named = words.iter().position(|word| word.contains('=')).unwrap_or(words.len());
-    match words.split_at(named) {
-        ([kind], settings) => Some((None, kind, settings)),
-        ([rig, kind], settings) => Some((Some(rig), kind, settings)),
-        _ => None,
-    }
-}
-
 /// Saves the options of a camera's device into a file, or loads them from one.
 pub(super) fn options(args: &OptionsArgs) -> ExitCode {
     let rig = match select(args.rig.as_deref()) {
@@ -396,114 +324,6 @@ pub(super) fn options(args: &OptionsArgs) -> ExitCode {
     request(&rig, &Request::Edit(edits), false)
 }
 
-/// Shows cameras of a running rig in a web page.
-pub(super) fn view(args: &ViewArgs, registry: &Registry) -> ExitCode {
-    let listen = match args.listen.clone().map_or_else(free_address, Ok) {
-        Ok(listen) => listen,
-        Err(error) => {
-            print_error(format_args!("there is no free port: {error}"));
-            return ExitCode::from(code::UNAVAILABLE);
-        }
-    };
-    let settings = vec![("listen".to_owned(), quoted(&listen))];
-    let (rig, kind, inputs) = (args.rig.clone(), "view".to_owned(), args.inputs.clone());
-    let is_own = registry.kind(&kind).is_some();
-    let attached = Attachment { rig, kind, inputs, settings, time: args.time, is_own };
-    attached.run(|| print(&format!("view: http://{listen}/\n")))
-}
-
-/// Returns an address of this machine with a port that nothing listens on at the moment.
-fn free_address() -> std::io::Result<String> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.to_string())
-}
-
-/// A processor that joins a running rig for a while, in a process of its own.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Attachment {
-    /// The name of the rig's topology, or the rig's process ID; optional if only one rig runs.
-    pub rig: Option<String>,
-    /// Its kind.
-    pub kind: String,
-    /// The actors that it reads; without any, all cameras.
-    pub inputs: Vec<String>,
-    /// Its keys and options, each with the text of its value.
-    pub settings: Vec<(String, String)>,
-    /// When it leaves; `None` to stay until a signal.
-    pub time: Option<Duration>,
-    /// Whether this program has the kind: it runs the processor then, if the rig's program has no such kind.
-    pub is_own: bool,
-}
-
-impl Attachment {
-    /// Adds the processor, and removes it after its time, or at a signal; prints the changes and errors. `begun` is called
-    /// when it has joined. The rig removes it as well when this process ends in any other way.
-    pub fn run(self, begun: impl FnOnce() -> Result<(), ExitCode>) -> ExitCode {
-        let time = self.time;
-        let signals = match signals::take() {
-            Ok(signals) => signals,
-            Err(error) => {
-                print_error(format_args!("signals cannot be received: {error}"));
-                return ExitCode::from(code::SOFTWARE);
-            }
-        };
-        let (rig, attach) =
-            match select(self.rig.as_deref()).and_then(|rig| Ok((rig.clone(), self.request(&rig)?))) {
-                Ok(selected) => selected,
-                Err(code) => return code,
-            };
-        let name = attach.name.clone();
-        let (answer, attached) = match control::attach(&rig, attach) {
-            Ok(answered) => answered,
-            Err(error) => return unanswered(&error),
-        };
-        let printed = print_answer(answer, false);
-        let Some(attached) = attached else { return printed };
-        let until = time.map(|time| Instant::now() + time);
-        let mut is_over = printed != ExitCode::SUCCESS || begun().is_err();
-        while !is_over {
-            let left = until.map_or(LOOK, |until| until.saturating_duration_since(Instant::now()).min(LOOK));
-            let signal = signals.recv_timeout(left).is_ok();
-            let Ok(status) = socket::read(&rig) else { return rig_has_ended() };
-            let actor = status.actors.iter().find(|actor| actor.name == name);
-            let has_ended = actor.is_none_or(|actor| actor.state.has_ended());
-            is_over = signal || has_ended || until.is_some_and(|until| Instant::now() >= until);
-        }
-        match attached.leave() {
-            // It was removed before.
-            Ok(Answer::Changes(changes)) if changes.is_empty() => ExitCode::SUCCESS,
-            Ok(answer) => print_answer(answer, false),
-            Err(_) => rig_has_ended(),
-        }
-    }
-
-    /// Returns the request to the rig with this socket. An error was printed.
-    fn request(self, rig: &str) -> Result<Attach, ExitCode> {
-        let Self { kind, mut inputs, settings, is_own, .. } = self;
-        if inputs.is_empty() {
-            inputs = socket::read(rig).map_or_else(|_| Vec::new(), |status| cameras_of(&status));
-        }
-        if inputs.is_empty() {
-            print_error("the rig has no camera");
-            return Err(ExitCode::from(code::UNAVAILABLE));
-        }
-        let name = format!("{kind}-{}", std::process::id());
-        let this = std::env::current_exe().ok().filter(|_| is_own);
-        let program = this.iter().filter_map(|program| program.to_str().map(str::to_owned)).collect();
-        Ok(Attach { name, kind, inputs, settings, program, by: by("attach") })
-    }
-}
-
-fn rig_has_ended() -> ExitCode {
-    print_stderr("the rig has ended");
-    ExitCode::SUCCESS
-}
-
-/// Returns the names of the cameras that have not ended.
-fn cameras_of(status: &RigStatus) -> Vec<String> {
-    let runs = |actor: &&ActorStatus| actor.role == ActorRole::Camera && !actor.state.has_ended();
-    status.actors.iter().filter(runs).map(|actor| actor.name.clone()).collect()
-}
-
 /// Changes the topology that runs, and applies it.
 fn change(command: &str, args: &ChangeArgs, edits: Vec<Edit>, restarts: &[String]) -> ExitCode {
     match select(args.rig.as_deref()) {
@@ -526,7 +346,7 @@ fn request(rig: &str, request: &Request, dry_run: bool) -> ExitCode {
     }
 }
 
-fn print_answer(answer: Answer, dry_run: bool) -> ExitCode {
+pub(super) fn print_answer(answer: Answer, dry_run: bool) -> ExitCode {
     match answer {
         Answer::Changes(changes) if changes.is_empty() => code_of(print("nothing changes\n")),
         Answer::Changes(changes) => {
@@ -555,7 +375,7 @@ fn refused(answer: Answer) -> ExitCode {
     }
 }
 
-fn unanswered(error: &std::io::Error) -> ExitCode {
+pub(super) fn unanswered(error: &std::io::Error) -> ExitCode {
     print_error(format_args!("the rig cannot be asked: {error}"));
     ExitCode::from(code::UNAVAILABLE)
 }
@@ -577,7 +397,7 @@ fn topology_of(rig: &str) -> Result<(String, String), ExitCode> {
 }
 
 /// Splits `key=value`.
-fn parse_settings(settings: &[String]) -> Result<Vec<(String, String)>, ExitCode> {
+pub(super) fn parse_settings(settings: &[String]) -> Result<Vec<(String, String)>, ExitCode> {
     let split = |setting: &String| {
         setting.split_once('=').map(|(key, value)| (key.to_owned(), value.to_owned())).ok_or_else(|| {
             print_error(format_args!("`{setting}` is not KEY=VALUE, such as `exposure=8500`"));
@@ -588,11 +408,11 @@ fn parse_settings(settings: &[String]) -> Result<Vec<(String, String)>, ExitCode
 }
 
 /// Returns a string as a file has it.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     toml::Value::from(text).to_string()
 }
 
-fn by(command: &str) -> String {
+pub(super) fn by(command: &str) -> String {
     format!("`camrig {command}` (process {})", std::process::id())
 }
 

@@ -3,6 +3,7 @@
 //! Each command is one function from arguments to an exit code. Errors are printed here and nowhere else, except those
 //! of the program's own commands.
 
+mod attach;
 mod devices;
 mod doctor;
 mod drive;
@@ -27,7 +28,7 @@ use std::time::Duration;
 use camrig_status::control::Edit;
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-pub use self::live::Attachment;
+pub use self::attach::Attachment;
 pub(crate) use self::plan::UsbDemands;
 use self::watch::Watched;
 use crate::console::{print, print_error, print_stderr, print_warning};
@@ -96,9 +97,9 @@ enum Command {
     /// Write the topology of a running rig into a file
     Save(live::SaveArgs),
     /// Add a processor to a running rig in a process of its own, until Ctrl-C or a time
-    Attach(live::AttachArgs),
+    Attach(attach::AttachArgs),
     /// Show cameras of a running rig in a web page, until Ctrl-C
-    View(live::ViewArgs),
+    View(attach::ViewArgs),
     /// Check a topology and print all its problems, without starting anything
     Check(CheckArgs),
     /// Compare the cameras' USB bandwidth with the budget of each controller; exits 1 when one does not fit
@@ -364,8 +365,8 @@ fn run(cli: Cli, registry: &Arc<Registry>, usb: &UsbDemands) -> ExitCode {
         Command::Resume(args) => live::pause(&args, false),
         Command::Save(args) => live::save(&args),
         Command::Options(args) => live::options(&args),
-        Command::Attach(args) => live::attach(&args, registry),
-        Command::View(args) => live::view(&args, registry),
+        Command::Attach(args) => attach::attach(&args, registry),
+        Command::View(args) => attach::view(&args, registry),
         Command::Check(args) => check(&args, registry),
         Command::Plan(args) => plan::run(&args, registry, usb),
         Command::Doctor(args) => doctor::run(&args, registry, usb),
