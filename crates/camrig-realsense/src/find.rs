@@ -362,6 +362,7 @@ fn open(context: &Context, path: &Path) -> Result<OpenDevice, DriverError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::guess::tests::listed as tree;
     use crate::sys::OPENED;
     use crate::tests::SCENE;
     use crate::tests::software::{Identity, Plugged, Scene, SoftwareCamera};
@@ -441,6 +442,8 @@ mod tests {
             opens(selection, &order.iter().enumerate().map(guess).collect::<Vec<_>>())
         };
         assert_eq!(all(&Selection::Serial("absent".into())), ("none".to_owned(), 3));
+        // The others are not opened once it is found.
+        assert_eq!(all(&Selection::Serial(format!("9{}", order[1]))), (order[1].clone(), 2));
         // All have one name.
         assert_eq!(all(&Selection::Name("D435".into())).0, "wrong");
         // Nothing is known of cameras that are not in the USB tree.
@@ -448,6 +451,9 @@ mod tests {
         let (_, found) =
             find_in(&list, &Selection::Port(order[0].clone()), &mut Attached::default()).unwrap();
         assert_eq!((found.usb_port, OPENED.get() - before), (order[0].clone(), 1));
+        let (before, last) = (OPENED.get(), &order[2]);
+        let (_, found) = find_in(&list, &Selection::Port(last.clone()), &mut tree(&order)).unwrap();
+        assert_eq!((&found.usb_port, OPENED.get() - before), (last, 1));
     }
 
     #[test]

@@ -39,7 +39,7 @@ pub(crate) struct Attached {
     file: Option<HintFile>,
 }
 
-/// The serial numbers of cameras by those in their USB descriptors, which differ. Neither ever changes.
+/// The serial numbers of cameras by those in their USB descriptors, which differ. Both never change.
 type Serials = BTreeMap<String, String>;
 
 impl Attached {
@@ -134,7 +134,7 @@ fn format(serials: &Serials) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use std::fs;
 
@@ -151,6 +151,14 @@ mod tests {
         }
         let tree = UsbTree::read(folder.path()).unwrap();
         Attached::new(&tree, parse(serials))
+    }
+
+    /// Returns the cameras at these ports, which the library lists in this order.
+    pub(crate) fn listed(ports: &[String]) -> Attached {
+        let cameras: Vec<_> = ports.iter().map(|port| (port.as_str(), port.as_str())).collect();
+        let mut attached = attached(&cameras, "");
+        attached.cameras.sort_by_key(|camera| ports.iter().position(|port| *port == camera.port));
+        attached
     }
 
     fn guesses(attached: &Attached, selection: &Selection) -> Option<Vec<(usize, String)>> {

@@ -28,17 +28,26 @@ pub(crate) fn once(name: &str, who: &str, selection: &Selection) -> Result<(), D
     }
     find::reset(who, selection)?;
     log::info!("{who} was reset; waiting for it");
+    wait_for_return(who, (LEAVES, RETURNS), || is_connected(who, selection))
+}
+
+/// Waits until a camera that was reset has disappeared and is back, each for a maximum time.
+fn wait_for_return(
+    who: &str,
+    (leaves, returns): (Duration, Duration),
+    mut is_connected: impl FnMut() -> Result<bool, DriverError>,
+) -> Result<(), DriverError> {
     // A camera that is away between two checks only is not waited for.
-    wait(LEAVES, || Ok(!is_connected(who, selection)?))?;
-    if wait(RETURNS, || is_connected(who, selection))? {
+    wait(leaves, || Ok(!is_connected()?))?;
+    if wait(returns, is_connected)? {
         return Ok(());
     }
-    let seconds = RETURNS.as_secs();
+    let seconds = returns.as_secs();
     Err(DriverError::unavailable(format!("{who} has not come back within {seconds} s of its reset")))
 }
 
 /// Polls until a fact holds, at most for `longest`; returns whether it holds.
-fn wait(longest: Duration, fact: impl Fn() -> Result<bool, DriverError>) -> Result<bool, DriverError> {
+fn wait(longest: Duration, mut fact: impl FnMut() -> Result<bool, DriverError>) -> Result<bool, DriverError> {
     let deadline = Instant::now() + longest;
     loop {
         if fact()? {
@@ -48,5 +57,30 @@ fn wait(longest: Duration, fact: impl Fn() -> Result<bool, DriverError>) -> Resu
             return Ok(false);
         }
         std::thread::sleep(LOOK);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Waits for a camera whose connection is looked at with these results; returns the error, and the number of results that are
+    /// left.
+    fn waited(times: (Duration, Duration), looks: &[bool]) -> (String, usize) {
+        let mut looks = looks.iter().copied();
+        let ended =
+            wait_for_return("`left`", times, || looks.next().ok_or_else(|| DriverError::new("another look")));
+        (ended.err().map(|error| error.to_string()).unwrap_or_default(), looks.len())
+    }
+
+    #[test]
+    fn a_reset_camera_is_waited_for_until_it_is_back() {
+        let long = (Duration::from_secs(60), Duration::from_secs(60));
+        assert_eq!(waited(long, &[true, true, false, false, true]), (String::new(), 0));
+        let at_once = (Duration::ZERO, Duration::ZERO);
+        assert_eq!(waited(at_once, &[true, true]), (String::new(), 0));
+        let missing = "`left` has not come back within 0 s of its reset";
+        assert_eq!(waited(at_once, &[false, false]), (missing.to_owned(), 0));
+        assert_eq!(waited(long, &[true]), ("another look".to_owned(), 0));
     }
 }
