@@ -61,7 +61,7 @@ fn check(folder: &Path, name: &str) -> std::result::Result<(), String> {
 fn is_writable(folder: &Path) -> Result<()> {
     match openat(CWD, folder, OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC, Mode::RUSR | Mode::WUSR) {
         Ok(_) => Ok(()),
-        // The file system has no such files. Nor does that of `/proc`, where root may write, but nothing can be created.
+        // The file system has no such files. That of `/proc` has none either: root may write there, but can create nothing.
         Err(Errno::OPNOTSUPP | Errno::ISDIR) => {
             tempfile::Builder::new().prefix(".camrig-").tempdir_in(folder)?.close()
         }

@@ -105,7 +105,7 @@ impl Chain {
     }
 
     /// Processes frames. A frame without its partner cannot be aligned and is dropped, which leaves a gap in its
-    /// numbers. So is a frame for which a filter returns an earlier one again.
+    /// numbers. A frame for which a filter returns an earlier one again is dropped too.
     pub(crate) fn apply(&mut self, frames: Frames) -> Result<Frames, Fault> {
         if self.blocks.is_empty() && self.align.is_none() && self.rotation.is_none() {
             return Ok(frames);

@@ -274,7 +274,7 @@ pub(crate) fn camera_info(header: &Header<'_>, pinhole: &Pinhole, message: &mut 
 }
 
 /// Appends one sample of motion: either an acceleration in metres per second squared, or an angular velocity in radians
-/// per second. What is not known has a covariance that begins with -1, as ROS defines it.
+/// per second. The covariance of unknown values begins with -1, as ROS defines it.
 pub(crate) fn imu(header: &Header<'_>, is_gyro: bool, xyz: [f64; 3], message: &mut Vec<u8>) {
     const UNKNOWN: [f64; 9] = [-1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0];
     message.reserve(header.frame_id.len() + 360);

@@ -194,7 +194,7 @@ pub trait Driver: Sized + 'static {
         Err(DriverError::new("the driver of the camera cannot pause it"))
     }
 
-    /// Starts the streams again after [`Driver::pause`]. What the device would have delivered meanwhile is not lost: the
+    /// Starts the streams again after [`Driver::pause`]. Frames that the device would have delivered meanwhile are not lost: the
     /// frame numbers that are missing then are not counted.
     ///
     /// # Errors

@@ -88,8 +88,8 @@ impl Registry {
         self
     }
 
-    /// Starts workers by this command instead of this executable: where the program is code of an interpreter. What it
-    /// starts calls [`Self::serve_worker`] with the same drivers and kinds.
+    /// Starts workers by this command instead of this executable: where the program is code of an interpreter. That
+    /// process calls [`Self::serve_worker`] with the same drivers and kinds.
     #[must_use]
     pub fn with_worker_command(mut self, program: &str, arguments: &[&str]) -> Self {
         self.set_worker(program, arguments);

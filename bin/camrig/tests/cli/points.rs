@@ -98,7 +98,7 @@ fn every_placement_writes_the_same_points() {
     assert!(in_process == multi_process, "the placements differ");
 }
 
-/// Of a JPEG, both processors decode the same pixels.
+/// Both processors decode the same pixels of a JPEG image.
 #[test]
 fn every_color_format_colors_the_points() {
     for format in ["bgr8", "rgba8", "bgra8", "yuyv", "uyvy", "mjpeg"] {

@@ -40,7 +40,7 @@ impl Shell {
     fn start(folder: &Path) -> Self {
         let mut script = Command::new("setpriv")
             .args(ENDS_WITH_PARENT)
-            // A test runner in the background has signals of the keyboard ignored, and so would the shell.
+            // A test runner in the background ignores signals of the keyboard, and the shell would inherit that.
             .args(["env", "--default-signal", "script", "-qfec", "bash --norc --noprofile -i", "/dev/null"])
             .current_dir(folder)
             .env("PS1", "$ ")
@@ -184,7 +184,7 @@ fn the_table_below_a_run_is_removed_while_it_is_stopped() {
     shell.press("fg\n");
     is_again(&shell, shown.len());
 
-    // Before SIGSTOP nothing can be done, but after it.
+    // The rig can do nothing before SIGSTOP takes effect; it clears the screen after it has been continued.
     let shown = shell.screen().len();
     for id in ids(&folder) {
         kill_process(Pid::from_raw(id as i32).unwrap(), Signal::STOP).unwrap();
@@ -282,7 +282,7 @@ fn a_worker_may_write_to_a_terminal_with_tostop() {
     interrupt(&mut shell, &folder);
 }
 
-/// SIGHUP has a watched rig read its file again, but not when it means that the terminal is gone.
+/// A watched rig reads its file again after SIGHUP, unless the signal means that the terminal is gone.
 #[test]
 fn a_watched_rig_ends_with_its_terminal() {
     let test = Test::new().topology(RIG.replace("= 2000", "= 5000"));

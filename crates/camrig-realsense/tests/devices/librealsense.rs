@@ -114,7 +114,7 @@ extern "C" fn rs2_start(
     unsafe { transmute::<*mut c_void, Call>(next(c"rs2_start"))(sensor, callback, user, error) }
 }
 
-/// Nor may they stop at that time.
+/// They must not stop at that time either.
 #[unsafe(no_mangle)]
 extern "C" fn rs2_stop(sensor: *const rs2::rs2_sensor, error: Error) {
     type Call = unsafe extern "C" fn(*const rs2::rs2_sensor, Error);

@@ -139,7 +139,7 @@ fn every_option(placement: Placement) {
 }
 
 /// A wrong value names the range and the step; a device that refuses keeps what it has; both go on.
-fn what_is_refused_changes_nothing(placement: Placement) {
+fn a_refused_value_changes_nothing(placement: Placement) {
     let mut lab = Lab::start(placement);
     let exposure = "option `exposure` is 0: it is 1 to 200000 in steps of 1";
     assert_eq!(lab.refusal("front", "exposure", "0"), exposure);
@@ -255,7 +255,7 @@ fn presets(placement: Placement) {
 
 pub(crate) fn add_to(trials: &mut Vec<Trial>) {
     conformance(trials, "options::every_option_is_set_and_read_back", every_option);
-    conformance(trials, "options::what_is_refused_changes_nothing", what_is_refused_changes_nothing);
+    conformance(trials, "options::a_refused_value_changes_nothing", a_refused_value_changes_nothing);
     conformance(trials, "options::a_camera_is_unplugged_while_it_is_set", unplugged_while_it_is_set);
     conformance(trials, "options::a_camera_pauses", a_pause);
     conformance(trials, "options::presets_are_saved_and_loaded", presets);

@@ -110,7 +110,7 @@ impl Bag {
         range.unwrap_or_default()
     }
 
-    /// Reads the first message of each topic. What cannot be read is left out.
+    /// Reads the first message of each topic. Unreadable ones are left out.
     pub(crate) fn survey(&self) -> Survey {
         let numbered = (0..).zip(&self.topics);
         let mut survey = Survey::new(
@@ -192,7 +192,7 @@ pub(crate) struct BagMessages {
 }
 
 impl BagMessages {
-    /// Returns the next message of the same bag; `None` at the end. What cannot be read is an error with its position.
+    /// Returns the next message of the same bag; `None` at the end. An unreadable one is an error with its position.
     pub(crate) fn next(&mut self, bag: &Bag) -> Option<Result<BagMessage, String>> {
         loop {
             let (file, numbers) = (bag.files.get(self.file)?, bag.numbers.get(self.file)?);
@@ -224,7 +224,7 @@ struct FileMessages {
 }
 
 impl FileMessages {
-    /// Returns the next message of the same file; `None` at the end. What cannot be read is an error with its position.
+    /// Returns the next message of the same file; `None` at the end. An unreadable one is an error with its position.
     fn next(&mut self, bag: &BagFile) -> Option<Result<BagMessage, String>> {
         match bag {
             BagFile::Mcap(bag) => self.next_of_mcap(bag),

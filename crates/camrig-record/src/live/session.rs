@@ -1,5 +1,5 @@
 //! Serves one viewer over its WebSocket: it tells the channels, and sends the newest framesets of those that the viewer
-//! subscribes to. What a viewer sends is bounded in size, and kept only if it is about a channel that there is.
+//! subscribes to. The messages of a viewer are bounded in size, and kept only if they are about a channel that there is.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! The difference of two topologies: the changes that a rig with the first needs to run the second.
 //!
-//! Actors are compared by name. What is derived from others, such as the default number of slots, is not a difference:
+//! Actors are compared by name. Values that are derived from others, such as the default number of slots, are not a difference:
 //! a camera that gets another reader does not change.
 
 use std::collections::{BTreeMap, BTreeSet};

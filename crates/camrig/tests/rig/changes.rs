@@ -376,7 +376,7 @@ fn a_kind_of_another_program_joins() {
         assert_eq!(code, (!is_killed).then_some(0));
         rig.wait_for("the end of the processor", |_| (text(&socket) == CAMERAS).then_some(()));
     }
-    // What fails at its start leaves nothing, and what neither program has is refused.
+    // A kind that fails at its start leaves nothing; one that neither program has is refused.
     let run = |rig: &Rig, words: &[&str]| {
         let words = [&["attach", &pid, "--inputs", "a"], words].concat();
         let ended = rig.command(&words).output().unwrap();
