@@ -1,0 +1,1 @@
+//! Rigs over several hosts, on Zenoh.
