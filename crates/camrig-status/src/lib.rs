@@ -23,7 +23,7 @@ pub use camrig_ipc::spawn_thread;
 use serde::{Deserialize, Serialize};
 
 pub use self::matching::{ClockStatus, MatchedCameraStatus, MatchingStatus, SpreadStatus};
-pub use self::words::{ActorRole, ActorState, DropReason, LinkPlacement, LostReason, Unmatched};
+pub use self::words::{ActorRole, ActorState, DropReason, HostState, LinkPlacement, LostReason, Unmatched};
 
 /// Maximum number of changes in a status.
 pub const CHANGES_MAX: usize = 256;
@@ -55,6 +55,26 @@ pub struct RigStatus {
     /// The newest changes of the rig while it runs, in their order: at most [`CHANGES_MAX`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changes: Vec<ChangeReport>,
+    /// The other hosts of the rig. Rows of what they run are named `HOST/NAME`, and come after those of this host.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<HostStatus>,
+}
+
+/// The status of another host at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct HostStatus {
+    /// Its name in the topology.
+    pub name: String,
+    /// Where its agent listens.
+    pub address: String,
+    /// Whether its agent answers, and its part runs.
+    pub state: HostState,
+    /// Its last error; empty without one.
+    #[serde(default)]
+    pub error: String,
+    /// The clock of the host, compared with that of this one; `None` as long as it was not measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock: Option<ClockStatus>,
 }
 
 /// A change of a rig while it ran.

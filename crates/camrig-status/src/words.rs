@@ -96,6 +96,33 @@ impl ActorState {
     }
 }
 
+/// Whether the agent of another host answers, and its part of the rig runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HostState {
+    /// Its part has ended.
+    Ended,
+    /// Its agent does not answer.
+    Lost,
+    /// Its part runs.
+    #[default]
+    Running,
+}
+
+impl HostState {
+    /// Every state.
+    pub const ALL: [Self; 3] = [Self::Ended, Self::Lost, Self::Running];
+
+    /// Returns the state's word.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ended => "ended",
+            Self::Lost => "lost",
+            Self::Running => "running",
+        }
+    }
+}
+
 /// Location of the two ends of a link.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -130,7 +157,7 @@ macro_rules! display_names {
     };
 }
 
-display_names!(ActorRole, ActorState, LinkPlacement);
+display_names!(ActorRole, ActorState, HostState, LinkPlacement);
 
 #[cfg(test)]
 mod tests {
@@ -158,6 +185,7 @@ mod tests {
     fn words_are_the_same_in_json_and_sorted_as_text() {
         check(&ActorRole::ALL, ActorRole::name);
         check(&ActorState::ALL, ActorState::name);
+        check(&HostState::ALL, HostState::name);
         check(&LinkPlacement::ALL, LinkPlacement::name);
         check(&DropReason::ALL, DropReason::name);
         check(&LostReason::ALL, LostReason::name);

@@ -14,6 +14,7 @@ use serde::de::DeserializeOwned;
 use crate::calling::{ActorInput, InputActor};
 use crate::cli::{self, Act, MadeTopology, OwnCommand, UsbDemands};
 use crate::driver::Driver;
+use crate::hosts::Hosts;
 use crate::output::ProcessorOutput;
 use crate::processor::{Input, Processor, ProcessorError, ProcessorOptions};
 use crate::registry::Registry;
@@ -129,6 +130,24 @@ impl App {
         act: impl Fn(&clap::ArgMatches) -> ExitCode + 'static,
     ) -> Self {
         self.commands.push(OwnCommand { command, act: Act::Whole(Box::new(act)) });
+        self
+    }
+
+    /// Adds a command that needs the drivers and kinds of the whole program. It prints its own output.
+    #[must_use]
+    pub fn registry_command(
+        mut self,
+        command: clap::Command,
+        act: impl Fn(&clap::ArgMatches, &Registry) -> ExitCode + 'static,
+    ) -> Self {
+        self.commands.push(OwnCommand { command, act: Act::Registry(Box::new(act)) });
+        self
+    }
+
+    /// Sets how actors of other hosts are run. Without it a topology that names other hosts is refused.
+    #[must_use]
+    pub fn hosts(mut self, hosts: impl Hosts + 'static) -> Self {
+        self.registry.set_hosts(Arc::new(hosts));
         self
     }
 

@@ -117,6 +117,7 @@ impl Gauge {
             matching: Vec::new(),
             processes: processes.collect(),
             changes: Vec::new(),
+            hosts: Vec::new(),
         }
     }
 

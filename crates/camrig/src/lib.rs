@@ -22,6 +22,7 @@ mod frameset;
 pub mod fuzzing;
 mod gauge;
 mod host;
+pub mod hosts;
 mod ids;
 mod inputs;
 mod late;
@@ -86,7 +87,9 @@ pub use stock::python::set_interpreter;
 pub use supervisor::ChangeError;
 pub use synthetic::{Synthetic, SyntheticOptions, emulated};
 pub use toml;
-pub use topology::{ActorTable, Placement, Problems, TopologyBuilder, edit as edit_topology, read_topology};
+pub use topology::{
+    ActorTable, HostSpec, Placement, Problems, TopologyBuilder, edit as edit_topology, read_topology,
+};
 
 /// The names that a program that uses camrig needs.
 pub mod prelude {

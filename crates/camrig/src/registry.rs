@@ -22,6 +22,8 @@ use toml::de::{DeTable, DeValue, ValueDeserializer};
 use crate::calling::{self, ActorInput, InputActor, Instance};
 use crate::driver::{Captured, Control, ControlValue, Device, DeviceProfile, Driver, DriverError};
 use crate::error::{WrongOption, WrongOptions};
+#[cfg(any(test, feature = "program"))]
+use crate::hosts::Hosts;
 use crate::inputs::{Delivered, Inputs};
 use crate::output::{CameraOutput, ProcessorOutput};
 use crate::processor::{Declared, Input, Processor, ProcessorError, ProcessorOptions};
@@ -40,6 +42,9 @@ pub struct Registry {
     /// The built-in topology.
     #[cfg(any(test, feature = "program"))]
     demo: &'static str,
+    /// How actors of other hosts are run, if the program can.
+    #[cfg(any(test, feature = "program"))]
+    hosts: Option<Arc<dyn Hosts>>,
 }
 
 impl Registry {
@@ -67,6 +72,26 @@ impl Registry {
     #[cfg(any(test, feature = "program"))]
     pub(crate) fn demo(&self) -> &'static str {
         self.demo
+    }
+
+    /// Sets how actors of other hosts are run.
+    #[cfg(any(test, feature = "program"))]
+    pub(crate) fn set_hosts(&mut self, hosts: Arc<dyn Hosts>) {
+        self.hosts = Some(hosts);
+    }
+
+    /// Returns how actors of other hosts are run; `None` if the program cannot.
+    #[cfg(any(test, feature = "program"))]
+    pub(crate) fn hosts(&self) -> Option<&Arc<dyn Hosts>> {
+        self.hosts.as_ref()
+    }
+
+    /// Returns whether the program can run actors on other hosts.
+    pub(crate) fn has_hosts(&self) -> bool {
+        #[cfg(any(test, feature = "program"))]
+        return self.hosts.is_some();
+        #[cfg(not(any(test, feature = "program")))]
+        return false;
     }
 
     pub(crate) fn add_actor<O, A, F, I>(&mut self, kind: &str, build: F)

@@ -17,6 +17,7 @@ use camrig_status::control::{Edit, Edits};
 
 use crate::control::DeviceCall;
 use crate::driver::ControlValue;
+use crate::hosts::RunningHosts;
 use crate::late::StartTime;
 use crate::registry::Registry;
 use crate::report::Report;
@@ -43,6 +44,7 @@ pub struct Rig {
     topology: Arc<Topology>,
     registry: Registry,
     limits: RunLimits,
+    others: Option<Arc<dyn RunningHosts>>,
 }
 
 impl Rig {
@@ -78,7 +80,15 @@ impl Rig {
     }
 
     pub(crate) fn new(topology: Topology, registry: &Registry, limits: RunLimits) -> Self {
-        Self { topology: Arc::new(topology), registry: registry.clone(), limits }
+        Self { topology: Arc::new(topology), registry: registry.clone(), limits, others: None }
+    }
+
+    /// Adds the parts of the rig on other hosts to its status.
+    #[cfg(any(test, feature = "program"))]
+    #[must_use]
+    pub(crate) fn beside(mut self, others: Arc<dyn RunningHosts>) -> Self {
+        self.others = Some(others);
+        self
     }
 
     /// Stops the rig this long after all actors are ready. Actors that are not ready within this time, but at least 30 s,
@@ -106,15 +116,23 @@ impl Rig {
         if handshake::is_unanswered() {
             return Err(StartError::Unserved);
         }
-        self.topology
-            .probe(&self.registry, StartTime::of_rig(self.limits.time))
-            .map_err(StartError::Devices)?;
+        self.probe().map_err(StartError::Devices)?;
         Ok(self.start_without_probe()?)
+    }
+
+    /// Checks that the devices of all cameras are connected and the programs of all processes exist, without starting
+    /// anything.
+    ///
+    /// # Errors
+    /// All of them that are missing.
+    pub fn probe(&self) -> Result<(), Problems> {
+        self.topology.probe(&self.registry, StartTime::of_rig(self.limits.time))
     }
 
     pub(crate) fn start_without_probe(&self) -> io::Result<RunningRig> {
         let registry = Arc::new(self.registry.clone());
-        let run = supervisor::start(Arc::clone(&self.topology), &registry, self.limits)?;
+        let others = self.others.clone();
+        let run = supervisor::start(Arc::clone(&self.topology), &registry, self.limits, others)?;
         let Run { control, thread, metrics, name } = run;
         Ok(RunningRig { handle: RigHandle { control }, thread: Some(thread), metrics, name })
     }

@@ -172,13 +172,13 @@ error: unknown key `placment`
  --> t.toml:1:1
   |
 1 | placment = "in-process"
-  | ^^^^^^^^ did you mean `placement`? expected one of: `placement`, `calibration`, `usb`, `metrics`, `process`, `camera`, `processor`
+  | ^^^^^^^^ did you mean `placement`? expected one of: `placement`, `calibration`, `usb`, `metrics`, `host`, `process`, `camera`, `processor`
 
 error: unknown key `proces` of camera `c`
  --> t.toml:5:1
   |
 5 | proces = "eye"
-  | ^^^^^^ did you mean `process`? expected one of: `driver`, `process`, `slots`, `restart`, `start_timeout_millis`, `stall_timeout_millis`, `device_timeout_millis`, `options`
+  | ^^^^^^ did you mean `process`? expected one of: `driver`, `host`, `process`, `slots`, `restart`, `start_timeout_millis`, `stall_timeout_millis`, `device_timeout_millis`, `options`
 
 error: unknown option `sead` of camera `c`
  --> t.toml:6:13
@@ -190,7 +190,7 @@ error: unknown key `overflo` of processor `p`
   --> t.toml:11:1
    |
 11 | overflo = "block"
-   | ^^^^^^^ did you mean `overflow`? expected one of: `kind`, `process`, `inputs`, `overflow`, `queue`, `match`, `slots`, `restart`, `start_timeout_millis`, `stall_timeout_millis`, `options`
+   | ^^^^^^^ did you mean `overflow`? expected one of: `kind`, `host`, `process`, `inputs`, `wire`, `overflow`, `queue`, `match`, `slots`, `restart`, `start_timeout_millis`, `stall_timeout_millis`, `options`
 
 error: unknown option `every_second` of processor `p`
   --> t.toml:12:13

@@ -1,12 +1,14 @@
 //! A run under a program's care: signals stop it, stderr shows how it goes.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::progress::Progress;
 use super::signals;
 use super::watch::Watched;
 use crate::console::print_note;
+use crate::hosts::RunningHosts;
 use crate::report::Report;
 use crate::rig::{Rig, RunningRig};
 use crate::supervisor::Stage;
@@ -19,7 +21,11 @@ const LONG: Duration = Duration::from_secs(3600);
 ///
 /// # Errors
 /// When it cannot be started; nothing is left running then.
-pub(super) fn drive(rig: &Rig, watched: Option<Watched>) -> io::Result<Report> {
+pub(super) fn drive(
+    rig: &Rig,
+    watched: Option<Watched>,
+    others: Option<Arc<dyn RunningHosts>>,
+) -> io::Result<Report> {
     let unreceived =
         |error: io::Error| io::Error::new(error.kind(), format!("signals cannot be received: {error}"));
     let signals = signals::take().map_err(unreceived)?;
@@ -28,7 +34,10 @@ pub(super) fn drive(rig: &Rig, watched: Option<Watched>) -> io::Result<Report> {
         print_note(format_args!("metrics: http://{address}/metrics"));
     }
     let reload = watched.as_ref().map(Watched::reload);
-    signals::pass_on(signals, running.handle(), reload)?;
+    if let Some(others) = &others {
+        others.watch(running.handle());
+    }
+    signals::pass_on(signals, running.handle(), reload, others)?;
     if let Some(watched) = watched {
         watched.watch(running.handle())?;
     }

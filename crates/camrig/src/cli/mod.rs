@@ -15,6 +15,7 @@ mod memory;
 mod plan;
 mod progress;
 mod signals;
+mod spread;
 mod top;
 mod watch;
 
@@ -273,6 +274,8 @@ type Make = Box<dyn Fn(&ArgMatches) -> Result<MadeTopology, ExitCode>>;
 pub(crate) enum Act {
     /// Does everything, up to the exit code.
     Whole(Box<dyn Fn(&ArgMatches) -> ExitCode>),
+    /// As `Whole`, with the drivers and kinds of the program.
+    Registry(Box<dyn Fn(&ArgMatches, &Registry) -> ExitCode>),
     /// Generates a topology, which is then run.
     Make(Make),
 }
@@ -287,7 +290,7 @@ impl OwnCommand {
     /// Returns the command, with the options of `run` if it runs a topology.
     fn command(&self) -> clap::Command {
         match self.act {
-            Act::Whole(_) => self.command.clone(),
+            Act::Whole(_) | Act::Registry(_) => self.command.clone(),
             Act::Make(_) => MadeArgs::augment_args(self.command.clone()),
         }
     }
@@ -388,6 +391,7 @@ fn run_own(
     logging::init(MAIN);
     let make = match &own.act {
         Act::Whole(act) => return Ok(act(matches)),
+        Act::Registry(act) => return Ok(act(matches, registry)),
         Act::Make(make) => make,
     };
     let MadeArgs { place, how } = MadeArgs::from_arg_matches(matches)?;
@@ -418,9 +422,16 @@ fn run_topology(
     {
         return refuse_report(path, &error);
     }
+    let (topology, others) = match spread::begin(topology, args, registry) {
+        Ok(begun) => begun,
+        Err(code) => return code,
+    };
     plan::warn(&topology, usb);
     let limits = RunLimits { time: args.time, framesets: args.framesets };
-    let run = match drive::drive(&Rig::new(topology, registry, limits), watched) {
+    let rig = Rig::new(topology, registry, limits);
+    let rig = others.iter().fold(rig, |rig, others| rig.beside(Arc::clone(others)));
+    let driven = drive::drive(&rig, watched, others.clone());
+    let run = match spread::end(driven, others) {
         Ok(report) => report,
         Err(error) => {
             print_error(format_args!("the rig cannot be started: {error}"));
@@ -463,6 +474,10 @@ fn check(args: &CheckArgs, registry: &Registry) -> ExitCode {
     };
     match checked {
         Ok(topology) => {
+            let hosts = match spread::check(&topology, registry, args.no_devices) {
+                Ok(hosts) => hosts,
+                Err(code) => return code,
+            };
             let memory = memory::describe(&topology);
             for warning in topology.warnings(registry) {
                 print_warning(warning);
@@ -471,7 +486,7 @@ fn check(args: &CheckArgs, registry: &Registry) -> ExitCode {
             let cameras = cameras.count();
             let used = |process: &usize| topology.actors_of(ProcessId::new(*process)).next().is_some();
             code_of(print(&format!(
-                "{}: OK ({}, {}, {})\n{}",
+                "{}: OK ({}, {}, {})\n{}{hosts}",
                 topology.name(),
                 counted(cameras, "camera"),
                 counted(topology.actors().len() - cameras, "processor"),

@@ -11,6 +11,7 @@ use camrig_ipc::name_process_limit;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use crate::hosts::RunningHosts;
 use crate::rig::RigHandle;
 use crate::threads;
 
@@ -76,12 +77,26 @@ pub(super) fn take() -> io::Result<Receiver<i32>> {
 }
 
 /// Passes signals on to a rig, on a thread that lasts as long as the program. SIGHUP sets `reload` instead, if there is one.
+/// The parts on other hosts stop first: a reader has their last framesets then.
 pub(super) fn pass_on(
     signals: Receiver<i32>,
     rig: RigHandle,
     reload: Option<Arc<AtomicBool>>,
+    others: Option<Arc<dyn RunningHosts>>,
 ) -> io::Result<()> {
     let mut received = Received::default();
+    let stop = move |rig: RigHandle| match others.clone() {
+        None => rig.stop(),
+        // On a thread of its own, so that the next signal is not waited for.
+        Some(others) => {
+            let stopped = rig.clone();
+            let stop = move || {
+                others.stop();
+                rig.stop();
+            };
+            threads::spawn("stop", stop).unwrap_or_else(|_| stopped.stop());
+        }
+    };
     let pass_on = move || {
         for signal in signals {
             if let Some(reload) = reload.as_ref().filter(|_| signal == SIGHUP) {
@@ -89,7 +104,7 @@ pub(super) fn pass_on(
                 continue;
             }
             match received.take(signal, Instant::now()) {
-                Effect::Stop => rig.stop(),
+                Effect::Stop => stop(rig.clone()),
                 Effect::StopAtOnce => rig.interrupt(),
             }
         }

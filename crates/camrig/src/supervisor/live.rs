@@ -11,7 +11,7 @@ use camrig_status::control::{Attach, Edit, Edits};
 use camrig_status::{ActorRole, ActorState};
 
 use super::change::{ChangeError, ChangeRequest};
-use super::{Control as Rig, Message};
+use super::{Control as Rig, Message, OTHER_HOSTS};
 use crate::control::DeviceCall;
 use crate::driver::{Control, ControlRange, ControlValue};
 use crate::ids::ActorId;
@@ -206,6 +206,9 @@ impl Rig {
         let Wanted { topology, restarts, base, dry_run, by } = wanted;
         let current = self.topology().ok_or(ChangeError::Over)?;
         let refused = |fact: String| Err(ChangeError::Refused(fact));
+        if !topology.hosts().is_empty() {
+            return refused(OTHER_HOSTS.to_owned());
+        }
         if base.is_some_and(|base| base != current.running_text()) {
             return refused("the topology that runs has changed meanwhile".to_owned());
         }

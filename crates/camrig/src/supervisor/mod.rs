@@ -29,7 +29,7 @@ mod status;
 #[cfg(test)]
 mod tests;
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
@@ -45,6 +45,7 @@ use self::progress::Progress;
 pub(crate) use self::progress::Stage;
 use self::shell::Shell;
 use crate::control::{ActorEvent, DeviceAnswer, DeviceCall};
+use crate::hosts::RunningHosts;
 use crate::ids::ProcessId;
 use crate::registry::Registry;
 use crate::report::Report;
@@ -56,6 +57,10 @@ const MESSAGES: usize = 1024;
 
 /// Maximum time until a device has answered a call. Real cameras take a few milliseconds for each option.
 const CALL_TIME: Duration = Duration::from_secs(10);
+
+/// The refusal of a topology that names other hosts.
+pub(crate) const OTHER_HOSTS: &str =
+    "the topology names other hosts: only `run` starts one, and none replaces a running one";
 
 /// Limits at which a run stops by itself.
 #[derive(Clone, Copy, Debug, Default)]
@@ -107,7 +112,15 @@ pub(crate) struct Run {
 ///
 /// # Errors
 /// If the system lacks processes or file descriptors. No process is left running.
-pub(crate) fn start(topology: Arc<Topology>, registry: &Arc<Registry>, limits: RunLimits) -> io::Result<Run> {
+pub(crate) fn start(
+    topology: Arc<Topology>,
+    registry: &Arc<Registry>,
+    limits: RunLimits,
+    others: Option<Arc<dyn RunningHosts>>,
+) -> io::Result<Run> {
+    if !topology.hosts().is_empty() {
+        return Err(io::Error::new(ErrorKind::InvalidInput, OTHER_HOSTS));
+    }
     let (sender, messages) = sync_channel(MESSAGES);
     let control = Control {
         messages: sender,
@@ -115,7 +128,8 @@ pub(crate) fn start(topology: Arc<Topology>, registry: &Arc<Registry>, limits: R
         registry: Arc::clone(registry),
         turn: Arc::default(),
     };
-    let shell = Shell::start(topology, registry, limits, control.clone(), messages)?;
+    let mut shell = Shell::start(topology, registry, limits, control.clone(), messages)?;
+    shell.others = others;
     let (metrics, name) = (shell.metrics(), shell.name().to_owned());
     let progress = Arc::clone(&control.progress);
     // If the thread cannot be created, the shell is dropped, and ends everything it has started.

@@ -24,6 +24,7 @@ use crate::clock::monotonic_nanos;
 use crate::control::{ActorEvent, DeviceAnswer, DeviceCall, DeviceRequest, WorkerCommand};
 use crate::gauge::Gauge;
 use crate::host::Hosted;
+use crate::hosts::RunningHosts;
 use crate::ids::{ActorId, ProcessId};
 use crate::metrics::MetricsServer;
 use crate::registry::Registry;
@@ -81,6 +82,8 @@ pub(super) struct Shell {
     sender: SyncSender<Message>,
     messages: Receiver<Message>,
     metrics: Option<MetricsServer>,
+    /// The parts of the rig on other hosts.
+    pub(super) others: Option<Arc<dyn RunningHosts>>,
     /// Takes requests until it is dropped.
     _control: ControlSocket,
     socket: Serving,
@@ -133,6 +136,7 @@ impl Shell {
             sender,
             messages,
             metrics,
+            others: None,
             _control: control,
             socket,
         };

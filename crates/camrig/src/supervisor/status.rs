@@ -4,6 +4,7 @@ use camrig_status::{CHANGES_MAX, MatchingStatus, RigStatus};
 
 use super::shell::Shell;
 use crate::gauge::Doing;
+use crate::hosts;
 use crate::ids::{ActorId, LinkId, ProcessId};
 use crate::report::{self, rounded};
 use crate::usage::{self, Usage};
@@ -36,13 +37,17 @@ impl Shell {
         let pid = |process: ProcessId| self.processes[process.index()].pid;
         let (actors, links) = (self.shown_actors(), self.shown_links());
         let status = self.gauge.status(&self.topology, &self.wiring, actors, links, doing, pid);
-        RigStatus {
+        let mut status = RigStatus {
             topology: self.current.name().to_owned(),
             seconds: rounded(seconds),
             matching: self.matching(seconds),
             changes: self.left.changes[self.left.changes.len().saturating_sub(CHANGES_MAX)..].to_vec(),
             ..status
+        };
+        if let Some(others) = &self.others {
+            hosts::add_statuses(&mut status, others.statuses());
         }
+        status
     }
 
     /// Returns the matching results of each matching processor, with rates over this number of seconds.

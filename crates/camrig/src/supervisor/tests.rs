@@ -32,7 +32,7 @@ fn run(text: &str, limits: RunLimits) -> io::Result<Run> {
         }
     });
     let topology = Topology::parse("t.toml", text, None, &registry).unwrap_or_else(|error| panic!("{error}"));
-    start(Arc::new(topology), &Arc::new(registry), limits)
+    start(Arc::new(topology), &Arc::new(registry), limits, None)
 }
 
 fn report(run: Run) -> Report {

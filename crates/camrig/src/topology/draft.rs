@@ -16,6 +16,8 @@ pub(super) struct Draft {
     pub(super) span: Span,
     pub(super) role: Role,
     pub(super) process: Option<String>,
+    /// The host that it is on; `None` for that where the rig is started.
+    pub(super) host: Option<Spanned<String>>,
     pub(super) slots: Option<usize>,
     pub(super) restart: RestartPolicy,
     pub(super) stall_timeout: Option<Duration>,
@@ -26,6 +28,12 @@ pub(super) struct Draft {
     pub(super) queue: Option<usize>,
     pub(super) matching: Option<MatchDraft>,
     pub(super) options: Options,
+}
+
+impl Draft {
+    pub(super) fn host_name(&self) -> Option<&str> {
+        self.host.as_ref().map(|host| host.get_ref().as_str())
+    }
 }
 
 /// The key `match` of a processor.

@@ -18,7 +18,7 @@ pub(super) fn check_claims(drafts: &[Draft], problems: &mut Problems) {
     let mut claims = BTreeMap::new();
     for draft in drafts {
         for claim in draft.options.camera.iter().flat_map(|options| options.claims()) {
-            let first = *claims.entry(claim.clone()).or_insert(&draft.name);
+            let first = *claims.entry((draft.host_name(), claim.clone())).or_insert(&draft.name);
             if *first != draft.name {
                 let title = format!("cameras {} and {} both claim {claim}", quote(first), quote(&draft.name));
                 problems.add(draft.options.span.clone(), title, "");

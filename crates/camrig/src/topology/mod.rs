@@ -7,7 +7,7 @@
 //!
 //! `section` reads one table, `parse` turns tables into actors, `graph` derives links and processes from actors,
 //! `matching` reads the matching of several cameras, `metrics` the address of the metrics, `processes` the commands of
-//! processes, `streams` the streams that actors publish, `probe` looks for devices, files and programs,
+//! processes, `hosts` the other hosts, `streams` the streams that actors publish, `probe` looks for devices, files and programs,
 //! `watch` bounds checks of options, and `problem` renders problems.
 
 mod builder;
@@ -17,6 +17,7 @@ mod draft;
 mod edit;
 mod graph;
 mod growth;
+mod hosts;
 mod matching;
 mod metrics;
 mod parse;
@@ -53,6 +54,7 @@ pub(crate) use self::diff::{Diff, OptionChange, only_options};
 pub use self::edit::edit;
 pub(crate) use self::edit::with_command;
 pub(crate) use self::growth::{Growth, LinkEnd};
+pub use self::hosts::HostSpec;
 pub(crate) use self::probe::Probe;
 pub use self::problem::Problems;
 use self::problem::TopologyText;
@@ -169,6 +171,8 @@ pub(crate) struct RestartPolicy {
 pub(crate) struct ActorSpec {
     pub(crate) name: String,
     pub(crate) role: Role,
+    /// The host that it is on; `None` for that where the rig is started.
+    pub(crate) host: Option<String>,
     /// Its index in [`Topology::processes`].
     pub(crate) process: ProcessId,
     /// Maximum number of its framesets in use at once.
@@ -229,6 +233,7 @@ pub(crate) struct Topology {
     #[cfg_attr(not(feature = "program"), allow(dead_code))]
     usb: Budgets,
     metrics: Option<MetricsSpec>,
+    hosts: Vec<HostSpec>,
     // Only commands of the program show it.
     #[cfg_attr(not(feature = "program"), allow(dead_code))]
     probed: Probed,
@@ -302,7 +307,9 @@ impl Topology {
         let mut problems = Problems::new(Arc::clone(&self.source));
         let (mut probed, mut refused) = (Probed::new(), Vec::new());
         let actors = self.actors.iter().enumerate();
-        for (_, actor) in actors.filter(|(index, _)| is_probed(ActorId::new(*index))) {
+        for (_, actor) in
+            actors.filter(|(index, actor)| actor.host.is_none() && is_probed(ActorId::new(*index)))
+        {
             let how = (Probe::Unknown, time.bound(actor.start_timeout));
             let ActorSpec { name, role, options, .. } = actor;
             if !probe::probe_options(name, role, options, registry, how, &mut probed, &mut problems) {
@@ -408,6 +415,11 @@ impl Topology {
     /// Returns the settings of the metrics server, if the rig has one.
     pub(crate) fn metrics(&self) -> Option<&MetricsSpec> {
         self.metrics.as_ref()
+    }
+
+    /// Returns the other hosts of the rig, in the order of the file.
+    pub(crate) fn hosts(&self) -> &[HostSpec] {
+        &self.hosts
     }
 
     /// Returns the name of a process.

@@ -15,6 +15,7 @@ use toml::de::DeTable;
 use super::calibration::Calibration;
 use super::draft::Draft;
 use super::graph::{check_claims, check_listeners, link, place, slots_needed};
+use super::hosts::{HostDraft, check_hosts, draft_hosts, take_wire};
 use super::matching::{draft_matching, make_room_for_matches, specify};
 use super::metrics::metrics;
 use super::probe::{Probe, probe_commands, probe_options, probe_schedulings};
@@ -30,15 +31,17 @@ use super::{
     RESTARTS_DEFAULT, RESTARTS_MAX, RestartPolicy, Role, SLOTS_MIN, START_MILLIS_DEFAULT, TIME_MILLIS_MAX,
     Topology, WINDOW_SECONDS_DEFAULT,
 };
+use crate::ids::ProcessId;
 use crate::late::StartTime;
 use crate::metrics::MetricsSpec;
 use crate::registry::Registry;
 
 pub(super) const FILE_KEYS: &[&str] =
-    &["placement", "calibration", "usb", "metrics", "process", "camera", "processor"];
+    &["placement", "calibration", "usb", "metrics", "host", "process", "camera", "processor"];
 pub(super) const USB_KEYS: &[&str] = &["cautious_megabits", "optimistic_megabits"];
 pub(super) const CAMERA_KEYS: &[&str] = &[
     "driver",
+    "host",
     "process",
     "slots",
     "restart",
@@ -49,8 +52,10 @@ pub(super) const CAMERA_KEYS: &[&str] = &[
 ];
 pub(super) const PROCESSOR_KEYS: &[&str] = &[
     "kind",
+    "host",
     "process",
     "inputs",
+    "wire",
     "overflow",
     "queue",
     "match",
@@ -102,7 +107,7 @@ fn parse_watched(
     // After a syntax error, all further problems would be guesses.
     let mut problems = problems.none_yet()?;
     let drafts = draft_all(document.into_inner(), registry, checks, &mut problems);
-    let Drafts { calibration, usb, metrics, processes: process_drafts, .. } = drafts;
+    let Drafts { calibration, usb, metrics, hosts, processes: process_drafts, .. } = drafts;
     let (drafts, file_placement) = (drafts.actors, drafts.placement);
     if let Some(draft) = drafts.get(ACTORS_MAX) {
         let title = format!("topology has {} actors", drafts.len());
@@ -111,6 +116,7 @@ fn parse_watched(
         problems = problems.none_yet()?;
     }
     check_claims(&drafts, &mut problems);
+    check_hosts(&hosts, &drafts, &process_drafts, &mut problems);
     let mut links = link(&drafts, &mut problems);
     // Another placement does not make a valid file invalid.
     check_used(&process_drafts, &place(&drafts, registry, file_placement, false).0, &mut problems);
@@ -125,15 +131,17 @@ fn parse_watched(
     add_own_commands(&drafts, registry, &processes, &process_of, &mut commands, &mut problems);
     let (mut probed, mut refused) = (Probed::new(), Vec::new());
     if let Some(probe) = probe {
-        for draft in &drafts {
+        // The agents of other hosts look for what is there.
+        for draft in drafts.iter().filter(|draft| draft.host.is_none()) {
             let how = (probe, checks.time.bound(draft.start_timeout));
             let Draft { name, role, options, .. } = draft;
             if !probe_options(name, role, options, registry, how, &mut probed, &mut problems) {
                 refused.push(options.span.clone());
             }
         }
-        probe_commands(&processes, &commands, &refused, &mut problems);
-        probe_schedulings(&processes, &schedulings, &mut problems);
+        let here: Vec<_> = here(&drafts, &processes, &process_of);
+        probe_commands(&here, &commands, &refused, &mut problems);
+        probe_schedulings(&here, &schedulings, &mut problems);
         if let Some(calibration) = &calibration {
             calibration.probe(&probed, &mut problems);
         }
@@ -145,6 +153,7 @@ fn parse_watched(
     let actors = placed.map(|((((draft, process), slots_needed), matching), streams)| ActorSpec {
         name: draft.name,
         role: draft.role,
+        host: draft.host.map(Spanned::into_inner),
         process,
         slots: draft.slots.unwrap_or(slots_needed),
         given_slots: draft.slots,
@@ -166,6 +175,7 @@ fn parse_watched(
         calibration,
         usb,
         metrics,
+        hosts: hosts.into_iter().map(HostDraft::into_spec).collect(),
         probed,
         placement,
     })
@@ -179,6 +189,7 @@ struct Drafts {
     calibration: Option<Calibration>,
     usb: Budgets,
     metrics: Option<MetricsSpec>,
+    hosts: Vec<HostDraft>,
     processes: Vec<ProcessDraft>,
 }
 
@@ -193,6 +204,7 @@ fn draft_all(
     let calibration = Calibration::of(&mut file);
     let usb = usb_budgets(&mut file);
     let metrics = metrics(&mut file);
+    let hosts = file.named_tables("host");
     let processes = file.named_tables("process");
     let cameras = file.named_tables("camera");
     let processors = file.named_tables("processor");
@@ -202,6 +214,7 @@ fn draft_all(
         problems.add_file("has no cameras; it needs at least one `[camera.NAME]`");
     }
 
+    let hosts = draft_hosts(hosts, registry, problems);
     let processes = draft_processes(processes, problems);
     let mut drafts: Vec<Draft> = Vec::new();
     for (name, span, table) in cameras {
@@ -221,7 +234,16 @@ fn draft_all(
         drafts.push(draft_processor(name, section, registry, checks, has_own_program));
     }
     drafts.sort_by_key(|draft| draft.span.start);
-    Drafts { actors: drafts, placement, calibration, usb, metrics, processes }
+    Drafts { actors: drafts, placement, calibration, usb, metrics, hosts, processes }
+}
+
+/// Returns the names of the processes that have an actor on the host where the rig is started.
+fn here(drafts: &[Draft], processes: &[String], process_of: &[ProcessId]) -> Vec<String> {
+    let has = |process: usize| {
+        drafts.iter().zip(process_of).any(|(draft, of)| of.index() == process && draft.host.is_none())
+    };
+    let named = processes.iter().enumerate();
+    named.filter(|(index, _)| has(*index)).map(|(_, name)| name.clone()).collect()
 }
 
 fn usb_budgets(file: &mut Section<'_, '_>) -> Budgets {
@@ -248,10 +270,12 @@ fn draft_camera(
 ) -> Draft {
     let device_timeout = section.number("device_timeout_millis", 0..=TIME_MILLIS_MAX);
     let device_timeout = millis(device_timeout.unwrap_or(DEVICE_TIMEOUT_MILLIS_DEFAULT));
+    let host = section.optional("host");
     let drivers = || registry.drivers().map(|(name, _)| name);
     let driver = section.required("driver", || there_are(drivers()));
     let entry = driver.as_ref().and_then(|driver| registry.driver(driver.get_ref()));
-    if let (Some(driver), None) = (&driver, entry) {
+    // An agent checks a driver that only its program has.
+    if let (Some(driver), None, None) = (&driver, entry, &host) {
         section.unknown(driver, "driver", drivers());
     }
     let driver = driver.map(Spanned::into_inner).unwrap_or_default();
@@ -266,6 +290,7 @@ fn draft_camera(
         span: section.span.clone(),
         role: Role::Camera { driver },
         process: section.process(),
+        host,
         slots: section.number("slots", SLOTS_MIN..=MAX_SLOTS),
         restart: RestartPolicy { device_timeout, ..restart_policy(&mut section) },
         stall_timeout: timeout(&mut section, "stall_timeout_millis", CAMERA_STALL_MILLIS_DEFAULT),
@@ -288,10 +313,12 @@ fn draft_processor(
     has_own_program: impl Fn(&str) -> bool,
 ) -> Draft {
     let process = section.process();
+    let host = section.optional("host");
+    take_wire(&mut section);
     let kinds = || registry.kinds().map(|(name, _)| name);
     let kind = section.required("kind", || there_are(kinds()));
     let entry = kind.as_ref().and_then(|kind| registry.kind(kind.get_ref()));
-    if let (Some(kind), None) = (&kind, entry)
+    if let (Some(kind), None, None) = (&kind, entry, &host)
         && !has_own_program(process.as_deref().unwrap_or(&name))
     {
         section.unknown(kind, "kind", kinds());
@@ -310,6 +337,7 @@ fn draft_processor(
         matching: draft_matching(&mut section, takes_matches.then_some(kind.as_str())),
         role: Role::Processor { kind },
         process,
+        host,
         slots: section.number("slots", SLOTS_MIN..=MAX_SLOTS),
         restart: restart_policy(&mut section),
         stall_timeout: timeout(&mut section, "stall_timeout_millis", PROCESSOR_STALL_MILLIS_DEFAULT),

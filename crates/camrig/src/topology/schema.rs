@@ -10,6 +10,7 @@ use camrig_usb::{Budgets, MEGABITS_MAX};
 use schemars::JsonSchema;
 use serde_json::{Map, Value, json};
 
+use super::hosts::RATE_MEGABITS_MAX;
 use super::{
     BACKOFF_MAX_MILLIS_DEFAULT, BACKOFF_MILLIS_DEFAULT, CAMERA_STALL_MILLIS_DEFAULT,
     DEVICE_TIMEOUT_MILLIS_DEFAULT, INPUTS_MAX, MATCH_QUEUE_DEFAULT, MATCH_WINDOW_MILLIS_MAX, NAME_BYTES_MAX,
@@ -33,6 +34,8 @@ struct File {
     usb: Option<Usb>,
     /// An HTTP server for the rig's numbers.
     metrics: Option<Metrics>,
+    /// The other hosts, on which agents run actors, by name.
+    host: Option<BTreeMap<String, Host>>,
     /// The processes that another program runs, or that the kernel runs otherwise, by name.
     process: Option<BTreeMap<String, Process>>,
     /// The cameras by name.
@@ -71,6 +74,24 @@ struct Metrics {
     token: Option<String>,
 }
 
+/// One other host: its agent, which `camrig join` starts.
+#[derive(JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[allow(dead_code)]
+struct Host {
+    /// Where its agent listens, such as `tls/10.0.0.12:7447`.
+    address: String,
+    /// The public key of its agent, which `camrig join --new-identity` prints.
+    #[schemars(regex(pattern = r"^ed25519:[A-Za-z0-9_-]{43}$"))]
+    fingerprint: Option<String>,
+    /// Whether a connection of another machine may be without TLS.
+    #[schemars(extend("default" = false))]
+    insecure: Option<bool>,
+    /// The rate of the network link to it.
+    #[schemars(range(min = 1, max = RATE_MEGABITS_MAX), extend("x-unit" = "Mb/s"))]
+    rate_megabits: Option<u32>,
+}
+
 /// One process: the program that runs it, and how the kernel runs its threads.
 #[derive(JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -98,6 +119,8 @@ struct Process {
 struct CameraKeys {
     /// The driver that opens it.
     driver: String,
+    /// The host that it is on; that where the rig is started by default.
+    host: Option<String>,
     /// The process that it runs in; actors with the same word share one, and `main` is the supervisor's.
     process: Option<String>,
     /// The most framesets of it that can be alive at once; it follows from its readers if it is not given.
@@ -124,11 +147,15 @@ struct CameraKeys {
 struct Processor {
     /// The kind of processor.
     kind: String,
+    /// The host that it is on; that where the rig is started by default.
+    host: Option<String>,
     /// The process that it runs in; actors with the same word share one, and `main` is the supervisor's.
     process: Option<String>,
     /// The cameras and processors whose framesets it gets.
     #[schemars(length(min = 1, max = INPUTS_MAX))]
     inputs: Vec<String>,
+    /// The codecs of streams that come from another host: `raw`, `zstd`, `delta`, or `jpeg:` and a quality of 1 to 100.
+    wire: Option<BTreeMap<String, String>>,
     /// The policy for framesets that arrive while its queue is full.
     #[schemars(extend("default" = "drop-oldest"))]
     overflow: Option<OverflowKey>,
@@ -228,6 +255,7 @@ pub(crate) fn schema(registry: &Registry) -> Value {
     file["title"] = json!("camrig topology");
     let drivers = registry.drivers().map(|(name, entry)| (name, entry.schema().into_json()));
     let kinds = registry.kinds().map(|(name, entry)| (name, entry.schema().into_json()));
+    file["properties"]["host"]["propertyNames"] = names();
     file["properties"]["process"]["propertyNames"] = names();
     describe_actors(&mut file["properties"]["camera"], "driver", drivers.collect());
     describe_actors(&mut file["properties"]["processor"], "kind", kinds.collect());
@@ -260,7 +288,7 @@ mod tests {
     use super::*;
     use crate::topology::parse::{CAMERA_KEYS, FILE_KEYS, PROCESSOR_KEYS, RESTART_KEYS, USB_KEYS};
     use crate::topology::tests::registry;
-    use crate::topology::{matching, metrics, processes};
+    use crate::topology::{hosts, matching, metrics, processes};
 
     /// Returns the keys of a table, in order.
     fn keys(table: &Value) -> Vec<&str> {
@@ -283,6 +311,7 @@ mod tests {
         assert_eq!(keys(&file), sorted(FILE_KEYS));
         assert_eq!(keys(&file["properties"]["usb"]), sorted(USB_KEYS));
         assert_eq!(keys(&file["properties"]["metrics"]), sorted(metrics::METRICS_KEYS));
+        assert_eq!(keys(&file["properties"]["host"]["additionalProperties"]), sorted(hosts::HOST_KEYS));
         assert_eq!(
             keys(&file["properties"]["process"]["additionalProperties"]),
             sorted(processes::PROCESS_KEYS)

@@ -125,6 +125,14 @@ impl<'i> Section<'_, 'i> {
         found.map(|(_, choice)| *choice)
     }
 
+    pub(super) fn flag(&mut self, key: &str) -> Option<bool> {
+        let taken = self.take(key, "`true` or `false`", |value| match value {
+            DeValue::Boolean(flag) => Ok(flag),
+            value => Err(value),
+        });
+        taken.map(Spanned::into_inner)
+    }
+
     pub(super) fn number(&mut self, key: &str, range: RangeInclusive<usize>) -> Option<usize> {
         let range = i64::try_from(*range.start()).ok()?..=i64::try_from(*range.end()).ok()?;
         self.integer(key, range).and_then(|number| usize::try_from(number).ok())

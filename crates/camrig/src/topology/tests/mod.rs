@@ -1,6 +1,7 @@
 //! Topologies, right and wrong. Each test compares everything that a user would read.
 
 mod all_at_once;
+mod hosts;
 mod keys;
 mod matching;
 mod meaning;

@@ -1,0 +1,88 @@
+//! The parts of a topology that other hosts run.
+
+use std::io;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use super::{RunOptions, code, refuse};
+use crate::console::print_error;
+use crate::hosts::{PreparedHosts, RunningHosts, WholeTopology, add_reports};
+use crate::registry::Registry;
+use crate::report::Report;
+use crate::topology::{Probe, Topology};
+
+/// Returns the part of this host, after the parts of the others were started. A topology without other hosts is its own part.
+///
+/// # Errors
+/// The exit code, after the reasons were printed.
+pub(super) fn begin(
+    topology: Topology,
+    how: &RunOptions,
+    registry: &Registry,
+) -> Result<(Topology, Option<Arc<dyn RunningHosts>>), ExitCode> {
+    let Some(prepared) = prepare(&topology, how.time, how.framesets, registry)? else {
+        return Ok((topology, None));
+    };
+    let own = own_part(&topology, &*prepared, registry)?;
+    let others = prepared.start().map_err(|errors| unavailable(&errors))?;
+    Ok((own, Some(others)))
+}
+
+/// Ends the parts of other hosts, and adds their reports to that of this host.
+///
+/// # Errors
+/// As for this host's part.
+pub(super) fn end(driven: io::Result<Report>, others: Option<Arc<dyn RunningHosts>>) -> io::Result<Report> {
+    let Some(others) = others else { return driven };
+    others.stop();
+    let mut report = driven?;
+    add_reports(&mut report, others.reports());
+    Ok(report)
+}
+
+/// Has the agents check their parts; returns a line about each host.
+///
+/// # Errors
+/// The exit code, after the reasons were printed.
+pub(super) fn check(topology: &Topology, registry: &Registry, no_devices: bool) -> Result<String, ExitCode> {
+    // Without devices there is no network either.
+    if no_devices {
+        return Ok(String::new());
+    }
+    let Some(prepared) = prepare(topology, None, None, registry)? else { return Ok(String::new()) };
+    own_part(topology, &*prepared, registry)?;
+    Ok(prepared.describe().iter().map(|line| format!("\n{line}")).collect())
+}
+
+fn prepare(
+    topology: &Topology,
+    time: Option<std::time::Duration>,
+    framesets: Option<u64>,
+    registry: &Registry,
+) -> Result<Option<Box<dyn PreparedHosts>>, ExitCode> {
+    let Some(hosts) = registry.hosts().filter(|_| !topology.hosts().is_empty()) else { return Ok(None) };
+    let whole = WholeTopology {
+        name: topology.name().to_owned(),
+        text: topology.running_text(),
+        hosts: topology.hosts().to_vec(),
+        time,
+        framesets,
+    };
+    hosts.prepare(&whole).map(Some).map_err(|errors| unavailable(&errors))
+}
+
+/// Parses the part of this host. Its devices were probed with the whole topology.
+fn own_part(
+    topology: &Topology,
+    prepared: &dyn PreparedHosts,
+    registry: &Registry,
+) -> Result<Topology, ExitCode> {
+    let (name, text) = (topology.name(), prepared.own_part());
+    let part = Topology::parse_and_probe(name, text, None, registry, Probe::Unknown, Default::default());
+    part.map_err(|problems| refuse(&problems))
+}
+
+fn unavailable(errors: &[String]) -> ExitCode {
+    errors.iter().for_each(print_error);
+    ExitCode::from(code::UNAVAILABLE)
+}

@@ -1,0 +1,211 @@
+//! Rigs over several hosts: the interface between the program and the code that reaches other hosts.
+//!
+//! A topology names other hosts and places actors on them. [`Hosts`] splits it into a part for each host, has agents check
+//! and run theirs, and returns the part of this host, which is an ordinary topology. What the agents report is merged here:
+//! rows of another host are named `HOST/NAME`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use camrig_status::{HostStatus, RigStatus};
+
+use crate::exit::Exit;
+use crate::report::Report;
+use crate::rig::RigHandle;
+use crate::topology::HostSpec;
+
+/// A topology that names other hosts.
+#[derive(Clone, Debug)]
+pub struct WholeTopology {
+    /// Its name in messages.
+    pub name: String,
+    /// Its text, in which every name of a host is known.
+    pub text: String,
+    /// The other hosts.
+    pub hosts: Vec<HostSpec>,
+    /// The time after which the rig stops.
+    pub time: Option<Duration>,
+    /// The number of framesets after which each camera stops.
+    pub framesets: Option<u64>,
+}
+
+/// Reaches the agents of other hosts.
+pub trait Hosts: Send + Sync {
+    /// Connects to the agents of a topology, and has each check its part. Nothing is started.
+    ///
+    /// # Errors
+    /// Messages of one line each, of all hosts.
+    fn prepare(&self, topology: &WholeTopology) -> Result<Box<dyn PreparedHosts>, Vec<String>>;
+}
+
+/// The parts of a rig on other hosts, which are right, and not started.
+pub trait PreparedHosts {
+    /// Returns the topology of this host's part.
+    fn own_part(&self) -> &str;
+
+    /// Returns a line about each host, for `camrig check`.
+    fn describe(&self) -> Vec<String>;
+
+    /// Starts the parts of the other hosts.
+    ///
+    /// # Errors
+    /// Messages of one line each; no part is left running.
+    fn start(self: Box<Self>) -> Result<Arc<dyn RunningHosts>, Vec<String>>;
+}
+
+/// The parts of a rig on other hosts, while they run.
+pub trait RunningHosts: Send + Sync {
+    /// Takes the part of this host, which is stopped when another one fails for good.
+    fn watch(&self, own: RigHandle);
+
+    /// Returns the newest status of each host, and of its part if there is one. Does not wait.
+    fn statuses(&self) -> Vec<(HostStatus, Option<RigStatus>)>;
+
+    /// Stops the parts, those first whose framesets others read, and waits until they have ended, within a bounded time.
+    fn stop(&self);
+
+    /// Returns the report of each host's part; `Err` with the fact if there is none. To be called after [`Self::stop`].
+    fn reports(&self) -> Vec<(String, Result<Report, String>)>;
+}
+
+/// Returns the name of something on another host.
+fn on(host: &str, name: &str) -> String {
+    format!("{host}/{name}")
+}
+
+/// Adds the statuses of other hosts to that of this one.
+pub(crate) fn add_statuses(status: &mut RigStatus, others: Vec<(HostStatus, Option<RigStatus>)>) {
+    for (host, part) in others {
+        let name = host.name.clone();
+        status.hosts.push(host);
+        let Some(part) = part else { continue };
+        for mut actor in part.actors {
+            actor.name = on(&name, &actor.name);
+            actor.process = on(&name, &actor.process);
+            status.actors.push(actor);
+        }
+        for mut link in part.links {
+            link.from = on(&name, &link.from);
+            link.to = on(&name, &link.to);
+            status.links.push(link);
+        }
+        for mut matching in part.matching {
+            matching.processor = on(&name, &matching.processor);
+            status.matching.push(matching);
+        }
+        for mut process in part.processes {
+            process.name = on(&name, &process.name);
+            status.processes.push(process);
+        }
+    }
+}
+
+/// Adds the reports of other hosts to that of this one.
+#[cfg(any(test, feature = "program"))]
+pub(crate) fn add_reports(report: &mut Report, others: Vec<(String, Result<Report, String>)>) {
+    for (name, part) in others {
+        let part = match part {
+            Ok(part) => part,
+            Err(fact) => {
+                report.problems.push(format!("host `{name}` has no report: {fact}"));
+                continue;
+            }
+        };
+        for mut actor in part.actors {
+            actor.name = on(&name, &actor.name);
+            actor.process = on(&name, &actor.process);
+            report.actors.push(actor);
+        }
+        for mut link in part.links {
+            link.from = on(&name, &link.from);
+            link.to = on(&name, &link.to);
+            report.links.push(link);
+        }
+        for mut matching in part.matching {
+            matching.processor = on(&name, &matching.processor);
+            report.matching.push(matching);
+        }
+        for mut process in part.processes {
+            process.name = on(&name, &process.name);
+            report.processes.push(process);
+        }
+        report.problems.extend(part.problems.into_iter().map(|problem| format!("host `{name}`: {problem}")));
+        report.exit = of_both(report.exit, part.exit);
+    }
+}
+
+/// Returns the reason for the end of a rig whose parts ended for these reasons.
+#[cfg(any(test, feature = "program"))]
+fn of_both(own: Exit, other: Exit) -> Exit {
+    let is_fault = |exit| matches!(exit, Exit::Failed | Exit::Unavailable);
+    if !is_fault(own) && is_fault(other) { other } else { own }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REPORT: &str = include_str!("../tests/before/report.json");
+
+    fn report() -> Report {
+        serde_json::from_str(REPORT).unwrap()
+    }
+
+    #[test]
+    fn rows_name_their_host() {
+        let (mut whole, own) = (report(), report());
+        add_reports(
+            &mut whole,
+            vec![("arm".to_owned(), Ok(report())), ("base".to_owned(), Err("gone".to_owned()))],
+        );
+        let names = |report: &Report| -> Vec<String> {
+            let actors = report.actors.iter().map(|actor| format!("{} in {}", actor.name, actor.process));
+            let links = report.links.iter().map(|link| format!("{} to {}", link.from, link.to));
+            actors.chain(links).collect()
+        };
+        assert_eq!((whole.actors.len(), whole.links.len()), (2 * own.actors.len(), 2 * own.links.len()));
+        let of_arm = whole.actors.split_off(own.actors.len());
+        let links_of_arm = whole.links.split_off(own.links.len());
+        assert_eq!(names(&whole), names(&own));
+        for (there, here) in of_arm.iter().zip(&own.actors) {
+            assert_eq!(there.name, format!("arm/{}", here.name));
+            assert_eq!(there.process, format!("arm/{}", here.process));
+            assert_eq!(there.produced, here.produced);
+        }
+        for (there, here) in links_of_arm.iter().zip(&own.links) {
+            assert_eq!(
+                (&there.from, &there.to),
+                (&format!("arm/{}", here.from), &format!("arm/{}", here.to))
+            );
+            assert!(there.problem().is_none());
+        }
+        assert_eq!(whole.problems, ["host `base` has no report: gone"]);
+    }
+
+    #[test]
+    fn a_fault_of_any_host_is_one_of_the_rig() {
+        assert_eq!(of_both(Exit::Asked, Exit::Inputs), Exit::Asked);
+        assert_eq!(of_both(Exit::Asked, Exit::Failed), Exit::Failed);
+        assert_eq!(of_both(Exit::Unavailable, Exit::Failed), Exit::Unavailable);
+        assert_eq!(of_both(Exit::Interrupted, Exit::Asked), Exit::Interrupted);
+    }
+
+    #[test]
+    fn a_status_has_the_rows_of_every_host() {
+        let part = RigStatus {
+            actors: vec![camrig_status::ActorStatus {
+                name: "left".to_owned(),
+                process: "main".to_owned(),
+                ..Default::default()
+            }],
+            ..RigStatus::default()
+        };
+        let mut whole = part.clone();
+        let arm = HostStatus { name: "arm".to_owned(), ..HostStatus::default() };
+        let base = HostStatus { name: "base".to_owned(), ..HostStatus::default() };
+        add_statuses(&mut whole, vec![(arm.clone(), Some(part)), (base.clone(), None)]);
+        let rows: Vec<_> = whole.actors.iter().map(|actor| (&*actor.name, &*actor.process)).collect();
+        assert_eq!(rows, [("left", "main"), ("arm/left", "arm/main")]);
+        assert_eq!(whole.hosts, [arm, base]);
+    }
+}
