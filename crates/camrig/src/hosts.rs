@@ -11,8 +11,19 @@ use camrig_status::{HostStatus, RigStatus};
 
 use crate::exit::Exit;
 use crate::report::Report;
-use crate::rig::RigHandle;
-use crate::topology::HostSpec;
+
+/// Another host of a rig, on which an agent runs some of its actors.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostSpec {
+    /// Its name in the topology.
+    pub name: String,
+    /// Where its agent listens, such as `tls/10.0.0.12:7447`.
+    pub address: String,
+    /// The public key of its agent, as `ed25519:` and base64; `None` if its address is not of TLS.
+    pub fingerprint: Option<String>,
+    /// The rate of the network link to it, in Mb/s; `None` if the topology does not say it.
+    pub rate_megabits: Option<u32>,
+}
 
 /// A topology that names other hosts.
 #[derive(Clone, Debug)]
@@ -55,13 +66,17 @@ pub trait PreparedHosts {
 
 /// The parts of a rig on other hosts, while they run.
 pub trait RunningHosts: Send + Sync {
-    /// Takes the part of this host, which is stopped when another one fails for good.
-    fn watch(&self, own: RigHandle);
+    /// Takes the function that stops the part of this host, which is called when another one fails for good.
+    fn watch(&self, stop: Box<dyn Fn() + Send + Sync>);
 
     /// Returns the newest status of each host, and of its part if there is one. Does not wait.
     fn statuses(&self) -> Vec<(HostStatus, Option<RigStatus>)>;
 
-    /// Stops the parts, those first whose framesets others read, and waits until they have ended, within a bounded time.
+    /// Stops the parts that read no frameset of this host, those first whose framesets others read, and waits until they have
+    /// ended, within a bounded time. To be called before this host's part stops.
+    fn stop_sources(&self);
+
+    /// As [`Self::stop_sources`], with all other parts. To be called after the end of this host's part.
     fn stop(&self);
 
     /// Returns the report of each host's part; `Err` with the fact if there is none. To be called after [`Self::stop`].

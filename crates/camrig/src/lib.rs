@@ -73,6 +73,7 @@ pub use error::WrongOptions;
 pub use exit::Exit;
 pub use folders::probe_folder;
 pub use frameset::{FrameSet, HeldFrames};
+pub use hosts::HostSpec;
 pub use inputs::Delivered;
 pub use matching::{Match, MatchRules, MatchStatus, Matcher};
 pub use output::{CameraOutput, FrameHeaders, LinkStatus, Loan, OutputError, ProcessorOutput};
@@ -87,9 +88,7 @@ pub use stock::python::set_interpreter;
 pub use supervisor::ChangeError;
 pub use synthetic::{Synthetic, SyntheticOptions, emulated};
 pub use toml;
-pub use topology::{
-    ActorTable, HostSpec, Placement, Problems, TopologyBuilder, edit as edit_topology, read_topology,
-};
+pub use topology::{ActorTable, Placement, Problems, TopologyBuilder, edit as edit_topology, read_topology};
 
 /// The names that a program that uses camrig needs.
 pub mod prelude {

@@ -166,6 +166,16 @@ impl Registry {
         self.drivers.iter().map(|(name, entry)| (name.as_str(), entry.as_ref()))
     }
 
+    /// Returns the names of the drivers, in alphabetical order.
+    pub fn driver_names(&self) -> impl Iterator<Item = &str> {
+        self.drivers.keys().map(String::as_str)
+    }
+
+    /// Returns the names of the kinds of processors, in alphabetical order.
+    pub fn kind_names(&self) -> impl Iterator<Item = &str> {
+        self.kinds.keys().map(String::as_str)
+    }
+
     pub(crate) fn kinds(&self) -> impl Iterator<Item = (&str, &dyn KindEntry)> {
         self.kinds.iter().map(|(name, entry)| (name.as_str(), entry.as_ref()))
     }

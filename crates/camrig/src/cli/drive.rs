@@ -35,7 +35,8 @@ pub(super) fn drive(
     }
     let reload = watched.as_ref().map(Watched::reload);
     if let Some(others) = &others {
-        others.watch(running.handle());
+        let own = running.handle();
+        others.watch(Box::new(move || own.stop()));
     }
     signals::pass_on(signals, running.handle(), reload, others)?;
     if let Some(watched) = watched {

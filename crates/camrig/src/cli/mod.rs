@@ -270,12 +270,15 @@ pub struct MadeTopology {
 /// is nothing to run.
 type Make = Box<dyn Fn(&ArgMatches) -> Result<MadeTopology, ExitCode>>;
 
+/// The function of a command that needs the drivers and kinds of the program.
+type ActWithRegistry = Box<dyn Fn(&ArgMatches, &Registry) -> ExitCode>;
+
 /// The function of one of the program's own commands.
 pub(crate) enum Act {
     /// Does everything, up to the exit code.
     Whole(Box<dyn Fn(&ArgMatches) -> ExitCode>),
     /// As `Whole`, with the drivers and kinds of the program.
-    Registry(Box<dyn Fn(&ArgMatches, &Registry) -> ExitCode>),
+    Registry(ActWithRegistry),
     /// Generates a topology, which is then run.
     Make(Make),
 }

@@ -91,7 +91,7 @@ pub(super) fn pass_on(
         Some(others) => {
             let stopped = rig.clone();
             let stop = move || {
-                others.stop();
+                others.stop_sources();
                 rig.stop();
             };
             threads::spawn("stop", stop).unwrap_or_else(|_| stopped.stop());

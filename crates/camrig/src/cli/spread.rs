@@ -3,10 +3,12 @@
 use std::io;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{RunOptions, code, refuse};
 use crate::console::print_error;
 use crate::hosts::{PreparedHosts, RunningHosts, WholeTopology, add_reports};
+use crate::late::StartTime;
 use crate::registry::Registry;
 use crate::report::Report;
 use crate::topology::{Probe, Topology};
@@ -51,12 +53,12 @@ pub(super) fn check(topology: &Topology, registry: &Registry, no_devices: bool) 
     }
     let Some(prepared) = prepare(topology, None, None, registry)? else { return Ok(String::new()) };
     own_part(topology, &*prepared, registry)?;
-    Ok(prepared.describe().iter().map(|line| format!("\n{line}")).collect())
+    Ok(prepared.describe().iter().fold(String::new(), |lines, line| lines + "\n" + line))
 }
 
 fn prepare(
     topology: &Topology,
-    time: Option<std::time::Duration>,
+    time: Option<Duration>,
     framesets: Option<u64>,
     registry: &Registry,
 ) -> Result<Option<Box<dyn PreparedHosts>>, ExitCode> {
@@ -78,7 +80,7 @@ fn own_part(
     registry: &Registry,
 ) -> Result<Topology, ExitCode> {
     let (name, text) = (topology.name(), prepared.own_part());
-    let part = Topology::parse_and_probe(name, text, None, registry, Probe::Unknown, Default::default());
+    let part = Topology::parse_and_probe(name, text, None, registry, Probe::Unknown, StartTime::default());
     part.map_err(|problems| refuse(&problems))
 }
 

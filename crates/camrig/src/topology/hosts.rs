@@ -11,6 +11,7 @@ use super::draft::Draft;
 use super::problem::{Problems, did_you_mean, quote};
 use super::processes::ProcessDraft;
 use super::section::Section;
+use crate::hosts::HostSpec;
 use crate::registry::Registry;
 
 pub(super) const HOST_KEYS: &[&str] = &["address", "fingerprint", "insecure", "rate_megabits"];
@@ -26,19 +27,6 @@ const FINGERPRINT_BEGIN: &str = "ed25519:";
 
 /// The number of characters of a public key of 32 bytes as base64.
 const KEY_CHARACTERS: usize = 43;
-
-/// Another host of a rig, on which an agent runs some of its actors.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HostSpec {
-    /// Its name in the topology.
-    pub name: String,
-    /// Where its agent listens, such as `tls/10.0.0.12:7447`.
-    pub address: String,
-    /// The public key of its agent, as `ed25519:` and base64; `None` if its address is not of TLS.
-    pub fingerprint: Option<String>,
-    /// The rate of the network link to it, in Mb/s; `None` if the topology does not say it.
-    pub rate_megabits: Option<u32>,
-}
 
 /// The table of one host.
 pub(super) struct HostDraft {
@@ -125,14 +113,13 @@ fn refused_address(
             "is of TLS, but the host has no `fingerprint`",
             "`camrig join --new-identity` prints it on that host",
         )),
-        "tls" => None,
         "tcp" if has_fingerprint => {
             Some(("is not of TLS, so its `fingerprint` is not checked", "expected `tls/HOST:PORT`"))
         }
         "tcp" if !insecure && !is_loopback(host) => {
             Some(("is not encrypted", "expected `tls/HOST:PORT`, or `insecure = true`"))
         }
-        "tcp" => None,
+        "tls" | "tcp" => None,
         _ => Some(FORM),
     }
 }
