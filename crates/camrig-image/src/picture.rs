@@ -59,13 +59,12 @@ impl Picture {
         if let Some(color) = ColorView::new(frame).filter(|_| format.is_colored()) {
             return Some(Self::color(&color));
         }
-        let bytes = frame.rows().flatten().copied();
         match (format.element(), format.channels()) {
             (DType::U8, 1) => {
-                Some(Self::new(frame, (ColorType::Grayscale, BitDepth::Eight), bytes.collect()))
+                Some(Self::new(frame, (ColorType::Grayscale, BitDepth::Eight), without_padding(frame)))
             }
             (DType::U16, 1) => {
-                let mut pixels: Vec<u8> = bytes.collect();
+                let mut pixels = without_padding(frame);
                 pixels.as_chunks_mut::<2>().0.iter_mut().for_each(|pair| pair.reverse());
                 Some(Self::new(frame, (ColorType::Grayscale, BitDepth::Sixteen), pixels))
             }
@@ -116,4 +115,10 @@ impl Picture {
         writer.finish()?;
         Ok(file)
     }
+}
+
+/// Returns the rows of an image, one behind the other. Byte by byte this would take longer than the compression.
+fn without_padding(frame: Frame<'_>) -> Vec<u8> {
+    let rows: Vec<&[u8]> = frame.rows().collect();
+    rows.concat()
 }

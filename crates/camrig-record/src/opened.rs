@@ -11,8 +11,8 @@ use camrig::frame::{CameraInfo, FrameSetHeader, Layout, Origins};
 
 use crate::format::FrameSetRecord;
 use crate::read::{
-    Content, FrameSetError, Parts, ReadError, ReadFrameSet, RecordedCamera, Recording, Walk, check_image,
-    image_data, shown_header, write_pixels,
+    Buffers, Content, FrameSetError, Parts, ReadError, ReadFrameSet, RecordedCamera, Recording, Walk,
+    check_image, image_data, shown_header, write_pixels,
 };
 
 /// An open recording: its framesets by number, in the order of their arrival. Several threads may read it at once.
@@ -34,6 +34,8 @@ pub struct OpenRecording {
     cameras: Vec<OpenCamera>,
     places: Vec<Place>,
     damage: Vec<String>,
+    /// Memory of decoded frames.
+    buffers: Buffers,
 }
 
 /// A camera of an open recording.
@@ -69,6 +71,7 @@ pub struct RecordedFrameSet {
     /// The frames that were decoded so far.
     decoded: Vec<OnceLock<Bytes>>,
     requested: Option<Arc<Requested>>,
+    buffers: Buffers,
 }
 
 /// The frames of a camera's framesets that were requested: a bit for each index.
@@ -116,7 +119,8 @@ impl OpenRecording {
         }
         places.sort_by_key(|place| place.arrived_nanos);
         let range = parts.range();
-        Ok(Self { parts, path: path.to_owned(), range, cameras, places, damage })
+        let buffers = Buffers::default();
+        Ok(Self { parts, path: path.to_owned(), range, cameras, places, damage, buffers })
     }
 
     /// Returns the cameras, by name.
@@ -161,7 +165,8 @@ impl OpenRecording {
             match content {
                 Content::FrameSet(found) if earlier == 0 => {
                     let info = Arc::clone(&self.cameras[place.camera].info);
-                    return RecordedFrameSet::new(info, found).map_err(|error| damaged(&error));
+                    let buffers = self.buffers.clone();
+                    return RecordedFrameSet::new(info, found, buffers).map_err(|error| damaged(&error));
                 }
                 Content::FrameSet(_) => earlier -= 1,
                 Content::Gap(_) => {}
@@ -179,7 +184,7 @@ impl OpenRecording {
 }
 
 impl RecordedFrameSet {
-    fn new(info: Arc<CameraInfo>, read: ReadFrameSet) -> Result<Self, FrameSetError> {
+    fn new(info: Arc<CameraInfo>, read: ReadFrameSet, buffers: Buffers) -> Result<Self, FrameSetError> {
         let ReadFrameSet { log_time, record, images } = read;
         let headers: Vec<_> = record.frames.iter().map(shown_header).collect();
         // The sizes come from a file and are unverified; it checks the number of frames as well.
@@ -193,7 +198,8 @@ impl RecordedFrameSet {
             ..FrameSetHeader::new(record.arrival_nanos, headers.into_iter().collect())
         };
         let decoded = images.iter().map(|_| OnceLock::new()).collect();
-        Ok(Self { info, arrived_nanos: log_time, header, record, messages: images, decoded, requested: None })
+        let (messages, requested) = (images, None);
+        Ok(Self { info, arrived_nanos: log_time, header, record, messages, decoded, requested, buffers })
     }
 
     /// Decodes the frames that were requested of earlier framesets of the camera, and adds those that are requested of
@@ -259,9 +265,13 @@ impl RecordedFrameSet {
         if data.len() as u64 == header.size_bytes() && frame.coding == crate::format::RAW {
             return Ok(data);
         }
-        let mut pixels = vec![0; header.size_bytes() as usize];
-        write_pixels(frame, &data, &mut pixels).map_err(|error| error.to_string())?;
-        Ok(Bytes::from(pixels))
+        let mut pixels = self.buffers.take(header.size_bytes() as usize);
+        if header.payload.row_bytes() != header.payload.stride_bytes() {
+            // The padding of rows is not written.
+            pixels.bytes_mut().fill(0);
+        }
+        write_pixels(frame, &data, pixels.bytes_mut()).map_err(|error| error.to_string())?;
+        Ok(pixels.share())
     }
 }
 
@@ -383,6 +393,38 @@ mod tests {
         assert_eq!(found, [("left", 1), ("right", 2)].map(|(name, number)| (name.to_owned(), number)));
         assert!(by_index(&recording.parts.files()[0]).is_some());
         assert_eq!(recording.places()[0].arrived_nanos, ORIGIN + PERIOD);
+    }
+
+    /// Framesets in their order, and backwards.
+    #[test]
+    fn each_byte_is_read_about_once() {
+        let folder = TestFolder::new("reads");
+        for (framesets, compression) in
+            [(20, Compression::None), (200, Compression::None), (200, Compression::Zstd)]
+        {
+            let path = folder.path().join(format!("{framesets}-{compression:?}.mcap"));
+            write(&path, &["front", "rear"], framesets, compression, &[]);
+            let size_bytes = path.metadata().unwrap().len();
+            let recording = OpenRecording::open(&path).unwrap();
+            let count = || recording.parts.files()[0].read_bytes();
+            let opened = count();
+            // The index, and what small reads keep.
+            assert!(opened <= size_bytes / 2 + (1 << 20), "{opened} of {size_bytes}");
+            for number in 0..recording.places().len() {
+                recording.read(number).unwrap();
+            }
+            let forwards = count() - opened;
+            for number in (0..recording.places().len()).rev() {
+                recording.read(number).unwrap();
+            }
+            let backwards = count() - opened - forwards;
+            for read in [forwards, backwards] {
+                assert!(
+                    read <= size_bytes + size_bytes / 2,
+                    "{read} of {size_bytes} by {framesets}, {compression:?}"
+                );
+            }
+        }
     }
 
     #[test]

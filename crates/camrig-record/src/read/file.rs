@@ -40,7 +40,7 @@ impl RecordedFile {
 
     /// Returns how many bytes were read since the file was opened.
     #[cfg(test)]
-    pub(super) fn read_bytes(&self) -> u64 {
+    pub(crate) fn read_bytes(&self) -> u64 {
         self.read_bytes.load(Ordering::Relaxed)
     }
 

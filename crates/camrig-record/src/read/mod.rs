@@ -10,6 +10,7 @@
 //!
 //! Reading takes at most 64 MiB beside the largest frameset, and time in proportion to the contents of the file.
 
+mod buffers;
 mod error;
 mod fields;
 mod file;
@@ -36,6 +37,7 @@ use mcap::records::op;
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 use rustix::io::Errno;
 
+pub(crate) use self::buffers::Buffers;
 pub use self::error::ReadError;
 pub(crate) use self::error::{ChunkError, FrameError, FrameSetError};
 use self::error::{IndexError, MetadataError};
@@ -45,7 +47,7 @@ pub(crate) use self::framesets::{Content, Contents, ReadFrameSet};
 use self::index::Continuation;
 pub(crate) use self::index::{Channel, Damage, Ending, Index};
 pub(crate) use self::parts::Parts;
-pub(crate) use self::pixels::{check_image, image_data, shown_header, write_pixels};
+pub(crate) use self::pixels::{check_image, image_data, is_stored, shown_header, write_pixels};
 pub(crate) use self::records::{Messages, messages};
 use self::sections::Sections;
 pub(crate) use self::sections::{Section, SectionKind};
@@ -76,6 +78,8 @@ pub(crate) struct Recording {
     /// Size of the largest frameset that a camera describes.
     largest_bytes: u64,
     is_live: bool,
+    /// Memory of the records that are read.
+    buffers: Buffers,
 }
 
 /// The last frameset of a camera.
@@ -197,7 +201,14 @@ impl Recording {
             sizes.fold(0, u64::saturating_add)
         };
         let largest_bytes = cameras.iter().map(size_bytes).max().unwrap_or(0).min(MAX_FRAMESET_BYTES as u64);
-        Ok(Self { path: path.to_owned(), file, index, cameras, largest_bytes, is_live })
+        let buffers = Buffers::default();
+        Ok(Self { path: path.to_owned(), file, index, cameras, largest_bytes, is_live, buffers })
+    }
+
+    /// Returns how many bytes were read of the file.
+    #[cfg(test)]
+    pub(crate) fn read_bytes(&self) -> u64 {
+        self.file.read_bytes()
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -281,7 +292,9 @@ impl Recording {
     pub(crate) fn read_section(&self, section: &Section) -> Result<Bytes, ChunkError> {
         let most = self.read_bytes_at_most();
         match section.kind {
-            SectionKind::Chunk(_) => records::open_chunk(&self.file, section.bytes(), most)?.1.read_all(),
+            SectionKind::Chunk(_) => {
+                records::open_chunk(&self.file, section.bytes(), most)?.1.read_all(&self.buffers)
+            }
             SectionKind::Messages | SectionKind::Range if section.size_bytes > most => {
                 Err(ChunkError::TooLarge { bytes: section.size_bytes, most })
             }

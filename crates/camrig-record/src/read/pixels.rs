@@ -127,6 +127,14 @@ pub(crate) fn shown_header(frame: &FrameRecord) -> FrameHeader {
     FrameHeader { payload: Payload::image(decoded_format(&header.payload), width, height), ..header }
 }
 
+/// Returns whether the data of an image are its pixels: nothing has to be decoded.
+pub(crate) fn is_stored(frame: &FrameRecord, data: &[u8]) -> bool {
+    let is_image = matches!(frame.payload, Payload::Image { .. });
+    is_image
+        && matches!(frame.coding.as_str(), RAW | DEPTH)
+        && data.len() as u64 == frame.payload.size_bytes()
+}
+
 /// Writes the pixels of a frame, as described by [`shown_header`], into `pixels`.
 ///
 /// # Errors

@@ -5,6 +5,7 @@ use std::io::{self, BufReader, Read};
 use bytes::Bytes;
 use mcap::records::op;
 
+use super::buffers::Buffers;
 use super::error::ChunkError;
 use super::fields::Fields;
 use super::file::RecordedFile;
@@ -182,11 +183,19 @@ impl Content<'_> {
     ///
     /// # Errors
     /// As [`Self::finish`].
-    pub(super) fn read_all(mut self) -> Result<Bytes, ChunkError> {
-        let mut records = Vec::with_capacity(self.header.content_bytes as usize);
-        self.read_to_end(&mut records).map_err(ChunkError::Compression)?;
+    pub(super) fn read_all(mut self, buffers: &Buffers) -> Result<Bytes, ChunkError> {
+        let mut records = buffers.take(self.header.content_bytes as usize);
+        let mut rest = records.bytes_mut();
+        while !rest.is_empty() {
+            match self.read(rest) {
+                Ok(0) => break,
+                Ok(count) => rest = &mut rest[count..],
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(ChunkError::Compression(error)),
+            }
+        }
         self.finish()?;
-        Ok(records.into())
+        Ok(records.share())
     }
 
     /// Checks length and checksum, after everything was read.

@@ -1,5 +1,6 @@
 //! The frames of a recorded frameset as they are shown, and what is computed from them: points, and aligned depth.
 
+use bytes::Bytes;
 use camrig::encode_ply;
 use camrig::frame::{
     AlignDepth, CameraInfo, DepthView, Extrinsics, Frame, FrameHeader, Intrinsics, PointCloud,
@@ -8,10 +9,10 @@ use camrig::frame::{
 use camrig_image::LightImage;
 
 use super::pcd;
-use crate::read::{FrameSetError, ReadFrameSet, image_data, shown_header, write_pixels};
+use crate::read::{FrameSetError, ReadFrameSet, image_data, is_stored, shown_header, write_pixels};
 
 /// The decoded frames of a frameset.
-pub(super) struct Decoded(Vec<(FrameHeader, Vec<u8>)>);
+pub(super) struct Decoded(Vec<(FrameHeader, Bytes)>);
 
 impl Decoded {
     /// Decodes a frameset.
@@ -24,16 +25,20 @@ impl Decoded {
         camrig::frame::Layout::of(&headers)?;
         let frames = frameset.record.frames.iter().zip(&frameset.images).zip(headers);
         let frames = frames.map(|((frame, message), header)| {
+            let data = image_data(frame, message.clone())?;
+            if is_stored(frame, &data) {
+                return Ok((header, data));
+            }
             let mut pixels = vec![0; header.size_bytes() as usize];
-            write_pixels(frame, &image_data(frame, message.clone())?, &mut pixels)?;
-            Ok((header, pixels))
+            write_pixels(frame, &data, &mut pixels)?;
+            Ok((header, pixels.into()))
         });
         frames.collect::<Result<_, FrameSetError>>().map(Self)
     }
 
     pub(super) fn frames(&self) -> impl Iterator<Item = Frame<'_>> {
         // Each was created with the length given by its header.
-        self.0.iter().filter_map(|(header, pixels)| Frame::new(header, pixels).ok())
+        self.0.iter().filter_map(|(header, pixels)| Frame::new(header, &pixels[..]).ok())
     }
 
     /// Returns the frame of this stream.
@@ -60,17 +65,17 @@ impl Decoded {
     /// # Errors
     /// If an image has another size than the calibration; then depth is removed.
     pub(super) fn align(&mut self, align: &AlignDepth, unit_meters: f32) -> Result<(), PointCloudError> {
-        let is_depth = |(header, pixels): &(FrameHeader, Vec<u8>)| {
-            Frame::new(header, pixels)
+        let is_depth = |(header, pixels): &(FrameHeader, Bytes)| {
+            Frame::new(header, &pixels[..])
                 .ok()
                 .and_then(|frame| DepthView::new(frame, unit_meters, None))
                 .is_some()
         };
         let Some(index) = self.0.iter().position(is_depth) else { return Ok(()) };
         let (header, pixels) = self.0.remove(index);
-        let frame = Frame::new(&header, &pixels).ok();
+        let frame = Frame::new(&header, &pixels[..]).ok();
         if let Some(depth) = frame.and_then(|frame| DepthView::new(frame, unit_meters, None)) {
-            self.0.insert(index, (align.header(&header), align.align(&depth)?));
+            self.0.insert(index, (align.header(&header), align.align(&depth)?.into()));
         }
         Ok(())
     }

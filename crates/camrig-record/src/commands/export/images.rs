@@ -13,7 +13,7 @@ use camrig::frame::{
 };
 use camrig_image::Picture;
 
-use super::decoded::{PointsError, PointsFormat, point_cloud};
+use super::decoded::{Decoded, PointsError, PointsFormat, point_cloud};
 use super::{Format, Taken, Target, folder};
 use crate::npy;
 
@@ -57,8 +57,8 @@ impl Images {
             }
             return Ok(problem);
         }
-        for frame in taken.frames.frames() {
-            if let Some((extension, file)) = image_file(frame, self.format) {
+        for (frame, file) in image_files(taken.frames, self.format) {
+            if let Some((extension, file)) = file {
                 self.write_file(frame.stream().name(), extension, taken, &file?)?;
             } else if PointsView::new(frame).is_some() && self.left_out.insert(frame.stream()) {
                 problem =
@@ -107,9 +107,27 @@ fn extension_of(encoding: &str) -> &str {
     if plain && !encoding.is_empty() { encoding } else { "bin" }
 }
 
+/// The extension of a file, and its content.
+type ImageFile = (&'static str, io::Result<Vec<u8>>);
+
+/// Returns each frame with its [`image_file`]. Those of a frameset are encoded at the same time.
+fn image_files(frames: &Decoded, format: Format) -> Vec<(Frame<'_>, Option<ImageFile>)> {
+    std::thread::scope(|scope| {
+        let mut frames = frames.frames();
+        let first = frames.next();
+        let others: Vec<_> =
+            frames.map(|frame| (frame, scope.spawn(move || image_file(frame, format)))).collect();
+        let encoded = |(frame, thread): (_, std::thread::ScopedJoinHandle<'_, _>)| {
+            (frame, thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        };
+        let first = first.map(|frame| (frame, image_file(frame, format)));
+        first.into_iter().chain(others.into_iter().map(encoded)).collect()
+    })
+}
+
 /// Returns an image as a PNG file, with its extension, or as a `NumPy` file where PNG does not have its numbers;
 /// `None` when the frame is not an image.
-fn image_file(frame: Frame<'_>, format: Format) -> Option<(&'static str, io::Result<Vec<u8>>)> {
+fn image_file(frame: Frame<'_>, format: Format) -> Option<ImageFile> {
     let picture = if format == Format::Png { Picture::plain(frame) } else { None };
     match picture {
         Some(picture) => Some(("png", picture.to_png())),
