@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use camrig::frame::{
-    CameraInfo, Clock, Extrinsics, FrameHeader, Intrinsics, Metadata, MetadataKey, Origin, Payload,
-    PixelFormat, Stream, StreamInfo, Timestamp,
+    CameraInfo, CameraPose, Clock, Extrinsics, FrameHeader, Intrinsics, Metadata, MetadataKey, Origin,
+    Payload, PixelFormat, Stream, StreamInfo, Timestamp,
 };
 use tempfile::TempDir;
 
@@ -129,6 +129,22 @@ pub(crate) fn write(
         for source in &sources {
             let encoded = encoded(source, sequence);
             part.write(&Encoded { gaps: gaps.clone(), ..encoded }, ORIGIN).unwrap();
+        }
+    }
+    part.finish(Next::End).unwrap();
+}
+
+/// Writes two framesets of each camera, each with its pose in the rig.
+pub(crate) fn write_posed(path: &Path, cameras: &[(&str, Option<CameraPose>)]) {
+    // It replaces a file.
+    let _ = std::fs::remove_file(path);
+    let mut part = Part::create(path, PartOptions { number: 1, compression: Compression::None }).unwrap();
+    for sequence in 0..2 {
+        for (camera, pose) in cameras {
+            let info = Arc::new(CameraInfo { pose: pose.clone(), ..info(camera) });
+            let (name, streams) = ((*camera).to_owned(), &info.streams);
+            let source = WrittenCamera::given(name, camera, &info, streams, false, ORIGIN as i64);
+            part.write(&encoded(&Arc::new(source), sequence), ORIGIN).unwrap();
         }
     }
     part.finish(Next::End).unwrap();

@@ -1,9 +1,9 @@
-//! The places of cameras in a rig, from the file that `calibrate` writes.
+//! The places of cameras in a rig: those in the recording, or in the file that `calibrate` writes.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use camrig::frame::{CameraInfo, Extrinsics, Role, Stream};
+use camrig::frame::{CameraInfo, CameraPose, Extrinsics, Role, Stream};
 
 use super::CommandError;
 
@@ -73,12 +73,29 @@ impl Poses {
         if known.stream == Stream::COLOR.name() {
             return Ok(known.of_stream);
         }
-        let to_depth = info.stream(Stream::COLOR).and_then(|color| color.to_depth);
-        match to_depth {
-            Some(to_depth) => Ok(known.camera.after(&to_depth)),
-            None if info.stream_of(Role::Depth).is_none() => Ok(known.camera),
-            None => Err("the place of its color beside its depth is not known".to_owned()),
-        }
+        color_of(known.camera, info)
+    }
+}
+
+/// Returns the transform from the coordinates of a camera's color to those of the root, from the pose in its recording.
+pub(super) fn recorded(pose: &CameraPose, info: &CameraInfo) -> Result<Extrinsics, String> {
+    color_of(Extrinsics::from_quaternion(pose.quaternion_xyzw, pose.translation_meters), info)
+}
+
+/// Returns whether a recording has the poses of all these cameras, in the coordinates of one root.
+pub(super) fn are_recorded<'a>(cameras: impl Iterator<Item = &'a CameraInfo>) -> bool {
+    let mut roots = cameras.map(|info| info.pose.as_ref().map(|pose| &pose.root));
+    let first = roots.next().flatten();
+    first.is_some() && roots.all(|root| root == first)
+}
+
+/// Returns the transform from the coordinates of a camera's color to those of the root.
+fn color_of(camera: Extrinsics, info: &CameraInfo) -> Result<Extrinsics, String> {
+    let to_depth = info.stream(Stream::COLOR).and_then(|color| color.to_depth);
+    match to_depth {
+        Some(to_depth) => Ok(camera.after(&to_depth)),
+        None if info.stream_of(Role::Depth).is_none() => Ok(camera),
+        None => Err("the place of its color beside its depth is not known".to_owned()),
     }
 }
 

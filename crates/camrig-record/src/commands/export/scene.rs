@@ -12,7 +12,7 @@ use camrig_image::{LightImage, Picture};
 use serde_json::{Value, json};
 
 use super::decoded::aligned;
-use super::poses::Poses;
+use super::poses::{self, Poses};
 use super::{CommandError, ExportArgs, Format, NotExported, Taken, Target, folder};
 use crate::images::quaternion;
 use crate::read::RecordedCamera;
@@ -29,7 +29,7 @@ const TRANSFORMS_END: &str = "\n]}\n";
 /// The images of several cameras and their lists.
 pub(super) struct Scene {
     output: PathBuf,
-    /// `None` if the places of the cameras are not known.
+    /// Those of a calibration, which are used instead of those in the recording.
     poses: Option<Poses>,
     /// Whether every camera has depth that can be aligned: programs take depth of all images or of none.
     has_depth: bool,
@@ -66,8 +66,9 @@ impl Scene {
             return Ok(None);
         }
         let poses = args.calibration.as_deref().map(Poses::read).transpose()?;
-        if poses.is_none() && cameras.len() > 1 {
-            let text = "the places of several cameras are not in a recording: `--calibration` takes the file of \
+        let are_known = poses.is_some() || poses::are_recorded(cameras.iter().map(|camera| &camera.info));
+        if !are_known && cameras.len() > 1 {
+            let text = "the places of several cameras are not in this recording: `--calibration` takes the file of \
                         `camrig calibrate`, and `--camera` one of the cameras";
             return Err(CommandError::Usage(text.to_owned()));
         }
@@ -96,16 +97,18 @@ impl Scene {
         }
         let color = info.stream(Stream::COLOR).ok_or("it has no color")?;
         let lens = color.intrinsics.ok_or("the calibration of color is not known")?;
-        let pose = match &self.poses {
-            Some(poses) => poses.of_color(recorded, info).map_err(NotExported::LeftOut)?,
-            None => Extrinsics::IDENTITY,
+        let pose = match (&self.poses, &info.pose) {
+            (Some(poses), _) => Some(poses.of_color(recorded, info).map_err(NotExported::LeftOut)?),
+            (None, Some(pose)) => Some(poses::recorded(pose, info).map_err(NotExported::LeftOut)?),
+            (None, None) => None,
         };
         let path = folder::of_camera(&self.output.join(IMAGES), name)?;
         let id = self.cameras.get() + 1;
         self.lists.borrow_mut().add_camera(id, &lens)?;
         self.cameras.set(id);
         let (scene, name, depth_unit_meters) = (Rc::clone(self), name.to_owned(), info.depth_unit_meters);
-        Ok((path, Box::new(View { scene, id, name, lens, pose, depth_unit_meters })))
+        let (is_at_origin, pose) = (pose.is_none(), pose.unwrap_or(Extrinsics::IDENTITY));
+        Ok((path, Box::new(View { scene, id, name, lens, pose, is_at_origin, depth_unit_meters })))
     }
 }
 
@@ -166,6 +169,8 @@ struct View {
     lens: Intrinsics,
     /// From the coordinates of color to those of the scene.
     pose: Extrinsics,
+    /// Whether its place is not known.
+    is_at_origin: bool,
     depth_unit_meters: f32,
 }
 
@@ -199,7 +204,7 @@ impl Target for View {
     fn finish(&mut self) -> io::Result<Option<String>> {
         let distortion = (is_left_out(&self.lens))
             .then(|| format!("the distortion of color ({}) is left out", self.lens.distortion));
-        let pose = self.scene.poses.is_none().then(|| {
+        let pose = self.is_at_origin.then(|| {
             "its place is that of the origin, since `--calibration` does not give another".to_owned()
         });
         let notes: Vec<_> = distortion.into_iter().chain(pose).collect();
@@ -273,10 +278,12 @@ fn nerf_image(view: &View, name: &str) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use camrig::frame::CameraPose;
+
     use super::super::export;
     use super::*;
     use crate::compression::Compression;
-    use crate::record::testing::{TestFolder, write};
+    use crate::record::testing::{TestFolder, write, write_posed};
 
     /// Returns the arguments of an export of a recording of these cameras.
     fn args(folder: &TestFolder, cameras: &[&str], format: Format) -> ExportArgs {
@@ -290,7 +297,7 @@ mod tests {
         let folder = TestFolder::new("places");
         let args = args(&folder, &["front", "rear"], Format::Colmap);
         let error = export(&args).unwrap_err().to_string();
-        assert!(error.starts_with("the places of several cameras are not in a recording: "), "{error}");
+        assert!(error.starts_with("the places of several cameras are not in this recording: "), "{error}");
         let one = ExportArgs { camera: vec!["front".to_owned()], ..args };
         let text = export(&one).unwrap();
         let note = "its place is that of the origin, since `--calibration` does not give another\n";
@@ -299,6 +306,41 @@ mod tests {
         let (output, format) = (folder.path().join("png"), Format::Png);
         let error = export(&ExportArgs { output, format, calibration, ..one }).unwrap_err().to_string();
         assert_eq!(error, "`--calibration` is of `colmap` and `nerf`");
+    }
+
+    #[test]
+    fn places_of_a_calibrated_rig_are_in_its_recording() {
+        let folder = TestFolder::new("posed");
+        let file = folder.path().join("rig.mcap");
+        let half = std::f64::consts::FRAC_1_SQRT_2;
+        let pose = |root: &str, right_meters, quaternion_xyzw| CameraPose {
+            root: root.to_owned(),
+            translation_meters: [right_meters, 0.0, 0.0],
+            quaternion_xyzw,
+        };
+        let front = ("front", Some(pose("front", 0.0, [0.0, 0.0, 0.0, 1.0])));
+        // It looks to the left.
+        let rear = |root| ("rear", Some(pose(root, 0.5, [0.0, -half, 0.0, half])));
+        write_posed(&file, &[front.clone(), rear("front")]);
+        let args = ExportArgs::all(&file, &folder.path().join("out"), Format::Colmap);
+        let text = export(&args).unwrap();
+        assert!(!text.contains("origin"), "{text}");
+        let images = std::fs::read_to_string(args.output.join("sparse/0/images.txt")).unwrap();
+        let second: Vec<_> = images.lines().nth(3).unwrap().split(' ').collect();
+        assert_eq!(second[9], "rear/000000.png");
+        let found: Vec<f64> = second[1..8].iter().map(|number| number.parse().unwrap()).collect();
+        let expected = [half, 0.0, half, 0.0, -0.015, 0.0, 0.5];
+        assert!(found.iter().zip(expected).all(|(is, must)| (is - must).abs() < 1e-5), "{found:?}");
+        // Another root, or a camera without a pose.
+        for (number, other) in [rear("rear"), ("rear", None)].into_iter().enumerate() {
+            write_posed(&file, &[front.clone(), other]);
+            let output = folder.path().join(format!("other-{number}"));
+            let error = export(&ExportArgs::all(&file, &output, Format::Nerf)).unwrap_err().to_string();
+            assert!(
+                error.starts_with("the places of several cameras are not in this recording: "),
+                "{error}"
+            );
+        }
     }
 
     #[test]
