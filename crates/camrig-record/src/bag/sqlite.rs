@@ -31,6 +31,9 @@ pub(crate) struct SqliteBag {
     numbers: BTreeMap<i64, u16>,
     range: Range<u64>,
     size_bytes: u64,
+    /// Number of steps that `SQLite` took for messages.
+    #[cfg(test)]
+    steps: std::sync::atomic::AtomicU64,
 }
 
 struct Topic {
@@ -62,7 +65,15 @@ impl SqliteBag {
         }
         let size_bytes = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
         let (topics, numbers) = topics(&connection).map_err(fail)?;
-        let mut bag = Self { connection, topics, numbers, range: 0..0, size_bytes };
+        let mut bag = Self {
+            connection,
+            topics,
+            numbers,
+            range: 0..0,
+            size_bytes,
+            #[cfg(test)]
+            steps: 0.into(),
+        };
         bag.count().map_err(fail)?;
         Ok(bag)
     }
@@ -99,6 +110,13 @@ impl SqliteBag {
         numbered.map(|(id, topic)| (id, topic.name.clone(), topic.message_type.clone(), topic.messages))
     }
 
+    /// Adds the steps of a statement, which is used again.
+    #[cfg(test)]
+    fn note_steps(&self, statement: &rusqlite::Statement<'_>) {
+        let steps = statement.reset_status(rusqlite::StatementStatus::VmStep);
+        self.steps.fetch_add(u64::try_from(steps).unwrap(), std::sync::atomic::Ordering::Relaxed);
+    }
+
     /// Returns the first message behind a row, with its row; `None` at the end.
     ///
     /// # Errors
@@ -117,7 +135,10 @@ impl SqliteBag {
                     row.get::<_, Vec<u8>>(3)?,
                 ))
             };
-            statement.query_row([from], row).optional()
+            let found = statement.query_row([from], row).optional();
+            #[cfg(test)]
+            self.note_steps(&statement);
+            found
         };
         let place = || row.map_or("at its first message".to_owned(), |row| format!("behind message {row}"));
         let found = read().map_err(|error| format!("{}: {error}", place()))?;
@@ -132,12 +153,13 @@ impl SqliteBag {
     }
 }
 
-/// Returns whether a name is that of a table whose columns are all stored.
+/// Returns whether a name is that of a table whose columns are all stored, and whose rows are found by their number: a
+/// column of this name would have to be searched for each message.
 fn is_plain_table(connection: &Connection, name: &str) -> rusqlite::Result<bool> {
     let kind = "SELECT count(*) FROM sqlite_schema WHERE name = ?1 AND type = 'table' \
                 AND upper(sql) NOT LIKE 'CREATE VIRTUAL%'";
     let tables: i64 = connection.query_row(kind, [name], |row| row.get(0))?;
-    let computed = "SELECT count(*) FROM pragma_table_xinfo(?1) WHERE hidden <> 0";
+    let computed = "SELECT count(*) FROM pragma_table_xinfo(?1) WHERE hidden <> 0 OR lower(name) = 'rowid'";
     let computed: i64 = connection.query_row(computed, [name], |row| row.get(0))?;
     Ok(tables == 1 && computed == 0)
 }
@@ -200,6 +222,25 @@ mod tests {
     }
 
     #[test]
+    fn each_message_takes_as_many_steps_however_many_there_are() {
+        let folder = TestFolder::new("sqlite-steps");
+        let steps = |messages: u64| {
+            let insert = |row: u64| format!("INSERT INTO messages VALUES ({row}, 1, {row}, x'00');");
+            let rows = (0..messages).map(insert).collect::<Vec<_>>().concat();
+            let path = file(&folder, &format!("{TABLES}{MESSAGES}BEGIN;{rows}COMMIT;"));
+            let bag = SqliteBag::open(&path).unwrap();
+            let (mut row, mut found) = (None, 0);
+            while let Some((next, _)) = bag.after(row).unwrap() {
+                (row, found) = (Some(next), found + 1);
+            }
+            assert_eq!(found, messages);
+            bag.steps.load(std::sync::atomic::Ordering::Relaxed)
+        };
+        let (few, many) = (steps(100), steps(2000));
+        assert!(few >= 100 && many <= 20 * few + few, "{few} steps for 100 messages, {many} for 2000");
+    }
+
+    #[test]
     fn other_files_are_refused_and_nothing_is_computed() {
         let folder = TestFolder::new("sqlite-hostile");
         let lacks = |table: &str| format!("is an SQLite file without the table `{table}` of bags of ROS 2");
@@ -210,6 +251,9 @@ mod tests {
         let computed = "CREATE TABLE messages(id INTEGER PRIMARY KEY, topic_id INTEGER, timestamp INTEGER, \
                         data BLOB AS (zeroblob(1000000000)));";
         assert_eq!(problem(&file(&folder, &format!("{TABLES}{computed}"))), lacks("messages"));
+        let searched = "CREATE TABLE messages(id INTEGER PRIMARY KEY, topic_id INTEGER, timestamp INTEGER, data BLOB, \
+                        RowId INTEGER);";
+        assert_eq!(problem(&file(&folder, &format!("{TABLES}{searched}"))), lacks("messages"));
         // Values of other types, and columns that are missing.
         let texts = format!("{TABLES}{MESSAGES}INSERT INTO messages VALUES (1, 'x', 'y', 'z');");
         assert!(problem(&file(&folder, &texts)).starts_with("cannot be read as a bag of ROS 2 in SQLite: "));
