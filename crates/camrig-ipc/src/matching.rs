@@ -16,6 +16,9 @@ use crate::mapped::{Mapped, Shared};
 /// Maximum number of cameras in a match.
 pub const MAX_MATCH_CAMERAS: usize = 64;
 
+/// Weight of the earlier framesets in the mean of a camera's offset: it follows a change within about so many matches.
+const OFFSET_WEIGHT: u64 = 16;
+
 /// The reason why a delivered frameset is in no match.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -78,6 +81,8 @@ pub struct MatchCells {
 #[repr(C, align(64))]
 struct CameraCells {
     matched: AtomicU64,
+    /// Of the matched framesets, see [`MatchCamera::offset`].
+    match_offset_nanos: AtomicU64,
     unmatched: [AtomicU64; Unmatched::ALL.len()],
     epochs: AtomicU64,
     /// 1 once the three below were estimated.
@@ -91,7 +96,7 @@ struct CameraCells {
 unsafe impl Shared for MatchCells {
     const NAME: &'static str = "the counters of a matching";
     const MAGIC: [u8; 8] = *b"camrigMC";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
 }
 
 /// The counters of one processor's matching. A camera's index is its place in the processor's list.
@@ -113,6 +118,8 @@ pub struct MatchCounts {
 pub struct MatchCamera {
     /// Framesets in matches.
     pub matched: u64,
+    /// Mean time of the last framesets in matches after the earliest ones of those matches; `None` before the first.
+    pub offset: Option<Duration>,
     /// Unmatched framesets, in the order of [`Unmatched::ALL`].
     pub unmatched: [u64; Unmatched::ALL.len()],
     /// Number of restarts of its clock or its frame numbers.
@@ -133,17 +140,29 @@ pub struct ClockEstimate {
 }
 
 impl MatchCounters {
-    /// Counts a match of the framesets of these cameras.
+    /// Counts a match of the framesets of these cameras, each with its time after the earliest one. One thread counts.
     ///
     /// # Panics
     /// If a camera is not below [`MAX_MATCH_CAMERAS`].
-    pub fn count_match(&self, cameras: impl IntoIterator<Item = usize>, spread: Duration, partial: bool) {
+    pub fn count_match(
+        &self,
+        cameras: impl IntoIterator<Item = (usize, Duration)>,
+        spread: Duration,
+        partial: bool,
+    ) {
         let cells: &MatchCells = self;
         cells.spread.count(spread);
         cells.partial.fetch_add(partial.into(), Ordering::Relaxed);
         cells.matches.fetch_add(1, Ordering::Relaxed);
-        for camera in cameras {
-            cells.cameras[camera].matched.fetch_add(1, Ordering::Relaxed);
+        for (camera, offset) in cameras {
+            let cells = &cells.cameras[camera];
+            let offset_nanos = u64::try_from(offset.as_nanos()).unwrap_or(u64::MAX);
+            let mean_nanos = match cells.matched.load(Ordering::Relaxed) {
+                0 => offset_nanos,
+                _ => mean(cells.match_offset_nanos.load(Ordering::Relaxed), offset_nanos),
+            };
+            cells.match_offset_nanos.store(mean_nanos, Ordering::Relaxed);
+            cells.matched.fetch_add(1, Ordering::Release);
         }
     }
 
@@ -196,13 +215,23 @@ impl MatchCounters {
             drift_ppb: cells.drift_ppb.load(Ordering::Relaxed),
             uncertainty_nanos: cells.uncertainty_nanos.load(Ordering::Relaxed),
         });
+        let matched = cells.matched.load(Ordering::Acquire);
+        let offset_nanos = cells.match_offset_nanos.load(Ordering::Relaxed);
         MatchCamera {
-            matched: cells.matched.load(Ordering::Relaxed),
+            matched,
+            offset: (matched > 0).then(|| Duration::from_nanos(offset_nanos)),
             unmatched: Unmatched::ALL.map(|reason| cells.unmatched[reason as usize].load(Ordering::Relaxed)),
             epochs: cells.epochs.load(Ordering::Relaxed),
             clock,
         }
     }
+}
+
+/// Returns the mean of the earlier values, moved towards a new one.
+fn mean(earlier: u64, new: u64) -> u64 {
+    let sum = u128::from(earlier) * u128::from(OFFSET_WEIGHT - 1) + u128::from(new);
+    // A mean of 64-bit numbers.
+    ((sum + u128::from(OFFSET_WEIGHT / 2)) / u128::from(OFFSET_WEIGHT)) as u64
 }
 
 impl fmt::Debug for MatchCounters {
@@ -220,17 +249,38 @@ mod tests {
         let counters = MatchCounters::new().unwrap();
         let seen = MatchCounters::received(counters.share().unwrap()).unwrap();
         assert_eq!((seen.counts(), seen.camera(63)), (MatchCounts::default(), MatchCamera::default()));
-        counters.count_match([0, 63], Duration::from_micros(12), false);
-        counters.count_match([63], Duration::ZERO, true);
+        let later = Duration::from_micros(12);
+        counters.count_match([(0, Duration::ZERO), (63, later)], later, false);
+        counters.count_match([(63, Duration::ZERO)], Duration::ZERO, true);
         counters.count_unmatched(0, Unmatched::Late);
         counters.count_epoch(63);
         let clock = ClockEstimate { offset_nanos: -5, drift_ppb: 50_000, uncertainty_nanos: 7 };
         counters.set_clock(63, clock);
         let spread = Latency { p50: 0, p99: 12, max: 12 };
         assert_eq!(seen.counts(), MatchCounts { matches: 2, partial: 1, spread });
-        let first = MatchCamera { matched: 1, unmatched: [0, 0, 0, 1, 0, 0, 0, 0], ..MatchCamera::default() };
+        let unmatched = [0, 0, 0, 1, 0, 0, 0, 0];
+        let offset = Some(Duration::ZERO);
+        let first = MatchCamera { matched: 1, offset, unmatched, ..MatchCamera::default() };
         assert_eq!(seen.camera(0), first);
-        let last = MatchCamera { matched: 2, epochs: 1, clock: Some(clock), ..MatchCamera::default() };
+        let offset = Some(Duration::from_nanos(11_250));
+        let last =
+            MatchCamera { matched: 2, offset, epochs: 1, clock: Some(clock), ..MatchCamera::default() };
         assert_eq!(seen.camera(63), last);
+    }
+
+    #[test]
+    fn the_offset_of_a_camera_follows_its_framesets() {
+        let counters = MatchCounters::new().unwrap();
+        let after = |nanos: u64| {
+            let offset = Duration::from_nanos(nanos);
+            for _ in 0..200 {
+                counters.count_match([(5, offset)], offset, false);
+            }
+            counters.camera(5).offset.unwrap().as_nanos().abs_diff(u128::from(nanos))
+        };
+        assert_eq!(after(3_000_000), 0);
+        assert!(after(5_000_000) < 100);
+        assert!(after(0) < 100);
+        assert_eq!(mean(u64::MAX, u64::MAX), u64::MAX);
     }
 }

@@ -42,6 +42,10 @@ pub struct MatchedCameraStatus {
     pub name: String,
     /// Framesets in a match.
     pub matched: u64,
+    /// Mean time of its last matched framesets after the earliest ones of their matches, in microseconds; `None` before the
+    /// first.
+    #[serde(default)]
+    pub offset_us: Option<f64>,
     /// Framesets in no match, by reason. Reasons without a frameset are omitted.
     pub unmatched: BTreeMap<Unmatched, u64>,
     /// The number of restarts of its clock or of its frame numbers.

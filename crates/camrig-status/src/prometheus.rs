@@ -173,6 +173,17 @@ fn matching(text: &mut Text, matching: &[MatchingStatus]) {
         }
     }
     text.family(
+        "camrig_match_offset_seconds",
+        "gauge",
+        "Mean time of a camera's last matched framesets after the earliest ones of their matches.",
+    );
+    for (each, camera) in cameras() {
+        if let Some(offset_us) = camera.offset_us {
+            let labels = [("processor", each.processor.as_str()), ("camera", camera.name.as_str())];
+            text.sample("camrig_match_offset_seconds", &labels, offset_us / 1e6);
+        }
+    }
+    text.family(
         "camrig_clock_offset_seconds",
         "gauge",
         "Host time minus camera time, where it is estimated.",
@@ -287,6 +298,7 @@ mod tests {
                 cameras: vec![MatchedCameraStatus {
                     name: "left".to_owned(),
                     matched: 50,
+                    offset_us: Some(1500.0),
                     unmatched: [(Unmatched::Missing, 3)].into(),
                     clock: Some(ClockStatus { offset_ms: -12.5, drift_ppm: 40.0, uncertainty_us: 100.0 }),
                     ..MatchedCameraStatus::default()
@@ -330,6 +342,7 @@ mod tests {
                 r#"camrig_match_spread_seconds{processor="fusion",quantile="0.99"} 0.009"#,
                 r#"camrig_framesets_matched_total{processor="fusion",camera="left"} 50"#,
                 r#"camrig_framesets_unmatched_total{processor="fusion",camera="left",reason="missing"} 3"#,
+                r#"camrig_match_offset_seconds{processor="fusion",camera="left"} 0.0015"#,
                 r#"camrig_clock_offset_seconds{processor="fusion",camera="left"} -0.0125"#,
                 r#"camrig_clock_drift_ratio{processor="fusion",camera="left"} 0.00004"#,
                 r#"camrig_process_cpu_seconds_total{process="main"} 0.25"#,

@@ -169,6 +169,7 @@ fn matched_camera(name: &str, camera: &MatchCamera) -> MatchedCameraStatus {
     MatchedCameraStatus {
         name: name.to_owned(),
         matched: camera.matched,
+        offset_us: camera.offset.map(|offset| rounded(offset.as_nanos() as f64 / 1e3)),
         unmatched: by_reason(Unmatched::ALL, camera.unmatched),
         epochs: camera.epochs,
         clock: camera.clock.map(clock),

@@ -217,7 +217,10 @@ match = { window_millis = 5, clock = "estimated" }
     let cameras = list(matching, "cameras");
     assert_eq!(names(cameras, "name"), ["left", "right"]);
     for camera in cameras {
-        assert_eq!(shape(camera), "clock object, epochs count, matched count, name string, unmatched object");
+        assert_eq!(
+            shape(camera),
+            "clock object, epochs count, matched count, name string, offset_us number, unmatched object"
+        );
         assert_eq!(shape(&camera["clock"]), "drift_ppm number, offset_ms number, uncertainty_us number");
         assert_eq!(camera["matched"], matching["matches"]);
         let count = |value: &Value| value.as_u64().unwrap();

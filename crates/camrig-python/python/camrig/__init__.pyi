@@ -593,6 +593,8 @@ class MatchedCameraStatus:
 
     name: str
     matched: int
+    offset_us: float | None
+    """Mean time of its last matched framesets after the earliest ones of their matches."""
     unmatched: dict[str, int]
     epochs: int
     clock: ClockStatus | None

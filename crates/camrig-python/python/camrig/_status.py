@@ -116,6 +116,7 @@ class ClockStatus:
 class MatchedCameraStatus:
     name: str = ""
     matched: int = 0
+    offset_us: float | None = None
     unmatched: dict = field(default_factory=dict)
     epochs: int = 0
     clock: ClockStatus | None = field(default=None, metadata={"of": ClockStatus})

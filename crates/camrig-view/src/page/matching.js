@@ -1,9 +1,8 @@
 // One line about the matching of each processor. Knows no element.
 
-/** Returns the line: matches per second, their spread, and each camera's share and offset. */
+/** Returns the line: matches per second, their spread, and each camera's share and offset, whatever its clock is. */
 export function matchingText({ processor, rate_hz: rate, spread_us: spread, cameras }) {
-  const first = cameras.find(({ clock }) => clock);
-  const each = cameras.map((camera) => `${camera.name} ${[shareText(camera), offsetText(camera, first)].filter(Boolean).join(" ")}`);
+  const each = cameras.map((camera) => `${camera.name} ${[shareText(camera), offsetText(camera)].filter(Boolean).join(" ")}`);
   const apart = `spread ${millis(spread.p50)}, 99 % within ${millis(spread.p99)}`;
   return [`${processor}: ${rate.toFixed(1)} matched/s`, apart, ...each].join(" · ");
 }
@@ -24,13 +23,9 @@ function shareText({ matched, unmatched }) {
   return all === 0 ? "–" : `${((100 * matched) / all).toFixed(1)} %`;
 }
 
-/** Returns by how much a camera's clock is behind that of the first camera. */
-function offsetText({ clock }, first) {
-  if (!clock || !first || clock === first.clock) return "";
-  const offset = clock.offset_ms - first.clock.offset_ms;
-  const sign = offset < 0 ? "−" : "+";
-  const size = Math.abs(offset);
-  return size < 1000 ? `${sign}${size.toFixed(2)} ms` : `${sign}${(size / 1000).toFixed(1)} s`;
+/** Returns by how much a camera's framesets are later than the earliest ones of their matches. */
+function offsetText({ offset_us: offset }) {
+  return offset === null ? "" : `+${(offset / 1000).toFixed(2)} ms`;
 }
 
 function millis(micros) {

@@ -77,6 +77,51 @@ async function watch(page, camera) {
 }
 const seen = (page) => page.evaluate(() => globalThis.seen);
 
+/** Two cameras whose clocks are apart, matched by these clocks and by their estimates. */
+const MATCHED = `
+[camera.left]
+driver = "synthetic"
+options = { depth = "424x240@15", color = "off" }
+[camera.right]
+driver = "synthetic"
+options = { depth = "424x240@15", color = "off", clock_skew = 4.0 }
+
+[processor.own]
+kind = "match"
+inputs = ["left", "right"]
+match = { window_millis = 14, clock = "hardware" }
+[processor.guessed]
+kind = "match"
+inputs = ["left", "right"]
+match = { window_millis = 70, clock = "estimated" }
+
+[processor.view]
+kind = "view"
+inputs = ["left", "right"]
+`;
+
+test("a line for each matching has the offsets of its cameras, whatever their clock is", async (t) => {
+  const rig = await Rig.start(MATCHED);
+  t.after(() => rig.remove());
+  const page = await open(rig.found[0]);
+  const lines = async () => (await page.locator("#matching").textContent()).split("\n");
+  const camera = (name, offset) => `${name} \\d+\\.\\d % \\+${offset} ms`;
+  const line = (name, left, right) => {
+    const spread = "spread \\d+\\.\\d ms, 99 % within \\d+\\.\\d ms";
+    const parts = [`${name}: \\d+\\.\\d matched/s`, spread, camera("left", left), camera("right", right)];
+    return new RegExp(`^${parts.join(" · ")}$`);
+  };
+  const any = "\\d+\\.\\d\\d";
+  const wanted = [line("own", "0\\.00", "4\\.00"), line("guessed", any, any)];
+  let found;
+  await until("both lines", async () => {
+    found = await lines();
+    return found.length === 2 && found.every((line, at) => wanted[at].test(line));
+  }).catch((error) => assert.fail(`${error.message}: ${found.join("\n")}`));
+  const details = await page.locator("#matching").getAttribute("title");
+  assert.match(details, /^own\nleft: \d+ matched.*\nright: \d+ matched.*\nguessed\nleft: .*, clock -?\d+\.\d\d ms behind the host, /);
+});
+
 test("six cameras, alive", async (t) => {
   const rig = await Rig.start(SIX);
   t.after(() => rig.remove());

@@ -425,12 +425,13 @@ impl Matching {
 
     fn matched(&mut self, set: Vec<(usize, Item<FrameSet>)>) -> Match {
         let times = || set.iter().map(|(_, item)| item.nanos);
-        let spread_nanos = times().max().unwrap_or(0) - times().min().unwrap_or(0);
-        let spread = Duration::from_nanos(spread_nanos);
+        let first_nanos = times().min().unwrap_or(0);
+        let spread = Duration::from_nanos(times().max().unwrap_or(0) - first_nanos);
         let has = |lane: usize| set.iter().any(|(of, _)| *of == lane);
         let mut cameras = self.spec.cameras.iter().enumerate();
         let complete = cameras.all(|(lane, camera)| !camera.awaited || has(lane));
-        self.stats.counters.count_match(set.iter().map(|(lane, _)| *lane), spread, !complete);
+        let offsets = set.iter().map(|(lane, item)| (*lane, Duration::from_nanos(item.nanos - first_nanos)));
+        self.stats.counters.count_match(offsets, spread, !complete);
         let number = self.matches;
         self.matches += 1;
         Match { number, framesets: set.into_iter().map(|(_, item)| item.value).collect(), spread, complete }

@@ -67,8 +67,13 @@ fn a_match_is_one_frameset_of_each_camera() {
     drop(matching);
     let status = stats.status();
     assert_eq!((status.counts.matches, status.counts.partial, status.counts.spread.max), (1, 0, 2000));
-    let left = MatchCamera { matched: 1, unmatched: [1, 0, 0, 0, 0, 0, 0, 0], ..MatchCamera::default() };
-    let right = MatchCamera { matched: 1, unmatched: [2, 0, 0, 0, 0, 0, 0, 0], ..MatchCamera::default() };
+    let camera = |offset_millis, missing| MatchCamera {
+        matched: 1,
+        offset: Some(Duration::from_millis(offset_millis)),
+        unmatched: [missing, 0, 0, 0, 0, 0, 0, 0],
+        ..MatchCamera::default()
+    };
+    let (left, right) = (camera(0, 1), camera(2, 2));
     assert_eq!(status.cameras, [("left", left), ("right", right)]);
 }
 
