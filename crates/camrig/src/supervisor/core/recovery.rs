@@ -77,12 +77,18 @@ impl Core {
 
     /// Handles the end of a process: its actors have failed.
     pub(super) fn on_exited(&mut self, process: ProcessId, how: &str) {
+        let was_asked = self.process(process) == Some(ProcessState::Exiting);
         if !self.release(process) {
             return;
         }
         // Actors that were given up may have ended before they received the command.
         self.end_links_of_ended_actors(process);
-        self.fail_process(process, how);
+        if was_asked {
+            // All its actors had left. Others that joined meanwhile begin in the next process of this name.
+            self.begin_what_is_due();
+        } else {
+            self.fail_process(process, how);
+        }
     }
 
     pub(super) fn end_links_of_ended_actors(&mut self, process: ProcessId) {

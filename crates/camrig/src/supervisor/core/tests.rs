@@ -144,6 +144,38 @@ fn a_paused_camera_does_not_stall_and_is_paused_again_after_a_restart() {
     assert_eq!(run.core.actor(CAMERA).state, ActorState::Stalled);
 }
 
+/// An actor that is removed and added again at once, as `camrig remove` and `camrig add` may do it.
+#[test]
+fn an_actor_that_joins_a_process_that_is_ending_begins_in_the_next_one() {
+    let mut run = Run::new(None);
+    run.on(Event::Connected(WORKER));
+    run.on(Event::Ready(WORKER, CAMERA));
+    run.on(Event::Ready(ProcessId::MAIN, READER));
+    run.observe_after(Duration::ZERO);
+    let (first, second, process) = (ActorId(2), ActorId(3), ProcessId(2));
+    let template = run.core.setup().actors[READER.index()].clone();
+    let setup = ActorSetup { name: "more".to_owned(), process, ..template };
+    let joining = |processes: &[&str]| Changing {
+        processes: processes.iter().map(|&name| name.to_owned()).collect(),
+        joins: vec![(setup.clone(), None)],
+        ..Changing::default()
+    };
+    assert_eq!(run.on(Event::Change(joining(&["more"]))), [Command::StartProcess(process)]);
+    run.on(Event::Connected(process));
+    run.on(Event::Ready(process, first));
+    run.on(Event::Change(Changing { leaves: vec![first], ..Changing::default() }));
+    let left = run.on(Event::Finished(process, first));
+    let left = [left, run.observe_after(MILLI)].concat();
+    assert!(left.contains(&Command::Exit(process)), "{left:?}");
+    run.on(Event::Change(joining(&[])));
+    let ended = run.on(Event::Exited(process, "exited with code 0".to_owned()));
+    assert!(ended.contains(&Command::StartProcess(process)), "{ended:?}");
+    run.on(Event::Connected(process));
+    run.on(Event::Ready(process, second));
+    assert_eq!(run.core.actor(second).state, ActorState::Running);
+    assert!(run.core.actor(second).errors.is_empty());
+}
+
 #[test]
 fn a_rig_goes_on_without_a_guest() {
     let mut run = Run::new(None);
