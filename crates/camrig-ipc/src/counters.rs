@@ -22,12 +22,14 @@ pub enum LostReason {
     Repeated,
     /// The driver could not make it from its source, such as a damaged part of a recording.
     Unreadable,
+    /// It was sent by another host, and did not arrive.
+    Wire,
 }
 
 impl LostReason {
     /// Every reason.
-    pub const ALL: [Self; 5] =
-        [Self::Device, Self::QueueFull, Self::NoPartner, Self::Repeated, Self::Unreadable];
+    pub const ALL: [Self; 6] =
+        [Self::Device, Self::QueueFull, Self::NoPartner, Self::Repeated, Self::Unreadable, Self::Wire];
 
     /// Returns the reason's name in reports.
     pub const fn name(self) -> &'static str {
@@ -37,6 +39,7 @@ impl LostReason {
             Self::NoPartner => "no-partner",
             Self::Repeated => "repeated",
             Self::Unreadable => "unreadable",
+            Self::Wire => "wire",
         }
     }
 }
@@ -93,7 +96,7 @@ pub struct StreamCounts {
 unsafe impl Shared for ActorCells {
     const NAME: &'static str = "an actor's counters";
     const MAGIC: [u8; 8] = *b"camrigAC";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
 }
 
 /// State of an actor, in shared memory, so that its supervisor can read it, and the counts survive the process.

@@ -48,6 +48,21 @@ pub(crate) fn decode(buffer: &[u8]) -> Option<FrameSetHeader> {
     (read == bytes.len()).then_some(header)
 }
 
+/// Returns a header as bytes, for another host: at most 8 KiB, with its version.
+pub fn header_to_bytes(header: &FrameSetHeader) -> Vec<u8> {
+    let mut buffer = [0; HEADER_BYTES];
+    encode(header, &mut buffer);
+    let prefix = buffer.first_chunk::<PREFIX_BYTES>().copied().unwrap_or_default();
+    let len = u32::from_le_bytes([prefix[8], prefix[9], prefix[10], prefix[11]]) as usize;
+    buffer[..PREFIX_BYTES + len].to_vec()
+}
+
+/// Returns the header that [`header_to_bytes`] made bytes of; `None` for anything else. Whether its frames form a valid
+/// frameset is not checked.
+pub fn header_from_bytes(bytes: &[u8]) -> Option<FrameSetHeader> {
+    decode(bytes)
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;

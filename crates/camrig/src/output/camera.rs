@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use camrig_frame::{CameraInfo, FrameHeader, Layout, Origins, Stream, StreamInfo};
+use camrig_frame::{CameraInfo, FrameHeader, FrameSetHeader, Layout, Origins, Stream, StreamInfo};
 use camrig_ipc::LostReason;
 
 use super::publisher::{Lent, Origin, Publisher};
@@ -91,6 +91,43 @@ impl CameraOutput {
         }
     }
 
+    /// Lends a slot for a frameset that an actor of another host published: with the camera, the sequence number and the
+    /// match that it has there. Keep the `Arc`: framesets with the same `Arc` belong to the same camera.
+    ///
+    /// # Errors
+    /// If the headers do not form a valid frameset, the source has no name, or the limit of sources is exceeded.
+    pub fn loan_relayed(
+        &mut self,
+        source: &Arc<CameraInfo>,
+        header: FrameSetHeader,
+    ) -> Result<Option<Loan>, OutputError> {
+        if source.name.is_empty() {
+            return Err(OutputError::Unnamed);
+        }
+        if self.streams.is_empty() {
+            self.streams.clone_from(&source.streams);
+            self.publisher.counters().declare_streams(self.streams.iter().map(|info| info.stream), false);
+        }
+        let FrameSetHeader { sequence, arrival_nanos, matched, origins, frames, .. } = header;
+        let origin = Origin { source: self.publisher.source(source)?, arrival_nanos, matched, origins };
+        let loan = self.publisher.loan(origin, frames)?.slot();
+        Ok(loan.map(|loan| Loan { sequence: Some(sequence), ..loan }))
+    }
+
+    /// Publishes a loan of [`Self::loan_relayed`]. Gaps in the numbers of its frames are not counted here: they were counted
+    /// at the other host.
+    pub fn publish_relayed(&mut self, loan: Loan) {
+        self.count_frames(&loan.slot.header().frames);
+        self.publisher.publish(loan);
+    }
+
+    /// Returns the number of framesets that all instances of the camera have published, or dropped for want of a slot, and of
+    /// those that they have counted as lost for this reason.
+    pub fn accounted(&self, reason: LostReason) -> (u64, u64) {
+        let counters = self.publisher.counters();
+        (counters.produced(), counters.lost_by_reason()[reason as usize])
+    }
+
     /// Publishes a loan after all its frames have been written.
     pub fn publish(&mut self, loan: Loan) {
         self.note_numbers(&loan.slot.header().frames);
@@ -128,6 +165,12 @@ impl CameraOutput {
         self.publisher.counters().count_lost(reason, framesets);
     }
 
+    /// Calls `wait`, which waits for something that may never come, such as a frameset of another host: the camera is not
+    /// stalled then.
+    pub fn blocked<T>(&self, wait: impl FnOnce() -> T) -> T {
+        self.publisher.blocked(wait)
+    }
+
     /// Waits, because the camera has nothing to publish before: as part of a recording that has not begun, or a pause
     /// in it. The camera is not stalled then, however long it delivers nothing.
     pub fn wait(&self, time: Duration) {
@@ -152,6 +195,10 @@ impl CameraOutput {
     fn note_numbers(&mut self, frames: &[FrameHeader]) {
         let lost = self.losses.note(frames);
         self.count_lost(lost);
+        self.count_frames(frames);
+    }
+
+    fn count_frames(&mut self, frames: &[FrameHeader]) {
         let now_nanos = monotonic_nanos();
         for frame in frames {
             let Some(index) = self.streams.iter().position(|info| info.stream == frame.stream) else {

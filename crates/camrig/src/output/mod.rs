@@ -31,6 +31,8 @@ pub(crate) use self::publisher::{Publisher, Wiring};
 pub struct Loan {
     slot: SlotLoan,
     source: usize,
+    /// The sequence number, of a frameset that has one; otherwise the next one of the actor.
+    sequence: Option<u64>,
 }
 
 impl Loan {

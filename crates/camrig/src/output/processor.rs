@@ -86,6 +86,12 @@ impl ProcessorOutput {
         self.inputs.matching.as_ref().map(|stats| stats.status())
     }
 
+    /// Calls `wait`, which waits for something outside of the rig, such as another host: the processor is not stalled then,
+    /// however long it takes. It must end soon after the [inputs](Self::inputs) have ended.
+    pub fn blocked<T>(&self, wait: impl FnOnce() -> T) -> T {
+        self.publisher.blocked(wait)
+    }
+
     /// Lends a slot for a frameset made from `origin`, whose camera, arrival time and match it inherits. Its streams are
     /// those that the processor [declares](crate::Processor::declare), or else those of `origin`. Returns `None` if all
     /// slots are in use, and counts the frameset as dropped.

@@ -150,7 +150,7 @@ impl Publisher {
         self.follow_links();
         self.wait_for_room();
         // The number at lending may be outdated: other framesets may have been published since.
-        let sequence = self.sequence;
+        let sequence = loan.sequence.unwrap_or(self.sequence);
         self.count();
         let published = loan.slot.publish(sequence);
         self.give(Outgoing::in_slot(&self.name, &self.sources[loan.source], published));
@@ -223,7 +223,7 @@ impl Publisher {
             slot.is_some()
         });
         if let Some(slot) = slot {
-            return Ok(Lent::Slot(Loan { slot, source }));
+            return Ok(Lent::Slot(Loan { slot, source, sequence: None }));
         }
         self.drop_for_want_of_a_slot();
         Ok(Lent::Nothing(header.frames))

@@ -1,0 +1,235 @@
+//! Opens sessions of Zenoh from bounded options: nothing is scouted, nothing listens and nothing is connected to unless it is
+//! named.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
+use camrig_frame::MAX_FRAMESET_BYTES;
+use camrig_ipc::spawn_thread;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use zenoh::{Config, Session, Wait};
+
+use crate::identity::{self, Fingerprint, IdentityError};
+
+/// Maximum number of endpoints of a session.
+const ENDPOINTS_MAX: usize = 16;
+
+/// Time without any message after which a peer counts as gone, in milliseconds. Liveliness follows from it.
+const LEASE_MILLIS: u32 = 2000;
+
+/// Room for the headers of a message beside its frames, in bytes.
+const MESSAGE_EXTRA_BYTES: usize = 1 << 20;
+
+/// Maximum number of peers of a session.
+const PEERS_MAX: u32 = 64;
+
+/// The endpoints of a session, and its peers. Without endpoints, it is the session that the program has
+/// [provided](provide).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct SessionOptions {
+    /// Where to connect to, such as `tls/10.0.0.12:7447`.
+    pub connect: Vec<String>,
+    /// Where to listen, such as `tls/0.0.0.0:7447`.
+    pub listen: Vec<String>,
+    /// Allows `tcp` on other addresses than loopback: anybody there can then read and write frames.
+    pub insecure: bool,
+    /// The folder of the key and the certificate of this host, for `tls`.
+    pub identity: Option<PathBuf>,
+    /// The fingerprints of the hosts that may be peers, for `tls`.
+    pub peers: Vec<String>,
+}
+
+/// An error of opening a session.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum SessionError {
+    /// An endpoint is not allowed.
+    #[error("endpoint `{0}` {1}")]
+    Endpoint(String, &'static str),
+    /// There are too many endpoints.
+    #[error("a session has at most {ENDPOINTS_MAX} endpoints, not {0}")]
+    TooMany(usize),
+    /// The options name no endpoint, and the program has provided no session.
+    #[error("the session has no endpoint: one of `connect` and `listen` is needed")]
+    NotProvided,
+    /// The identity or the peers cannot be used.
+    #[error("{0}")]
+    Identity(String),
+    /// Zenoh refuses.
+    #[error("no session can be opened: {0}")]
+    Open(String),
+}
+
+const NO_IDENTITY: &str = "`tls` needs `identity`, the folder that `camrig join --new-identity` made";
+
+static PROVIDED: OnceLock<Session> = OnceLock::new();
+
+/// Provides the session of this process, for options without endpoints. Returns whether it is the first one.
+pub fn provide(session: Session) -> bool {
+    PROVIDED.set(session).is_ok()
+}
+
+/// Opens a session, on a thread of its own, since Zenoh cannot wait on those of actors. Endpoints to connect to are tried
+/// again, also after a connection ends; the session is open before.
+///
+/// # Errors
+/// If an endpoint is not allowed, cannot be listened on, or the identity cannot be used.
+pub fn open(options: &SessionOptions) -> Result<Session, SessionError> {
+    if options.connect.is_empty() && options.listen.is_empty() {
+        return PROVIDED.get().cloned().ok_or(SessionError::NotProvided);
+    }
+    let config = config(options)?;
+    let opening = spawn_thread("zenoh-open", move || zenoh::open(config).wait());
+    let opened = opening.map_err(|error| SessionError::Open(error.to_string()))?.join();
+    let opened = opened.map_err(|_| SessionError::Open("Zenoh has panicked".to_owned()))?;
+    opened.map_err(|error| SessionError::Open(error.to_string()))
+}
+
+/// Returns the configuration of a session.
+///
+/// # Errors
+/// If an endpoint is not allowed, or the identity cannot be used.
+pub fn config(options: &SessionOptions) -> Result<Config, SessionError> {
+    check(options)?;
+    let endpoints = |endpoints: &[String]| serde_json::json!(endpoints).to_string();
+    let max_message_bytes = MAX_FRAMESET_BYTES + MESSAGE_EXTRA_BYTES;
+    let mut config = Config::default();
+    for (key, value) in [
+        ("mode", "\"peer\"".to_owned()),
+        ("connect/endpoints", endpoints(&options.connect)),
+        ("connect/timeout_ms", "-1".to_owned()),
+        ("connect/exit_on_failure", "false".to_owned()),
+        (
+            "connect/retry",
+            r#"{ "period_init_ms": 200, "period_max_ms": 1000, "period_increase_factor": 2 }"#.to_owned(),
+        ),
+        ("listen/endpoints", endpoints(&options.listen)),
+        ("scouting/multicast/enabled", "false".to_owned()),
+        ("scouting/gossip/enabled", "false".to_owned()),
+        ("transport/unicast/max_sessions", PEERS_MAX.to_string()),
+        ("transport/link/tx/lease", LEASE_MILLIS.to_string()),
+        ("transport/link/rx/max_message_size", max_message_bytes.to_string()),
+    ] {
+        let inserted = config.insert_json5(key, &value);
+        inserted.map_err(|error| SessionError::Open(format!("`{key}`: {error}")))?;
+    }
+    if options.connect.iter().chain(&options.listen).any(|endpoint| endpoint.starts_with("tls/")) {
+        let identity =
+            options.identity.as_deref().ok_or_else(|| SessionError::Identity(NO_IDENTITY.to_owned()))?;
+        identity::secure(&mut config, identity, &fingerprints(options)?)
+            .map_err(|error| SessionError::Identity(error.to_string()))?;
+    }
+    Ok(config)
+}
+
+/// Checks the endpoints of a session, without reading a file.
+///
+/// # Errors
+/// If an endpoint is not allowed.
+pub fn check(options: &SessionOptions) -> Result<(), SessionError> {
+    let all = || options.connect.iter().chain(&options.listen);
+    if all().count() > ENDPOINTS_MAX {
+        return Err(SessionError::TooMany(all().count()));
+    }
+    all().try_for_each(|endpoint| check_endpoint(endpoint, options.insecure))?;
+    fingerprints(options).map(drop)
+}
+
+fn fingerprints(options: &SessionOptions) -> Result<Vec<Fingerprint>, SessionError> {
+    let parsed: Result<_, IdentityError> = options.peers.iter().map(|peer| peer.parse()).collect();
+    parsed.map_err(|error| SessionError::Identity(error.to_string()))
+}
+
+/// Checks that an endpoint is of a known transport, and that plain `tcp` leaves this host only if that is allowed.
+///
+/// # Errors
+/// If it is not.
+pub fn check_endpoint(endpoint: &str, insecure: bool) -> Result<(), SessionError> {
+    let refused = |what| Err(SessionError::Endpoint(endpoint.to_owned(), what));
+    let address = match endpoint.split_once('/') {
+        Some(("tls", address)) => return if has_port(address) { Ok(()) } else { refused(PORT) },
+        Some(("tcp", address)) if has_port(address) => address,
+        Some(("tcp", _)) => return refused(PORT),
+        _ => return refused("is not of the form `tls/HOST:PORT` or `tcp/HOST:PORT`"),
+    };
+    if insecure || is_loopback(address) {
+        return Ok(());
+    }
+    refused("is plain `tcp`, which is allowed on loopback only; use `tls`, or say `insecure = true`")
+}
+
+const PORT: &str = "has no port, or more than an address and a port";
+
+/// Returns whether an address ends with a port, and has no options of Zenoh behind it.
+fn has_port(address: &str) -> bool {
+    let port = address.rsplit_once(':').filter(|(host, _)| !host.is_empty());
+    port.is_some_and(|(_, port)| port.parse::<u16>().is_ok())
+}
+
+fn is_loopback(address: &str) -> bool {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_named_and_secure_endpoints_are_allowed() {
+        for endpoint in [
+            "tls/10.0.0.12:7447",
+            "tls/arm.local:7447",
+            "tcp/127.0.0.1:0",
+            "tcp/[::1]:7447",
+            "tcp/localhost:1",
+        ] {
+            assert!(check_endpoint(endpoint, false).is_ok(), "{endpoint}");
+        }
+        let error = |endpoint: &str| check_endpoint(endpoint, false).unwrap_err().to_string();
+        assert_eq!(
+            error("tcp/0.0.0.0:7447"),
+            "endpoint `tcp/0.0.0.0:7447` is plain `tcp`, which is allowed on loopback only; use `tls`, or say \
+             `insecure = true`"
+        );
+        assert!(check_endpoint("tcp/0.0.0.0:7447", true).is_ok());
+        for endpoint in ["", "10.0.0.12:7447", "udp/10.0.0.12:7447", "TCP/127.0.0.1:1"] {
+            assert!(
+                error(endpoint).ends_with("is not of the form `tls/HOST:PORT` or `tcp/HOST:PORT`"),
+                "{endpoint}"
+            );
+        }
+        for endpoint in
+            ["tcp/127.0.0.1", "tls/:7447", "tls/a:99999", "tcp/127.0.0.1:7447#iface=eth0", "tls/a:1?prio=1"]
+        {
+            assert!(
+                error(endpoint).ends_with("has no port, or more than an address and a port"),
+                "{endpoint}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_configuration_scouts_nothing_and_listens_only_where_it_is_told() {
+        let config = config(&SessionOptions {
+            connect: vec!["tcp/127.0.0.1:9".to_owned()],
+            ..SessionOptions::default()
+        });
+        let json = |key: &str| config.as_ref().unwrap().get_json(key).unwrap();
+        assert_eq!(json("listen/endpoints"), "[]");
+        assert_eq!(json("connect/endpoints"), r#"["tcp/127.0.0.1:9"]"#);
+        assert_eq!(
+            (json("scouting/multicast/enabled"), json("scouting/gossip/enabled")),
+            ("false".into(), "false".into())
+        );
+        let many =
+            SessionOptions { listen: vec!["tcp/127.0.0.1:0".to_owned(); 17], ..SessionOptions::default() };
+        let error = super::config(&many).unwrap_err().to_string();
+        assert_eq!(error, "a session has at most 16 endpoints, not 17");
+        let error = open(&SessionOptions::default()).unwrap_err().to_string();
+        assert_eq!(error, "the session has no endpoint: one of `connect` and `listen` is needed");
+    }
+}

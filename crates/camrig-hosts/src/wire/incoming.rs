@@ -1,0 +1,385 @@
+//! The driver `wire-in`: a camera whose framesets come from another host.
+//!
+//! It is ready at once and waits for its sender, however long that takes. Frames are decoded into the slot from which they are
+//! read.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver as Queue, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use camrig::{CameraOutput, Captured, Driver, DriverError, LostReason, monotonic_nanos, spawn_thread};
+use camrig_frame::{CameraInfo, MAX_FRAMESET_BYTES};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use zenoh::Session;
+use zenoh::bytes::ZBytes;
+use zenoh::sample::Sample;
+
+use super::connection::Connection;
+use super::credit::{Arrival, Receiver, Window};
+use super::message::{self, Answer, Incoming, IncomingFrameSet, Kind};
+use super::{Ends, check_key, keys};
+use crate::clock::{self, ClockEstimate, ClockFilter};
+use crate::codec::{Coding, Decoder};
+use crate::session::{self, SessionOptions};
+
+/// Time between two answers, if nothing arrives.
+const HEARTBEAT: Duration = Duration::from_millis(500);
+
+/// Share of the window after which an answer is sent although more is waiting.
+const ANSWERS_PER_WINDOW: u32 = 4;
+
+/// Questions and ends that may wait beside the framesets of a window.
+const QUEUE_EXTRA: usize = 8;
+
+/// Number of exchanges at the begin, without a pause between them.
+const FIRST_EXCHANGES: usize = 8;
+
+/// Time between two later exchanges.
+const CLOCK_PERIOD: Duration = Duration::from_secs(1);
+
+/// Options of the driver `wire-in`.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WireInOptions {
+    /// The name of the crossing, the same at both ends and no other's.
+    key: String,
+    /// The session that carries it.
+    #[serde(default)]
+    session: SessionOptions,
+    /// Framesets that may be on their way at once.
+    #[serde(default = "default_framesets")]
+    #[schemars(range(min = 1, max = 64))]
+    framesets: u32,
+    /// Encoded frames that may be on their way at once; a larger frameset comes alone.
+    #[serde(default = "default_megabytes")]
+    #[schemars(range(min = 1, max = 1024), extend("x-unit" = "MB"))]
+    megabytes: u32,
+    /// The narrowest window of a match that compares its arrival times: refused if it is narrower than twice the uncertainty of
+    /// the clocks. 0 for none.
+    #[serde(default)]
+    #[schemars(range(min = 0), extend("x-unit" = "ms"))]
+    match_window_millis: f64,
+}
+
+fn default_framesets() -> u32 {
+    8
+}
+
+fn default_megabytes() -> u32 {
+    32
+}
+
+impl WireInOptions {
+    fn window(&self) -> Window {
+        Window { framesets: self.framesets, bytes: u64::from(self.megabytes) * 1_000_000 }
+    }
+}
+
+/// The camera. See the module.
+pub struct WireIn {
+    name: String,
+    options: WireInOptions,
+    connection: Connection,
+    arrivals: Arc<Arrivals>,
+    queue: Queue<ZBytes>,
+    clock: ClockThread,
+    /// `None` before the first call that captures.
+    receiver: Option<Receiver>,
+    cameras: BTreeMap<u64, Arc<CameraInfo>>,
+    decoder: Decoder,
+    /// Encoded frames, before they are decoded.
+    coded: Vec<u8>,
+    started: Instant,
+    answered: Option<Instant>,
+    /// Framesets since the last answer.
+    unanswered: u32,
+}
+
+/// The messages that have arrived and are not taken.
+#[derive(Default)]
+struct Arrivals {
+    count: AtomicUsize,
+    bytes: AtomicU64,
+}
+
+impl Driver for WireIn {
+    type Options = WireInOptions;
+
+    fn check(options: &WireInOptions) -> Result<(), DriverError> {
+        check_key(&options.key).map_err(|error| DriverError::new(error).at("key"))?;
+        session::check(&options.session)
+            .map_err(|error| DriverError::new(error.to_string()).at("session"))?;
+        Ok(())
+    }
+
+    fn claims(options: &WireInOptions) -> Vec<String> {
+        vec![format!("crossing {}", options.key)]
+    }
+
+    fn open(name: &str, options: WireInOptions) -> Result<Self, DriverError> {
+        let arrivals = Arc::new(Arrivals::default());
+        let (sender, queue) = sync_channel(options.framesets as usize + QUEUE_EXTRA);
+        let ends = Ends { reads: keys::data(&options.key), writes: keys::credit(&options.key) };
+        let bytes_max = options.window().bytes + MAX_FRAMESET_BYTES as u64;
+        let receive = receive(sender, Arc::clone(&arrivals), bytes_max);
+        let refused = |error: &dyn std::fmt::Display| DriverError::new(error.to_string());
+        let connection =
+            Connection::open(&options.session, ends, None, receive).map_err(|error| refused(&error))?;
+        let clock =
+            ClockThread::start(&connection, keys::clock(&options.key)).map_err(|error| refused(&error))?;
+        Ok(Self {
+            name: name.to_owned(),
+            options,
+            connection,
+            arrivals,
+            queue,
+            clock,
+            receiver: None,
+            cameras: BTreeMap::new(),
+            decoder: Decoder::new().map_err(|error| refused(&error))?,
+            coded: Vec::new(),
+            started: Instant::now(),
+            answered: None,
+            unanswered: 0,
+        })
+    }
+
+    /// Its streams are known with the first frameset.
+    fn info(&self) -> CameraInfo {
+        CameraInfo { name: self.name.clone(), ..CameraInfo::default() }
+    }
+
+    fn may_fall_silent(&self) -> bool {
+        true
+    }
+
+    fn start(&mut self) -> Result<(), DriverError> {
+        self.started = Instant::now();
+        Ok(())
+    }
+
+    fn capture(&mut self, output: &mut CameraOutput, timeout: Duration) -> Result<Captured, DriverError> {
+        if !self.knows_clock()? {
+            output.blocked(|| self.clock.wait(timeout));
+            return Ok(Captured::Nothing);
+        }
+        self.receiver.get_or_insert_with(|| {
+            let (published, lost) = output.accounted(LostReason::Wire);
+            Receiver::new(monotonic_nanos(), published + lost, self.options.window())
+        });
+        if self.answered.is_none_or(|at| at.elapsed() >= HEARTBEAT) {
+            self.answer();
+        }
+        let message = match output.blocked(|| self.queue.recv_timeout(timeout)) {
+            Ok(message) => message,
+            Err(RecvTimeoutError::Timeout) => return Ok(Captured::Nothing),
+            Err(RecvTimeoutError::Disconnected) => return Err(DriverError::new("the session has ended")),
+        };
+        self.arrivals.count.fetch_sub(1, Ordering::Relaxed);
+        self.arrivals.bytes.fetch_sub(message.len() as u64, Ordering::Relaxed);
+        Ok(self.take(&message, output))
+    }
+}
+
+impl WireIn {
+    /// Returns whether arrival times can be mapped, or that has to go on without: a sender that is not there has no clock.
+    fn knows_clock(&self) -> Result<bool, DriverError> {
+        if self.receiver.is_some() {
+            return Ok(true);
+        }
+        let Some(estimate) = self.clock.estimate() else {
+            return Ok(false);
+        };
+        let uncertainty_micros = estimate.uncertainty_nanos as f64 / 1e3;
+        log::info!(
+            "the clock of the host of `{}` differs by {:.6} s, known to {uncertainty_micros:.0} us",
+            self.options.key,
+            estimate.offset_nanos as f64 / 1e9
+        );
+        if self.options.match_window_millis > 0.0 {
+            let window_nanos = (self.options.match_window_millis * 1e6) as u64;
+            estimate.check_window(window_nanos).map_err(|error| DriverError::new(error.to_string()))?;
+        }
+        Ok(true)
+    }
+
+    fn answer(&mut self) {
+        let Some(receiver) = &self.receiver else { return };
+        let answer = Answer::new(receiver.ack(), self.cameras.keys().copied());
+        self.connection.put(answer.to_bytes().into());
+        (self.answered, self.unanswered) = (Some(Instant::now()), 0);
+    }
+
+    fn take(&mut self, message: &ZBytes, output: &mut CameraOutput) -> Captured {
+        let from = &mut message.reader();
+        let incoming = match message::read(from) {
+            Ok(incoming) => incoming,
+            Err(error) => {
+                log::warn!("a message on `{}` is ignored: {error}", self.options.key);
+                return Captured::Nothing;
+            }
+        };
+        let Incoming { kind, place, frameset } = incoming;
+        let Some(receiver) = &mut self.receiver else { return Captured::Nothing };
+        let Some(frameset) = frameset else {
+            let lost = receiver.probed(place);
+            self.count_lost(output, lost);
+            self.answer();
+            return if kind == Kind::End { Captured::End } else { Captured::Nothing };
+        };
+        let Arrival::Next { lost } = receiver.arrived(place) else { return Captured::Nothing };
+        self.count_lost(output, lost);
+        if let Err(error) = self.publish(frameset, from, output) {
+            log::warn!("frameset {} on `{}` is lost: {error}", place.number, self.options.key);
+            output.count_lost_framesets(LostReason::Wire, 1);
+        }
+        self.unanswered += 1;
+        let many = self.unanswered >= self.options.framesets.div_ceil(ANSWERS_PER_WINDOW);
+        if many || self.arrivals.count.load(Ordering::Relaxed) == 0 {
+            self.answer();
+        }
+        Captured::FrameSet
+    }
+
+    fn count_lost(&self, output: &mut CameraOutput, lost: u64) {
+        if lost > 0 {
+            log::warn!("{lost} framesets on `{}` did not arrive", self.options.key);
+            output.count_lost_framesets(LostReason::Wire, lost);
+        }
+    }
+
+    fn publish(
+        &mut self,
+        frameset: IncomingFrameSet,
+        from: &mut impl Read,
+        output: &mut CameraOutput,
+    ) -> Result<(), String> {
+        let IncomingFrameSet { mut header, info_id, info, frames } = frameset;
+        if let Some(info) = info {
+            if self.cameras.len() == message::KNOWN_MAX {
+                self.cameras.clear();
+            }
+            self.cameras.insert(info_id, Arc::new(info));
+        }
+        let source = self.cameras.get(&info_id).ok_or("its camera was not described")?;
+        let estimate = self.clock.estimate();
+        let now = monotonic_nanos();
+        header.arrival_nanos = estimate.map_or(now, |clock| clock.here(header.arrival_nanos).min(now));
+        let headers = header.frames.clone();
+        let loan = output.loan_relayed(source, header).map_err(|error| error.to_string())?;
+        // Without a slot it counts as published and dropped.
+        let Some(mut loan) = loan else { return Ok(()) };
+        for (index, ((coding, size), frame)) in frames.into_iter().zip(&headers).enumerate() {
+            let pixels = loan.frame_mut(index);
+            let cut = |_| "it is cut off".to_owned();
+            if coding == Coding::Raw && size == pixels.len() {
+                from.read_exact(pixels).map_err(cut)?;
+                continue;
+            }
+            self.coded.resize(size, 0);
+            from.read_exact(&mut self.coded).map_err(cut)?;
+            let decoded = self.decoder.decode(coding, &self.coded, frame, pixels);
+            decoded.map_err(|error| format!("{}: {error}", frame.stream))?;
+        }
+        output.publish_relayed(loan);
+        Ok(())
+    }
+}
+
+/// Returns the function that queues messages. A sender that keeps to its credit never finds the queue full; what another one
+/// sends beyond it is lost.
+fn receive(
+    queue: SyncSender<ZBytes>,
+    arrivals: Arc<Arrivals>,
+    bytes_max: u64,
+) -> impl Fn(Sample) + Send + Sync + 'static {
+    move |sample| {
+        let message = sample.payload();
+        let bytes = message.len() as u64;
+        arrivals.count.fetch_add(1, Ordering::Relaxed);
+        let waiting = arrivals.bytes.fetch_add(bytes, Ordering::Relaxed);
+        if waiting + bytes > bytes_max || queue.try_send(message.clone()).is_err() {
+            arrivals.count.fetch_sub(1, Ordering::Relaxed);
+            arrivals.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Asks for the sender's clock as long as it exists.
+struct ClockThread {
+    shared: Arc<SharedClock>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct SharedClock {
+    estimate: Mutex<Option<ClockEstimate>>,
+    changed: Condvar,
+    ends: AtomicBool,
+}
+
+impl ClockThread {
+    fn start(connection: &Connection, key: String) -> std::io::Result<Self> {
+        let shared = Arc::new(SharedClock::default());
+        let session = connection.session();
+        let asking = Arc::clone(&shared);
+        let thread = spawn_thread("wire-clock", move || {
+            if let Some(session) = session {
+                asking.run(&session, &key);
+            }
+        })?;
+        Ok(Self { shared, thread: Some(thread) })
+    }
+
+    fn estimate(&self) -> Option<ClockEstimate> {
+        *self.shared.estimate.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for an estimate, at most this time.
+    fn wait(&self, timeout: Duration) {
+        let estimate = self.shared.estimate.lock().unwrap_or_else(PoisonError::into_inner);
+        let _ = self.shared.changed.wait_timeout_while(estimate, timeout, |estimate| estimate.is_none());
+    }
+}
+
+impl SharedClock {
+    fn run(&self, session: &Session, key: &str) {
+        let mut filter = ClockFilter::default();
+        while !self.ends.load(Ordering::Relaxed) {
+            let exchange = clock::exchange(session, key);
+            let failed = exchange.is_none();
+            if let Some(exchange) = exchange {
+                filter.add(exchange);
+            }
+            if filter.len() >= FIRST_EXCHANGES {
+                *self.estimate.lock().unwrap_or_else(PoisonError::into_inner) = filter.estimate();
+                self.changed.notify_all();
+            }
+            if failed || filter.len() >= FIRST_EXCHANGES {
+                self.pause(if filter.is_empty() { HEARTBEAT / 5 } else { CLOCK_PERIOD });
+            }
+        }
+    }
+
+    /// Waits for some time, or for the end.
+    fn pause(&self, time: Duration) {
+        let guard = self.estimate.lock().unwrap_or_else(PoisonError::into_inner);
+        let _ = self.changed.wait_timeout_while(guard, time, |_| !self.ends.load(Ordering::Relaxed));
+    }
+}
+
+impl Drop for ClockThread {
+    fn drop(&mut self) {
+        self.shared.ends.store(true, Ordering::Relaxed);
+        {
+            let _guard = self.shared.estimate.lock().unwrap_or_else(PoisonError::into_inner);
+        }
+        self.shared.changed.notify_all();
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}

@@ -1,0 +1,322 @@
+//! The processor `wire-out`: sends the framesets of its input to another host.
+//!
+//! It is an ordinary reader: while the other host gives no credit, its queue fills, and the overflow policy of its input decides.
+
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use camrig::{FrameSet, Processor, ProcessorError, ProcessorOptions, ProcessorOutput, WrongOptions};
+use camrig_frame::{CameraInfo, Frame};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use zenoh::bytes::ZBytes;
+use zenoh::sample::Sample;
+
+use super::connection::Connection;
+use super::credit::Sender;
+use super::message::{self, Answer, Description, Kind};
+use super::{Ends, check_key, keys};
+use crate::codec::{Codec, Coding, DEFAULT_MBPS, Encoder};
+use crate::session::{self, SessionOptions};
+
+/// Time between two looks at the input while there is no credit.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Time without an acknowledgement after which the receiver is asked about what is in flight.
+const ASK_AFTER: Duration = Duration::from_millis(500);
+
+/// Time without any answer after which nothing is sent to the receiver: what is sent to nobody would be lost.
+const SILENCE: Duration = Duration::from_secs(2);
+
+/// Maximum time that framesets wait for credit, and the end for its acknowledgement, after the input has ended.
+const END_WAIT: Duration = Duration::from_secs(5);
+
+/// Maximum number of answers that wait to be read; more are dropped, since later ones say the same.
+const ANSWERS_MAX: usize = 64;
+
+/// Maximum number of cameras whose description is kept.
+const CAMERAS_MAX: usize = 64;
+
+/// Options of the processor `wire-out`.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WireOutOptions {
+    /// The name of the crossing, the same at both ends and no other's.
+    key: String,
+    /// The session that carries it.
+    #[serde(default)]
+    session: SessionOptions,
+    /// The codec of each stream: `raw`, `zstd`, `delta` or `jpeg:QUALITY`. The others follow from the rate.
+    #[serde(default)]
+    codecs: BTreeMap<String, Codec>,
+    /// The rate of the network.
+    #[serde(default = "default_mbps")]
+    #[schemars(range(min = 1, max = 1_000_000), extend("x-unit" = "Mb/s"))]
+    rate_mbps: u32,
+}
+
+fn default_mbps() -> u32 {
+    DEFAULT_MBPS
+}
+
+impl ProcessorOptions for WireOutOptions {
+    fn check(&self) -> Result<(), WrongOptions> {
+        let mut wrong = WrongOptions::default();
+        if let Err(error) = check_key(&self.key) {
+            wrong.add(["key"], error);
+        }
+        if let Err(error) = session::check(&self.session) {
+            wrong.add(["session"], error.to_string());
+        }
+        wrong.or_ok()
+    }
+}
+
+/// The processor. See the module.
+pub(super) struct WireOut {
+    options: WireOutOptions,
+    connection: Connection,
+    answers: Receiver<Answer>,
+    /// `None` before the first frameset.
+    sender: Option<Sender>,
+    /// The descriptions that the receiver has.
+    known: Vec<u64>,
+    cameras: Vec<(Arc<CameraInfo>, Arc<Description>)>,
+    encoder: Encoder,
+    answered: Option<Instant>,
+    asked: Instant,
+    /// Since when the input is known to have ended.
+    ended: Option<Instant>,
+    said_silent: bool,
+}
+
+/// The content of a frame that is sent as it is: the frameset is kept until Zenoh has sent it.
+struct Content(FrameSet, usize);
+
+impl AsRef<[u8]> for Content {
+    fn as_ref(&self) -> &[u8] {
+        camrig::HeldFrames::pixels(&self.0, self.1)
+    }
+}
+
+impl WireOut {
+    /// Opens the session.
+    ///
+    /// # Errors
+    /// If it cannot be opened.
+    pub(super) fn new(options: WireOutOptions) -> Result<Self, ProcessorError> {
+        let (answers, receiver) = sync_channel(ANSWERS_MAX);
+        let ends = Ends { reads: keys::credit(&options.key), writes: keys::data(&options.key) };
+        let serves = Some(keys::clock(&options.key));
+        let connection = Connection::open(&options.session, ends, serves, receive(answers))?;
+        Ok(Self {
+            options,
+            connection,
+            answers: receiver,
+            sender: None,
+            known: Vec::new(),
+            cameras: Vec::new(),
+            encoder: Encoder::new()?,
+            answered: None,
+            asked: Instant::now(),
+            ended: None,
+            said_silent: false,
+        })
+    }
+
+    /// Returns the frameset's number on its link, after the sender is that of the link.
+    fn number(&mut self, output: &ProcessorOutput) -> Result<u64, ProcessorError> {
+        let input = output.inputs().next().ok_or("it has no input")?;
+        let mut hasher = DefaultHasher::new();
+        // Numbers begin again with a new link.
+        (output.rig(), input.from, input.joined).hash(&mut hasher);
+        let epoch = hasher.finish().max(1);
+        if self.sender.as_ref().is_none_or(|sender| sender.epoch() != epoch) {
+            self.sender = Some(Sender::new(epoch));
+            self.known.clear();
+        }
+        Ok(input.counts.delivered)
+    }
+
+    fn description(&mut self, info: &Arc<CameraInfo>) -> Result<Arc<Description>, ProcessorError> {
+        if let Some((_, known)) = self.cameras.iter().find(|(camera, _)| Arc::ptr_eq(camera, info)) {
+            return Ok(Arc::clone(known));
+        }
+        let description = Description::of(info);
+        let description = description.ok_or_else(|| format!("camera `{}` cannot be described", info.name))?;
+        let description = Arc::new(description);
+        if self.cameras.len() == CAMERAS_MAX {
+            self.cameras.clear();
+        }
+        self.cameras.push((Arc::clone(info), Arc::clone(&description)));
+        Ok(description)
+    }
+
+    fn encode(&mut self, frame: Frame<'_>) -> Option<(Coding, Vec<u8>)> {
+        let named = self.options.codecs.get(frame.stream().name()).copied();
+        let by_rate = || Codec::of_payload(frame.role(), frame.payload(), self.options.rate_mbps);
+        let codec = named.unwrap_or_else(by_rate);
+        self.encoder.encode(codec, frame)
+    }
+
+    /// Takes the answers that have come; waits at most `timeout` for one.
+    fn take_answers(&mut self, timeout: Duration) -> Result<(), ProcessorError> {
+        let mut next = match self.answers.recv_timeout(timeout) {
+            Ok(answer) => Some(answer),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => return Err("the session has ended".into()),
+        };
+        while let (Some(answer), Some(sender)) = (next, &mut self.sender) {
+            let before = sender.in_flight();
+            let is_new = sender.acked(answer.ack);
+            if is_new {
+                log::info!("`{}` has a receiver", self.options.key);
+            } else if self.said_silent {
+                log::info!("the receiver of `{}` answers again", self.options.key);
+            }
+            self.said_silent = false;
+            self.known = answer.known;
+            self.answered = Some(Instant::now());
+            if sender.in_flight() < before {
+                self.asked = Instant::now();
+            } else if is_new {
+                // What was sent to the one before it is lost: it is asked about at once.
+                self.asked = Instant::now().checked_sub(ASK_AFTER).unwrap_or(self.asked);
+            }
+            next = self.answers.try_recv().ok();
+        }
+        Ok(())
+    }
+
+    fn may_send(&self, bytes: u64) -> bool {
+        let answers = self.answered.is_some_and(|at| at.elapsed() < SILENCE);
+        answers && self.sender.as_ref().is_some_and(|sender| sender.may_send(bytes))
+    }
+
+    /// Asks about what is in flight, if nothing was acknowledged for some time.
+    fn ask(&mut self) {
+        let place = self.sender.as_ref().and_then(Sender::probe);
+        if let Some(place) = place.filter(|_| self.asked.elapsed() >= ASK_AFTER) {
+            self.asked = Instant::now();
+            self.connection.put(message::plain(Kind::Question, place).into());
+        }
+        if self.answered.is_some_and(|at| at.elapsed() >= SILENCE) && !self.said_silent {
+            self.said_silent = true;
+            log::warn!(
+                "the receiver of `{}` has not answered for {} s; framesets wait for it",
+                self.options.key,
+                SILENCE.as_secs()
+            );
+        }
+    }
+
+    /// Waits for credit for a frameset of this size; returns false if the input ends, and there is none for some time.
+    fn await_credit(&mut self, bytes: u64, output: &ProcessorOutput) -> Result<bool, ProcessorError> {
+        self.take_answers(Duration::ZERO)?;
+        if self.may_send(bytes) {
+            return Ok(true);
+        }
+        output.blocked(|| {
+            loop {
+                self.take_answers(LOOK)?;
+                if self.may_send(bytes) {
+                    return Ok(true);
+                }
+                self.ask();
+                if self.ended.is_none() && output.inputs().all(|input| input.ended) {
+                    self.ended = Some(Instant::now());
+                }
+                if self.ended.is_some_and(|since| since.elapsed() >= END_WAIT) {
+                    return Ok(false);
+                }
+            }
+        })
+    }
+}
+
+/// Returns the function that reads answers.
+fn receive(answers: SyncSender<Answer>) -> impl Fn(Sample) + Send + Sync + 'static {
+    move |sample| match Answer::of_bytes(&sample.payload().to_bytes()) {
+        // A full queue has answers enough.
+        Ok(answer) => drop(answers.try_send(answer)),
+        Err(error) => log::warn!("an answer on `{}` is ignored: {error}", sample.key_expr()),
+    }
+}
+
+impl Processor for WireOut {
+    fn process(&mut self, frames: &FrameSet, output: &mut ProcessorOutput) -> Result<(), ProcessorError> {
+        let number = self.number(output)?;
+        let description = self.description(frames.info())?;
+        let coded: Vec<_> = frames.frames().map(|frame| self.encode(frame)).collect();
+        let raw_bytes = |index: usize| frames.header().frames[index].size_bytes() as usize;
+        if coded.len() != frames.header().frames.len() {
+            return Err("a frame of the frameset cannot be read".into());
+        }
+        let size = |(index, coded): (usize, &Option<(Coding, Vec<u8>)>)| match coded {
+            Some((coding, bytes)) => (*coding, bytes.len()),
+            None => (Coding::Raw, raw_bytes(index)),
+        };
+        let sizes: Vec<_> = coded.iter().enumerate().map(size).collect();
+        let bytes = sizes.iter().map(|(_, size)| *size as u64).sum();
+        if !self.await_credit(bytes, output)? {
+            return Ok(());
+        }
+        let Some(sender) = &mut self.sender else { return Ok(()) };
+        let described = !self.known.contains(&description.id);
+        let head = message::frameset(
+            sender.place(number),
+            frames.header(),
+            &description,
+            described,
+            sizes.into_iter(),
+        );
+        let mut writer = ZBytes::writer();
+        writer.append(head.into());
+        for (index, coded) in coded.into_iter().enumerate() {
+            writer.append(match coded {
+                Some((_, bytes)) => bytes.into(),
+                None => Bytes::from_owner(Content(frames.clone(), index)).into(),
+            });
+        }
+        if sender.in_flight() == 0 {
+            self.asked = Instant::now();
+        }
+        sender.sent(number, bytes);
+        let (connection, message) = (&self.connection, writer.finish());
+        output.blocked(|| connection.put(message));
+        Ok(())
+    }
+
+    /// Says how many framesets there were, and waits until the receiver has accounted for all.
+    fn finish(&mut self, output: &mut ProcessorOutput) -> Result<(), ProcessorError> {
+        let delivered = self.number(output)?;
+        let begin = self.ended.unwrap_or_else(Instant::now);
+        let Some(place) = self.sender.as_ref().map(|sender| sender.place(delivered)) else { return Ok(()) };
+        if self.answered.is_none() {
+            return Ok(());
+        }
+        output.blocked(|| {
+            let mut said: Option<Instant> = None;
+            while begin.elapsed() < END_WAIT {
+                if said.is_none_or(|at| at.elapsed() >= ASK_AFTER) {
+                    said = Some(Instant::now());
+                    self.connection.put(message::plain(Kind::End, place).into());
+                }
+                self.take_answers(LOOK)?;
+                if self.sender.as_ref().is_some_and(|sender| sender.is_acked(delivered)) {
+                    return Ok(());
+                }
+            }
+            log::warn!(
+                "the receiver of `{}` has not acknowledged the end within {} s",
+                self.options.key,
+                END_WAIT.as_secs()
+            );
+            Ok(())
+        })
+    }
+}

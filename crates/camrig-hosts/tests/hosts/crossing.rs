@@ -1,0 +1,136 @@
+//! Tests of one crossing between two rigs on this machine, over 127.0.0.1.
+
+use std::net::TcpListener;
+
+use libtest_mimic::Trial;
+use rustix::process::Signal;
+
+use crate::harness::{Ended, Placement, Plan, Rig};
+use crate::test;
+
+/// Returns an address that nobody listens at.
+fn free_address() -> String {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+}
+
+/// Returns the topology of the host of the camera. It listens.
+fn sender(address: &str, codecs: &str, overflow: &str) -> String {
+    format!(
+        r#"
+        [camera.left]
+        driver  = "synthetic"
+        options = {{ model = "any", depth = "160x120@60", color = "160x120@60", gyro = 200 }}
+        slots   = 12
+
+        [processor.here]
+        kind     = "verify"
+        inputs   = ["left"]
+        overflow = "block"
+        options  = {{ digest = true }}
+
+        [processor.left-to-main]
+        kind     = "wire-out"
+        inputs   = ["left"]
+        overflow = "{overflow}"
+        options  = {{ key = "test/left", session = {{ listen = ["tcp/{address}"] }}, codecs = {{ {codecs} }} }}
+        "#
+    )
+}
+
+/// Returns the topology of the host that reads.
+fn receiver(address: &str) -> String {
+    format!(
+        r#"
+        [camera.left]
+        driver  = "wire-in"
+        options = {{ key = "test/left", session = {{ connect = ["tcp/{address}"] }} }}
+        slots   = 12
+
+        [processor.there]
+        kind     = "verify"
+        inputs   = ["left"]
+        overflow = "block"
+        options  = {{ digest = true }}
+        "#
+    )
+}
+
+/// Returns the framesets that the sender took from its link, and those that the receiver published and lost.
+fn accounts(sender: &Ended, receiver: &Ended) -> (u64, u64, u64) {
+    let delivered = sender.report().link("left", "left-to-main").delivered;
+    let camera = receiver.report().actor("left");
+    let lost = camera.lost_by_reason.get("wire").copied().unwrap_or(0);
+    assert_eq!(camera.lost, lost, "only the wire loses: {camera:?}");
+    (delivered, camera.produced, lost)
+}
+
+/// Frames come back as they were, whichever end starts first.
+fn lossless(codec: &str, receiver_first: bool) {
+    let address = free_address();
+    let codecs = format!("depth = \"{codec}\", color = \"{codec}\", gyro = \"{codec}\"");
+    let (sends, receives) = (sender(&address, &codecs, "block"), receiver(&address));
+    let sends = || Plan::new(&sends, Placement::MultiProcess).arguments(&["--framesets", "90"]).start();
+    let receives = || Plan::new(&receives, Placement::MultiProcess).start();
+    let (sends, receives) = if receiver_first {
+        let receives = receives();
+        (sends(), receives)
+    } else {
+        let mut sends = sends();
+        published(&mut sends, 2);
+        (sends, receives())
+    };
+    let (sends, receives) = (sends.finish(), receives.finish());
+    assert_eq!(accounts(&sends, &receives), (90, 90, 0));
+    let digest =
+        |ended: &Ended| ended.stdout.lines().find(|line| line.starts_with("verify: left")).map(str::to_owned);
+    assert!(digest(&sends).is_some_and(|line| line.starts_with("verify: left: 90 framesets, digest ")));
+    assert_eq!(digest(&sends), digest(&receives));
+    sends.assert_settled();
+    receives.assert_complete(90);
+}
+
+/// Waits until the camera has published this many framesets.
+fn published(rig: &mut Rig, framesets: u64) {
+    rig.wait_for("framesets of `left`", |rig| {
+        let status = rig.status();
+        let camera = status.actors.iter().find(|actor| actor.name == "left")?;
+        (camera.produced >= framesets).then_some(())
+    });
+}
+
+/// A process at one end is killed again and again: each frameset counts once.
+fn killed(kills: impl Fn(&Rig, &Rig)) {
+    let address = free_address();
+    let (sends, receives) = (sender(&address, "color = \"raw\"", "drop-oldest"), receiver(&address));
+
+    let sends = Plan::new(&sends, Placement::MultiProcess).start();
+    let mut receives = Plan::new(&receives, Placement::MultiProcess).start();
+    let mut seen = 0;
+    for _ in 0..3 {
+        seen += 20;
+        published(&mut receives, seen);
+        kills(&sends, &receives);
+        seen = receives.status().actors.iter().find(|actor| actor.name == "left").unwrap().produced;
+    }
+    published(&mut receives, seen + 20);
+    sends.signal(Signal::INT);
+    let (sends, receives) = (sends.finish(), receives.finish());
+    let (delivered, published, lost) = accounts(&sends, &receives);
+    assert_eq!(delivered, published + lost);
+    assert!(published >= 80, "{published}");
+}
+
+pub(crate) fn add_to(trials: &mut Vec<Trial>) {
+    for (codec, receiver_first) in [("raw", true), ("zstd", false), ("delta", true), ("raw", false)] {
+        let first = if receiver_first { "receiver" } else { "sender" };
+        test(trials, format!("crossing::{codec}_keeps_every_byte_{first}_first"), move || {
+            lossless(codec, receiver_first);
+        });
+    }
+    test(trials, "crossing::a_receiver_that_is_killed_loses_what_is_counted", || {
+        killed(|_, receives| receives.kill_worker("left"));
+    });
+    test(trials, "crossing::a_sender_that_is_killed_loses_what_is_counted", || {
+        killed(|sends, _| sends.kill_worker("left-to-main"));
+    });
+}

@@ -1,0 +1,41 @@
+//! Tests of rigs over several hosts, in real processes.
+//!
+//! With `CAMRIG_TEST_RIG` set, this binary is a camrig program with the kinds of crossings; otherwise it runs the tests, which
+//! start it in that role. Tests wait for facts under a watchdog; no test asserts a time.
+#![allow(clippy::unwrap_used)] // A test that cannot continue fails.
+#![allow(clippy::print_stdout, clippy::print_stderr)] // Of a test, for its reader.
+
+mod crossing;
+#[allow(dead_code)] // It serves other tests too.
+#[path = "../../../camrig/tests/rig/harness.rs"]
+mod harness;
+mod program;
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+
+/// Tests that run at the same time: each has up to ten processes.
+const TESTS_AT_ONCE: usize = 2;
+
+fn main() -> ExitCode {
+    if std::env::var_os(harness::MARK).is_some() {
+        return program::main();
+    }
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads.get_or_insert(TESTS_AT_ONCE);
+    let mut trials = Vec::new();
+    crossing::add_to(&mut trials);
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+/// Adds one test.
+fn test(trials: &mut Vec<Trial>, name: impl Into<String>, run: impl FnOnce() + Send + 'static) {
+    trials.push(Trial::test(name, move || {
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).map_err(|panic| {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("failed");
+            Failed::from(format!("{text}\nthe last rig: {}", harness::take_last_output()))
+        })
+    }));
+}
