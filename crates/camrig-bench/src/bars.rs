@@ -62,7 +62,9 @@ pub(crate) fn evaluate(results: &Results) -> Vec<Bar> {
 }
 
 fn ratios() -> Vec<Comparison<'static>> {
-    use Candidate::{CamrigCopies, CamrigInProcess, CamrigInSlot, Floor, Iceoryx2, Memcpy, Naive};
+    use Candidate::{
+        CamrigCopies, CamrigInProcess, CamrigInSlot, CamrigOneThread, Floor, Iceoryx2, Memcpy, Naive,
+    };
     let compare = |load, what, ours, theirs, metric: Metric, limit| Comparison {
         load,
         what,
@@ -81,6 +83,10 @@ fn ratios() -> Vec<Comparison<'static>> {
         compare(MAIN, "CPU", CamrigCopies, Naive, cpu_micros, AtMost(0.27)),
         compare(MAIN, "CPU", CamrigInSlot, Iceoryx2, cpu_micros, AtMost(0.88)),
         compare(MAIN, "CPU", CamrigInProcess, Floor, cpu_micros, AtMost(1.03)),
+        compare(one(Size::LARGE), "CPU", CamrigOneThread, Floor, cpu_micros, AtMost(1.02)),
+        compare(one(Size::LARGE), "framesets/s", CamrigOneThread, Floor, rate, AtLeast(0.98)),
+        compare(one(Size::SMALL), "CPU", CamrigOneThread, Floor, cpu_micros, AtMost(1.02)),
+        compare(one(Size::SMALL), "framesets/s", CamrigOneThread, Floor, rate, AtLeast(0.98)),
         compare(one(Size::LARGE), "framesets/s", CamrigCopies, Memcpy, rate, AtLeast(0.90)),
         compare(one(Size::MEDIUM), "framesets/s", CamrigCopies, Memcpy, rate, AtLeast(0.78)),
         compare(one(Size::SMALL), "framesets/s", CamrigCopies, Memcpy, rate, AtLeast(0.67)),

@@ -28,6 +28,8 @@ pub(crate) enum Candidate {
     Crossbeam,
     /// camrig in one process; the driver copies into a slot.
     CamrigInProcess,
+    /// camrig with a camera and its reader on one thread; the driver copies into a slot. Only for loads of one camera.
+    CamrigOneThread,
     /// camrig in one process; the frames stay in the driver's memory, without a copy.
     CamrigInProcessHeld,
     /// camrig with a process per camera (at most eight, which cameras then share) and one per reader; the driver owns the
@@ -38,7 +40,7 @@ pub(crate) enum Candidate {
 }
 
 impl Candidate {
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Memcpy,
         Self::Floor,
         Self::Naive,
@@ -47,6 +49,7 @@ impl Candidate {
         Self::Iceoryx2InSlot,
         Self::Crossbeam,
         Self::CamrigInProcess,
+        Self::CamrigOneThread,
         Self::CamrigInProcessHeld,
         Self::CamrigCopies,
         Self::CamrigInSlot,
@@ -66,6 +69,7 @@ impl Candidate {
             Self::Iceoryx2InSlot => "iceoryx2 in slot",
             Self::Crossbeam => "crossbeam",
             Self::CamrigInProcess => "camrig in process",
+            Self::CamrigOneThread => "camrig on one thread",
             Self::CamrigInProcessHeld => "camrig in process, held",
             Self::CamrigCopies => "camrig copies",
             Self::CamrigInSlot => "camrig in slot",
@@ -78,6 +82,7 @@ impl Candidate {
         match self {
             _ if load.readers > 1 => between_processes,
             _ if load.cameras_per_process() > 1 => self.is_camrig(),
+            Self::CamrigOneThread => load.cameras == 1,
             Self::Memcpy => !load.is_paced(),
             Self::Iceoryx2InTurn => !load.is_paced() && load.cameras > 1,
             _ => true,
@@ -96,15 +101,19 @@ impl Candidate {
 
     /// Returns whether both sides are one process.
     pub(crate) fn is_one_process(self) -> bool {
-        use Candidate::{CamrigInProcess, CamrigInProcessHeld, Crossbeam, Floor, Memcpy};
-        matches!(self, Memcpy | Floor | Crossbeam | CamrigInProcess | CamrigInProcessHeld)
+        use Candidate::{CamrigInProcess, CamrigInProcessHeld, CamrigOneThread, Crossbeam, Floor, Memcpy};
+        matches!(self, Memcpy | Floor | Crossbeam | CamrigInProcess | CamrigOneThread | CamrigInProcessHeld)
     }
 
     /// Returns whether it is a camrig program.
     pub(crate) fn is_camrig(self) -> bool {
         matches!(
             self,
-            Self::CamrigInProcess | Self::CamrigInProcessHeld | Self::CamrigCopies | Self::CamrigInSlot
+            Self::CamrigInProcess
+                | Self::CamrigOneThread
+                | Self::CamrigInProcessHeld
+                | Self::CamrigCopies
+                | Self::CamrigInSlot
         )
     }
 }

@@ -1,6 +1,6 @@
 //! Whole images of YUYV or UYVY as red, green and blue, with the vector instructions that the processor has.
 
-use pulp::Arch;
+use pulp::{Arch, Simd, WithSimd};
 
 use crate::format::yuv_to_rgb;
 
@@ -13,11 +13,26 @@ pub(crate) fn write_rgb8<'a>(
     luma: usize,
     rgb: impl Iterator<Item = &'a mut [u8]>,
 ) {
-    let rows = rows.zip(rgb);
-    Arch::new().dispatch(|| match luma {
-        0 => rows.for_each(|(row, rgb)| convert::<0>(row, rgb)),
-        _ => rows.for_each(|(row, rgb)| convert::<1>(row, rgb)),
-    });
+    let arch = Arch::new();
+    for (row, rgb) in rows.zip(rgb) {
+        match luma {
+            0 => arch.dispatch(Row::<0>(row, rgb)),
+            _ => arch.dispatch(Row::<1>(row, rgb)),
+        }
+    }
+}
+
+/// A row, and its place as RGB8.
+struct Row<'a, const LUMA: usize>(&'a [u8], &'a mut [u8]);
+
+impl<const LUMA: usize> WithSimd for Row<'_, LUMA> {
+    type Output = ();
+
+    #[allow(clippy::inline_always, reason = "only inlined code gets the instructions of its caller")]
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        convert::<LUMA>(self.0, self.1);
+    }
 }
 
 #[allow(clippy::inline_always, reason = "only inlined code gets the instructions of its caller")]

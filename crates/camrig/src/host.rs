@@ -107,8 +107,8 @@ impl Host {
                 let counters = Arc::new(ActorCounters::received(counters)?);
                 let unread = Unread::default();
                 let inputs = InputLinks::new(Arc::clone(&wake), Arc::clone(&counters), unread.clone());
-                let (outputs, changes) = Default::default();
-                let parts = ActorParts { part: *part, counters, inputs, outputs, changes, unread };
+                let (outputs, changes, on_thread) = Default::default();
+                let parts = ActorParts { part: *part, counters, inputs, outputs, changes, unread, on_thread };
                 self.actors.insert(id, Wired { parts, wake });
                 for change in self.changes.remove(&id).into_iter().flatten() {
                     self.change(id, change);
@@ -124,7 +124,12 @@ impl Host {
                     return Err(PartError::UnknownActor(from));
                 }
                 let wake = to.map(|to| self.wake(to)).unwrap_or_default();
-                let local = Arc::new(LocalLink::new(link_state, wake, overflow, queue));
+                let on_thread = to.is_some_and(|to| self.share_a_thread(from, to));
+                let local = LocalLink::new(link_state, wake, overflow, queue).on_thread(on_thread);
+                let local = Arc::new(local);
+                if on_thread {
+                    self.actor(from)?.parts.on_thread.push(Arc::clone(&local));
+                }
                 let reader = LocalReader::new(&local);
                 let Joining { replaces, slots } = joining;
                 self.change(from, LinkChange::Publish { link, end: local, replaces, slots });
@@ -163,6 +168,12 @@ impl Host {
         self.actors.contains_key(&id) || self.wakes.contains_key(&id)
     }
 
+    /// Returns whether two actors will start on the same thread.
+    fn share_a_thread(&self, one: ActorId, other: ActorId) -> bool {
+        let thread = |id| self.actors.get(&id).and_then(|wired| wired.parts.part.thread.as_deref());
+        thread(one).is_some() && thread(one) == thread(other)
+    }
+
     fn known(&self, id: ActorId) -> Result<(), PartError> {
         if self.knows(id) { Ok(()) } else { Err(PartError::UnknownActor(id)) }
     }
@@ -187,7 +198,7 @@ impl Host {
         }
     }
 
-    /// Starts a thread for each actor and reports its events to `events`.
+    /// Starts a thread for each actor, or for those that share one, and reports their events to `events`.
     ///
     /// # Errors
     /// If a thread cannot be created. The process must then be ended.
@@ -223,10 +234,8 @@ impl Host {
                 _ => hosted.sleepers.add(sleepers, listener)?,
             }
         }
-        for (id, wired) in actors {
-            let notifier = notifier.clone().filter(|_| sleeps == Some(id));
-            hosted.start_actor(id, wired, notifier, registry, events.clone())?;
-        }
+        let sleeper = sleeps.zip(notifier);
+        hosted.start_actors(actors, sleeper.as_ref(), registry, &events)?;
         Ok(hosted)
     }
 }
@@ -337,9 +346,7 @@ impl Hosted {
         if let Some(notifier) = &self.notifier {
             self.sleepers.add(sleepers, Listener::new(Arc::clone(notifier)))?;
         }
-        for (id, wired) in actors {
-            self.start_actor(id, wired, None, registry, events.clone())?;
-        }
+        self.start_actors(actors, None, registry, &events)?;
         for (id, changes) in changes {
             match self.actors.get_mut(&id) {
                 Some(actor) => actor.change(changes),
@@ -358,25 +365,38 @@ impl Hosted {
         }
     }
 
-    /// Starts the thread of an actor; `notifier` is the one on which it sleeps.
-    fn start_actor(
+    /// Starts the threads of actors. The `sleeper` is the actor that sleeps on the notifier of the process, with it.
+    fn start_actors(
         &mut self,
-        id: ActorId,
-        Wired { parts, wake }: Wired,
-        notifier: Option<Arc<Notifier>>,
+        actors: BTreeMap<ActorId, Wired>,
+        sleeper: Option<&(ActorId, Arc<Notifier>)>,
         registry: &Arc<Registry>,
-        events: impl Fn(ActorEvent) + Clone + Send + 'static,
+        events: &(impl Fn(ActorEvent) + Clone + Send + 'static),
     ) -> io::Result<()> {
-        let (to, mail) = channel(UNREAD_MAX);
-        let sender = MailSender::new(Addr::new(to).recipient(), parts.unread.clone(), notifier);
-        let own = sender.clone();
-        self.actors.insert(id, HostedActor::new(sender, &wake, &parts));
-        drop(wake);
-        let (registry, name) = (Arc::clone(registry), parts.part.name.clone());
-        threads::spawn(&name, move || {
-            actors::run(parts, registry, mail, events);
-            own.close();
-        })
+        let mut threads: Vec<(Option<String>, Vec<_>)> = Vec::new();
+        for (id, Wired { parts, wake }) in actors {
+            let (to, mail) = channel(UNREAD_MAX);
+            let notifier =
+                sleeper.filter(|(actor, _)| *actor == id).map(|(_, notifier)| Arc::clone(notifier));
+            let sender = MailSender::new(Addr::new(to).recipient(), parts.unread.clone(), notifier);
+            self.actors.insert(id, HostedActor::new(sender.clone(), &wake, &parts));
+            let shared = parts.part.thread.clone();
+            match threads.iter_mut().find(|(known, _)| known.is_some() && *known == shared) {
+                Some((_, actors)) => actors.push((parts, mail, sender)),
+                None => threads.push((shared, vec![(parts, mail, sender)])),
+            }
+        }
+        for (shared, actors) in threads {
+            let name = shared.unwrap_or_else(|| actors[0].0.part.name.clone());
+            let (registry, events, logged) = (Arc::clone(registry), events.clone(), name.clone());
+            threads::spawn(&name, move || {
+                let (actors, senders): (Vec<_>, Vec<_>) =
+                    actors.into_iter().map(|(parts, mail, sender)| ((parts, mail), sender)).unzip();
+                actors::run(&logged, actors, &registry, events);
+                senders.iter().for_each(MailSender::close);
+            })?;
+        }
+        Ok(())
     }
 
     /// Starts the flow of framesets.

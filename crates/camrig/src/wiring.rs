@@ -281,6 +281,7 @@ impl Rig {
             role: spec.role.clone(),
             options: spec.options().to_owned(),
             timeline: self.timelines[actor.index()].clone(),
+            thread: spec.thread.clone(),
             slots: spec.slots,
             reset: false,
             framesets: self.framesets,

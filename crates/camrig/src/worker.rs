@@ -166,6 +166,7 @@ mod tests {
             role: Role::Processor { kind: kind.to_owned() },
             options: String::new(),
             timeline: None,
+            thread: None,
             slots: 2,
             reset: false,
             framesets: None,

@@ -178,7 +178,7 @@ error: unknown key `proces` of camera `c`
  --> t.toml:5:1
   |
 5 | proces = "eye"
-  | ^^^^^^ did you mean `process`? expected one of: `driver`, `host`, `process`, `slots`, `restart`, `start_timeout_millis`, `stall_timeout_millis`, `device_timeout_millis`, `options`
+  | ^^^^^^ did you mean `process`? expected one of: `driver`, `host`, `process`, `thread`, `slots`, `restart`, `start_timeout_millis`, `stall_timeout_millis`, `device_timeout_millis`, `options`
 
 error: unknown option `sead` of camera `c`
  --> t.toml:6:13
@@ -190,7 +190,7 @@ error: unknown key `overflo` of processor `p`
   --> t.toml:11:1
    |
 11 | overflo = "block"
-   | ^^^^^^^ did you mean `overflow`? expected one of: `kind`, `host`, `process`, `inputs`, `wire`, `overflow`, `queue`, `match`, `slots`, `restart`, `start_timeout_millis`, `stall_timeout_millis`, `options`
+   | ^^^^^^^ did you mean `overflow`? expected one of: `kind`, `host`, `process`, `thread`, `inputs`, `wire`, `overflow`, `queue`, `match`, `slots`, `restart`, `start_timeout_millis`, `stall_timeout_millis`, `options`
 
 error: unknown option `every_second` of processor `p`
   --> t.toml:12:13

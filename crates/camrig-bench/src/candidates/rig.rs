@@ -44,9 +44,14 @@ pub(crate) fn prepare(task: &Task, folder: &Path) -> Fallible<Vec<String>> {
     let multi_process = matches!(task.candidate, Candidate::CamrigCopies | Candidate::CamrigInSlot);
     let placement = if multi_process { "multi-process" } else { "in-process" };
     let overflow = if task.load.is_paced() { "drop-oldest" } else { "block" };
+    let thread = match task.candidate {
+        Candidate::CamrigOneThread => "thread = \"all\"\n",
+        _ => "",
+    };
     let mut text = format!("placement = \"{placement}\"\n");
     for camera in 0..task.load.cameras {
         writeln!(text, "\n[camera.c{camera}]\ndriver = \"{DRIVER}\"\noptions = {{ camera = {camera} }}")?;
+        text.push_str(thread);
         if multi_process {
             writeln!(text, "process = \"p{}\"", camera / task.load.cameras_per_process())?;
         }
@@ -55,6 +60,7 @@ pub(crate) fn prepare(task: &Task, folder: &Path) -> Fallible<Vec<String>> {
     for reader in 0..task.load.readers {
         writeln!(text, "\n[processor.reader{reader}]\nkind = \"{KIND}\"\ninputs = [{}]", inputs.join(", "))?;
         writeln!(text, "overflow = \"{overflow}\"\nqueue = {QUEUE}\noptions = {{ reader = {reader} }}")?;
+        text.push_str(thread);
     }
     let topology = folder.join("topology.toml");
     std::fs::write(&topology, text)?;
@@ -140,7 +146,7 @@ impl Driver for BenchDriver {
         let headers = headers(self.task.load.size, self.sequence, begun);
         let candidate = self.task.candidate;
         match &self.ring {
-            Some(ring) if candidate != Candidate::CamrigInProcess => {
+            Some(ring) if !matches!(candidate, Candidate::CamrigInProcess | Candidate::CamrigOneThread) => {
                 let (size, sequence) = (self.task.load.size, self.sequence);
                 let held = HeldInRing { ring: Arc::clone(ring), size, sequence, handed: OnceLock::new() };
                 if candidate == Candidate::CamrigInProcessHeld {

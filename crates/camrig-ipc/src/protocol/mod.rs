@@ -25,4 +25,4 @@ pub(crate) fn assert_documented(fields: &[(usize, &str)]) {
 }
 
 /// Version of the handshake and of all messages: must be incremented with every change of one of them.
-pub const VERSION: u32 = 9;
+pub const VERSION: u32 = 10;

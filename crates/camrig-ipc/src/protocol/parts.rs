@@ -108,6 +108,8 @@ pub struct ActorPart {
     pub options: String,
     /// The timeline of its recording and of those that overlap it, in nanoseconds since 1970; `None` of other actors.
     pub timeline: Option<Range<u64>>,
+    /// The thread that it shares with other actors of its process; `None` for one of its own.
+    pub thread: Option<String>,
     /// Number of slots of its pool, which is the maximum number of its framesets in use at the same time.
     pub slots: usize,
     /// If true, its device is reset before its first instance opens it.

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use super::Flow;
 use super::calls::{DeviceCalls, Streams};
+use super::on_thread::OnThread;
 use crate::driver::Captured;
 use crate::failure::Failure;
 use crate::mail::Unread;
@@ -38,6 +39,8 @@ pub(super) struct CameraInstance {
     pub(super) calibrated: Option<CalibratedPose>,
     /// The supervisor's calls to the device.
     pub(super) calls: DeviceCalls,
+    /// The links within its thread.
+    pub(super) on_thread: OnThread,
 }
 
 /// An open device; it is dropped before its output.
@@ -46,6 +49,7 @@ struct Capturing {
     output: CameraOutput,
     calls: DeviceCalls,
     streams: Streams,
+    on_thread: OnThread,
 }
 
 impl CameraInstance {
@@ -80,6 +84,7 @@ impl CameraInstance {
             stream_timeout,
             calibrated,
             calls,
+            on_thread,
             ..
         } = self;
         if reset && let Err(error) = driver.reset(&name, &options) {
@@ -102,7 +107,7 @@ impl CameraInstance {
         if let Some(timeout) = stream_timeout.filter(|_| !camera.may_fall_silent()) {
             output.expect_all_streams(timeout);
         }
-        Ok(Capturing { camera, output, calls, streams: Streams::Held })
+        Ok(Capturing { camera, output, calls, streams: Streams::Held, on_thread })
     }
 }
 
@@ -120,6 +125,15 @@ impl Capturing {
         }
     }
 
+    /// Lets the readers on this thread take what was published. Meanwhile the camera is blocked by them, not stalled.
+    async fn let_readers_run(&self, flow: &watch::Receiver<Flow>) {
+        if self.on_thread.is_waited_for() {
+            self.output.set_blocked(true);
+            self.on_thread.let_readers_run(|| *flow.borrow() == Flow::Stopped).await;
+            self.output.set_blocked(false);
+        }
+    }
+
     async fn until_the_end(
         &mut self,
         limit: Option<u64>,
@@ -127,6 +141,7 @@ impl Capturing {
         unread: &Unread,
     ) -> Result<(), Failure> {
         loop {
+            self.let_readers_run(flow).await;
             unread.all_read().await;
             let was = self.streams;
             self.calls.make(&mut *self.camera, &mut self.streams)?;

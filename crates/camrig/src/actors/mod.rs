@@ -1,18 +1,20 @@
 //! Actors on their threads: each takes its mail, and runs one instance after another of a camera or processor.
 //!
 //! Each actor has its own thread and actix system, so that a busy processor and a waiting camera never block each
-//! other. This module has no knowledge of processes and topologies: a host passes it connected inputs and outputs,
+//! other, unless the topology puts a camera and its processors on one thread. This module has no knowledge of processes and topologies: a host passes it connected inputs and outputs,
 //! and gets the events of the actor.
 //!
 //! * `runner`: the actor that takes the mail
 //! * `changes`: links that begin or end while the actor runs
 //! * `camera`: an instance of a camera
 //! * `calls`: calls of the supervisor to a camera's device
+//! * `on_thread`: the turns of a camera and of the readers that share its thread
 //! * `processor`: an instance of a processor
 
 mod calls;
 mod camera;
 mod changes;
+mod on_thread;
 mod processor;
 mod runner;
 

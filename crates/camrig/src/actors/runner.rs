@@ -16,10 +16,12 @@ use super::Flow;
 use super::calls::DeviceCalls;
 use super::camera::CameraInstance;
 use super::changes::{LinkChange, LinkChanges};
+use super::on_thread::OnThread;
 use super::processor::run_processor;
 use crate::control::{ActorEvent, ActorPart, DeviceRequest};
 use crate::failure::{self, Failure};
 use crate::inputs::{InputLinks, Inputs};
+use crate::link::LocalLink;
 use crate::logging;
 use crate::mail::{Mail, Unread};
 use crate::output::{InputStatus, OutputLinks, ProcessorOutput, Publisher, Wiring};
@@ -37,6 +39,8 @@ pub(crate) struct ActorParts {
     pub(crate) outputs: OutputLinks,
     pub(crate) changes: LinkChanges,
     pub(crate) unread: Unread,
+    /// The links to readers on its thread.
+    pub(crate) on_thread: Vec<Arc<LocalLink>>,
 }
 
 /// An actor of the rig on its thread.
@@ -49,6 +53,8 @@ pub(crate) struct Runner {
     outputs: OutputLinks,
     changes: LinkChanges,
     unread: Unread,
+    /// All links within its thread.
+    on_thread: OnThread,
     report: Rc<dyn Fn(ActorEvent)>,
     flow: watch::Sender<Flow>,
     /// The supervisor's calls to the device of a camera.
@@ -69,53 +75,74 @@ enum Ending {
     GivenUp,
 }
 
-/// Runs an actor on this thread until it has ended normally, or was given up. `report` gets its events.
+/// Runs actors on this thread, which is called `name` in log lines, until each has ended normally, or was given up.
+/// `report` gets their events.
 pub(crate) fn run(
-    parts: ActorParts,
-    registry: Arc<Registry>,
-    mail: AddressReceiver<Runner>,
+    name: &str,
+    actors: Vec<(ActorParts, AddressReceiver<Runner>)>,
+    registry: &Arc<Registry>,
     report: impl Fn(ActorEvent) + 'static,
 ) {
-    logging::set_actor(&parts.part.name);
-    let Some((runtime, starts)) = runtime(&parts, &mail, &report) else { return };
+    logging::set_actor(name);
+    let report: Rc<dyn Fn(ActorEvent)> = Rc::new(report);
+    let Some((runtime, starts)) = runtime(&actors, &*report) else { return };
+    let on_thread = OnThread::new(actors.iter().flat_map(|(parts, _)| parts.on_thread.iter().cloned()));
     System::with_tokio_rt(|| runtime).block_on(async {
-        let context = Context::with_receiver(mail);
-        let runner = Runner::new(parts, registry, Rc::new(report), starts);
-        let ended = actix::spawn(context.into_future(runner)).await;
-        if let Err(failure) = ended.or_else(failure::of_task) {
-            log::error!("{}", failure.message);
+        let tasks: Vec<_> = actors
+            .into_iter()
+            .map(|(parts, mail)| {
+                let runner =
+                    Runner::new(parts, Arc::clone(registry), on_thread.clone(), Rc::clone(&report), starts);
+                actix::spawn(Context::with_receiver(mail).into_future(runner))
+            })
+            .collect();
+        for task in tasks {
+            if let Err(failure) = task.await.or_else(failure::of_task) {
+                log::error!("{}", failure.message);
+            }
         }
     });
 }
 
-/// Creates the runtime of an actor. Without free file descriptors that is a failure of the actor; the next message is a
+/// Creates the runtime of a thread. Without free file descriptors that is a failure of its actors; the next message is a
 /// reason to try again. Returns also whether the first attempt was successful, and `None` if no more messages can come.
 fn runtime(
-    parts: &ActorParts,
-    mail: &AddressReceiver<Runner>,
-    report: &impl Fn(ActorEvent),
+    actors: &[(ActorParts, AddressReceiver<Runner>)],
+    report: &dyn Fn(ActorEvent),
 ) -> Option<(Runtime, bool)> {
-    let mut unread = 0;
+    let counts = || actors.iter().map(|(parts, _)| parts.unread.count()).collect::<Vec<_>>();
+    let mut unread = vec![0; actors.len()];
     let mut first = true;
     loop {
         match Builder::new_current_thread().enable_all().build() {
             Ok(runtime) => return Some((runtime, first)),
-            Err(error) => report(ActorEvent::Failed { actor: parts.part.id, failure: Failure::new(error) }),
+            Err(error) => {
+                for (parts, _) in actors {
+                    let failure = Failure::new(error.to_string());
+                    report(ActorEvent::Failed { actor: parts.part.id, failure });
+                }
+            }
         }
         first = false;
-        while parts.unread.count() == unread {
-            if !mail.connected() {
+        while counts() == unread {
+            if !actors.iter().all(|(_, mail)| mail.connected()) {
                 return None;
             }
             std::thread::sleep(LOOK);
         }
-        unread = parts.unread.count();
+        unread = counts();
     }
 }
 
 impl Runner {
-    fn new(parts: ActorParts, registry: Arc<Registry>, report: Rc<dyn Fn(ActorEvent)>, starts: bool) -> Self {
-        let ActorParts { part, counters, inputs, outputs, changes, unread } = parts;
+    fn new(
+        parts: ActorParts,
+        registry: Arc<Registry>,
+        on_thread: OnThread,
+        report: Rc<dyn Fn(ActorEvent)>,
+        starts: bool,
+    ) -> Self {
+        let ActorParts { part, counters, inputs, outputs, changes, unread, .. } = parts;
         let status = InputStatus {
             rig: part.rig.as_str().into(),
             topology: part.topology.as_str().into(),
@@ -136,6 +163,7 @@ impl Runner {
             outputs,
             changes,
             unread,
+            on_thread,
             report,
             flow,
             calls,
@@ -176,7 +204,7 @@ impl Runner {
     ) -> impl Future<Output = Result<(), Failure>> + use<> {
         let (part, registry) = (self.part.clone(), Arc::clone(&self.registry));
         let (flow, unread, calls) = (self.flow.subscribe(), self.unread.clone(), self.calls.clone());
-        let (inputs, status) = (self.inputs.clone(), self.status.clone());
+        let (inputs, status, on_thread) = (self.inputs.clone(), self.status.clone(), self.on_thread.clone());
         let (actor, report) = (self.part.id, Rc::clone(&self.report));
         let ready = move || report(ActorEvent::Ready { actor });
         async move {
@@ -200,6 +228,7 @@ impl Runner {
                         stream_timeout,
                         calibrated,
                         calls,
+                        on_thread,
                     };
                     camera.run(publisher, flow, unread, ready).await
                 }

@@ -163,6 +163,7 @@ fn actor(id: ActorId, role: Role) -> Part {
         role,
         options: String::new(),
         timeline: None,
+        thread: None,
         slots: 2,
         reset: false,
         framesets: None,

@@ -17,6 +17,7 @@ pub(crate) struct LocalLink {
     wake: Arc<Notify>,
     overflow: Overflow,
     capacity: usize,
+    on_thread: bool,
 }
 
 impl LocalLink {
@@ -27,7 +28,23 @@ impl LocalLink {
         overflow: Overflow,
         capacity: usize,
     ) -> Self {
-        Self { link_state, queue: Mutex::new(VecDeque::with_capacity(capacity)), wake, overflow, capacity }
+        let queue = Mutex::new(VecDeque::with_capacity(capacity));
+        Self { link_state, queue, wake, overflow, capacity, on_thread: false }
+    }
+
+    /// Marks the reader as one that runs on the producer's thread. With [`Overflow::Block`] the queue then holds whatever
+    /// the producer publishes in one call, which is bounded by its slots: nothing could make room for it meanwhile.
+    pub(crate) fn on_thread(self, on_thread: bool) -> Self {
+        Self { on_thread, ..self }
+    }
+
+    /// Returns whether a frameset waits for the reader.
+    pub(crate) fn is_waiting(&self) -> bool {
+        !self.queue().is_empty()
+    }
+
+    fn is_full(&self, queued: usize) -> bool {
+        queued >= self.capacity && !(self.on_thread && self.overflow == Overflow::Block)
     }
 
     /// Takes the oldest queued frameset.
@@ -61,12 +78,16 @@ impl ProducerEnd for LocalLink {
         self.overflow
     }
 
+    fn is_on_thread(&self) -> bool {
+        self.on_thread
+    }
+
     fn needs_slots(&self) -> bool {
         false
     }
 
     fn has_room(&self) -> bool {
-        self.link_state.reader_gone() || self.queue().len() < self.capacity
+        self.link_state.reader_gone() || !self.is_full(self.queue().len())
     }
 
     fn take_back_oldest(&self) -> bool {
@@ -86,7 +107,7 @@ impl ProducerEnd for LocalLink {
             return self.link_state.count_dropped(DropReason::ReaderGone);
         }
         let mut oldest = None;
-        if queue.len() >= self.capacity {
+        if self.is_full(queue.len()) {
             if self.overflow != Overflow::DropOldest {
                 return self.link_state.count_dropped(DropReason::DropNewest);
             }

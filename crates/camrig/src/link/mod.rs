@@ -30,6 +30,11 @@ pub(crate) trait ProducerEnd: Send + Sync {
     /// Returns the overflow policy.
     fn overflow(&self) -> Overflow;
 
+    /// Returns whether the reader runs on the producer's thread: a wait for it would not end.
+    fn is_on_thread(&self) -> bool {
+        false
+    }
+
     /// Returns whether framesets have to be in a slot to be published here.
     fn needs_slots(&self) -> bool;
 

@@ -124,6 +124,26 @@ fn a_full_queue_drops_by_the_links_policy() {
     });
 }
 
+/// Nothing on the thread could make room meanwhile.
+#[test]
+fn a_producer_never_waits_for_a_reader_on_its_thread() {
+    for (overflow, kept) in [
+        (Overflow::Block, vec![0, 1, 2, 3]),
+        (Overflow::DropOldest, vec![2, 3]),
+        (Overflow::DropNewest, vec![0, 1]),
+    ] {
+        let link = LocalLink::new(Arc::new(LinkState::new().unwrap()), Arc::default(), overflow, QUEUE);
+        let link = Arc::new(link.on_thread(true));
+        let reader = Box::new(LocalReader::new(&link));
+        let mut ends = Ends::new(Arc::clone(&link) as Arc<dyn ProducerEnd>, reader);
+        assert!(ends.writer.is_on_thread() && !link.is_waiting());
+        (0..4).for_each(|_| ends.publish());
+        assert!(link.is_waiting());
+        assert_eq!(ends.writer.has_room(), overflow == Overflow::Block);
+        assert_eq!(ends.drain(), kept);
+    }
+}
+
 #[test]
 fn only_a_queue_that_drops_its_oldest_gives_it_back() {
     for (overflow, expected) in

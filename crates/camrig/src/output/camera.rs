@@ -177,6 +177,11 @@ impl CameraOutput {
         self.publisher.blocked(|| std::thread::sleep(time));
     }
 
+    /// Marks the camera as blocked by its readers, or not any more.
+    pub(crate) fn set_blocked(&self, blocked: bool) {
+        self.publisher.counters().set_blocked(blocked);
+    }
+
     /// Returns whether there were readers and all of them have ended.
     pub(crate) fn abandoned(&mut self) -> bool {
         self.publisher.abandoned()

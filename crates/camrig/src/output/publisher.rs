@@ -342,9 +342,10 @@ impl Publisher {
         Ok(self.sources.len() - 1)
     }
 
-    /// Returns the link state of a running reader for which no framesets may be dropped.
+    /// Returns the link state of a running reader, on another thread, for which no framesets may be dropped.
     fn blocking(&self) -> Option<&Arc<LinkState>> {
-        let blocking = self.links.iter().filter(|link| link.overflow() == Overflow::Block);
+        let blocking =
+            self.links.iter().filter(|link| link.overflow() == Overflow::Block && !link.is_on_thread());
         blocking.map(|link| link.link_state()).find(|link_state| !link_state.reader_gone())
     }
 }

@@ -1,7 +1,7 @@
 //! The framesets that reach a reader, and the counts, for each way of publishing.
 
 use camrig_frame::{CameraInfo, Clock, PixelFormat, Stream, StreamInfo, Timestamp};
-use camrig_ipc::{ActorCounters, DropReason, LostReason, Overflow};
+use camrig_ipc::{ActorCounters, DropReason, LinkState, LostReason, Overflow};
 
 use super::*;
 use crate::frameset::{FrameSet, HeldFrames};
@@ -213,4 +213,17 @@ fn a_publisher_refuses_one_source_too_many() {
     }
     let error = output.loan(&Arc::new(info("last")), 0, headers(0)).err().map(|error| error.to_string());
     assert_eq!(error.as_deref(), Some("framesets of more than 256 cameras are published"));
+}
+
+/// A wait would be for a reader that this very thread runs.
+#[test]
+fn a_frameset_without_a_slot_is_dropped_at_once_for_a_blocking_reader_on_the_thread() {
+    let link = LocalLink::new(Arc::new(LinkState::new().unwrap()), Arc::default(), Overflow::Block, QUEUE);
+    let (link, counters) = (Arc::new(link.on_thread(true)), counters());
+    let mut output = CameraOutput::new(publisher("left", &link, &counters), info("left")).unwrap();
+    for number in 0..=SLOTS as u64 {
+        output.publish_held(number, headers(number), Box::new(Pixels([7; 4]))).unwrap();
+    }
+    assert_eq!(std::iter::from_fn(|| link.take()).count(), SLOTS);
+    assert_eq!(link.link_state().counts().dropped[DropReason::NoSlot as usize], 1);
 }

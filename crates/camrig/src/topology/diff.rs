@@ -204,6 +204,9 @@ fn keys(old: &Topology, before: ActorId, new: &Topology, after: ActorId) -> Vec<
     } else if old.scheduling(was.process) != new.scheduling(is.process) {
         facts.push("scheduling of its process".to_owned());
     }
+    if was.thread != is.thread {
+        facts.push("thread".to_owned());
+    }
     let inputs = |topology: &Topology, id| -> Vec<String> {
         let links = topology.links().iter().filter(|link| link.to == id);
         links.map(|link| topology.actor(link.from).name.clone()).collect()

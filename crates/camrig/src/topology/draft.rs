@@ -18,6 +18,7 @@ pub(super) struct Draft {
     pub(super) process: Option<String>,
     /// The host that it is on; `None` for that where the rig is started.
     pub(super) host: Option<Spanned<String>>,
+    pub(super) thread: Option<String>,
     pub(super) slots: Option<usize>,
     pub(super) restart: RestartPolicy,
     pub(super) stall_timeout: Option<Duration>,

@@ -9,7 +9,7 @@ use camrig_ipc::MAX_SLOTS;
 use super::draft::Draft;
 use super::problem::{Problems, did_you_mean, quote};
 use super::processes;
-use super::{LINKS_INTO_PROCESS_MAX, LinkSpec, MAIN, Placement, QUEUE_DEFAULT, Span};
+use super::{LINKS_INTO_PROCESS_MAX, LinkSpec, MAIN, Placement, QUEUE_DEFAULT, Role, Span};
 use crate::ids::{ActorId, ProcessId};
 use crate::registry::Registry;
 
@@ -100,6 +100,60 @@ fn shortest_circle(start: ActorId, actor_count: usize, links: &[LinkSpec]) -> Op
     Some(circle)
 }
 
+/// Checks the actors that share a thread: a camera, which blocks the thread while it captures, and processors that are to
+/// be called when it has.
+pub(super) fn check_threads(
+    drafts: &[Draft],
+    links: &[LinkSpec],
+    processes: &[String],
+    process_of: &[ProcessId],
+    problems: &mut Problems,
+) {
+    const RULE: &str = "a thread has one camera, and processors that read nothing from elsewhere";
+    let mut threads: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for (actor, draft) in drafts.iter().enumerate() {
+        draft.thread.iter().for_each(|thread| threads.entry(thread).or_default().push(actor));
+    }
+    for (thread, actors) in threads {
+        let thread = quote(thread);
+        let place = |actor: &usize| drafts[*actor].span.clone();
+        let cameras: Vec<_> =
+            actors.iter().filter(|&&actor| matches!(drafts[actor].role, Role::Camera { .. })).collect();
+        match cameras[..] {
+            [] => {
+                problems.add(place(&actors[0]), format!("thread {thread} has no camera"), RULE);
+                continue;
+            }
+            [_] => {}
+            [first, second, ..] => {
+                let names = [first, second].map(|camera| quote(&drafts[*camera].name)).join(" and ");
+                problems.add(place(second), format!("cameras {names} share thread {thread}"), RULE);
+            }
+        }
+        let process = |actor: usize| quote(&processes[process_of[actor].index()]);
+        if let Some(other) = actors.iter().find(|&&actor| process_of[actor] != process_of[actors[0]]) {
+            let title = format!(
+                "actors of thread {thread} are in processes {} and {}",
+                process(actors[0]),
+                process(*other)
+            );
+            problems.add(place(other), title, "give them the same `process`, or none");
+        }
+        let host = |actor: usize| drafts[actor].host.as_ref().map(toml::Spanned::get_ref);
+        if let Some(other) = actors.iter().find(|&&actor| host(actor) != host(actors[0])) {
+            let title = format!("actors of thread {thread} are on different hosts");
+            problems.add(place(other), title, "give them the same `host`, or none");
+        }
+        let is_elsewhere =
+            |link: &&LinkSpec| actors.contains(&link.to.index()) && !actors.contains(&link.from.index());
+        for link in links.iter().filter(is_elsewhere) {
+            let [from, to] = [link.from, link.to].map(|actor| quote(&drafts[actor.index()].name));
+            let title = format!("processor {to} on thread {thread} reads {from}, which is not on it");
+            problems.add(place(&link.to.index()), title, RULE);
+        }
+    }
+}
+
 /// Returns the names of the processes, and for each actor the index of its own.
 pub(super) fn place(
     drafts: &[Draft],
@@ -114,7 +168,7 @@ pub(super) fn place(
             // Another program cannot run in this process.
             (Placement::InProcess, _) if processes::own_command(draft, registry).is_some() => &draft.name,
             (Placement::InProcess, _) => return ProcessId::MAIN,
-            (Placement::MultiProcess, _) => &draft.name,
+            (Placement::MultiProcess, _) => draft.thread.as_ref().unwrap_or(&draft.name),
         };
         ProcessId::new(processes.iter().position(|process| process == name).unwrap_or_else(|| {
             processes.push(name.clone());

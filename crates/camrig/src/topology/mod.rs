@@ -175,6 +175,8 @@ pub(crate) struct ActorSpec {
     pub(crate) host: Option<String>,
     /// Its index in [`Topology::processes`].
     pub(crate) process: ProcessId,
+    /// The thread that it shares with other actors of its process; `None` for one of its own.
+    pub(crate) thread: Option<String>,
     /// Maximum number of its framesets in use at once.
     pub(crate) slots: usize,
     /// As the file has it; `None` if it follows from the readers.

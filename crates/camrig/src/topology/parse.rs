@@ -14,7 +14,7 @@ use toml::de::DeTable;
 
 use super::calibration::Calibration;
 use super::draft::Draft;
-use super::graph::{check_claims, check_listeners, link, place, slots_needed};
+use super::graph::{check_claims, check_listeners, check_threads, link, place, slots_needed};
 use super::hosts::{HostDraft, check_hosts, draft_hosts, take_wire};
 use super::matching::{draft_matching, make_room_for_matches, specify};
 use super::metrics::metrics;
@@ -43,6 +43,7 @@ pub(super) const CAMERA_KEYS: &[&str] = &[
     "driver",
     "host",
     "process",
+    "thread",
     "slots",
     "restart",
     "start_timeout_millis",
@@ -54,6 +55,7 @@ pub(super) const PROCESSOR_KEYS: &[&str] = &[
     "kind",
     "host",
     "process",
+    "thread",
     "inputs",
     "wire",
     "overflow",
@@ -119,7 +121,9 @@ fn parse_watched(
     check_hosts(&hosts, &drafts, &process_drafts, &mut problems);
     let mut links = link(&drafts, &mut problems);
     // Another placement does not make a valid file invalid.
-    check_used(&process_drafts, &place(&drafts, registry, file_placement, false).0, &mut problems);
+    let (file_processes, file_process_of) = place(&drafts, registry, file_placement, false);
+    check_used(&process_drafts, &file_processes, &mut problems);
+    check_threads(&drafts, &links, &file_processes, &file_process_of, &mut problems);
     let (processes, process_of) =
         place(&drafts, registry, placement.unwrap_or(file_placement), placement.is_some());
     check_listeners(&drafts, &links, &processes, &process_of, &mut problems);
@@ -155,6 +159,7 @@ fn parse_watched(
         role: draft.role,
         host: draft.host.map(Spanned::into_inner),
         process,
+        thread: draft.thread,
         slots: draft.slots.unwrap_or(slots_needed),
         given_slots: draft.slots,
         matching,
@@ -289,8 +294,9 @@ fn draft_camera(
         name,
         span: section.span.clone(),
         role: Role::Camera { driver },
-        process: section.process(),
+        process: section.name("process"),
         host,
+        thread: section.name("thread"),
         slots: section.number("slots", SLOTS_MIN..=MAX_SLOTS),
         restart: RestartPolicy { device_timeout, ..restart_policy(&mut section) },
         stall_timeout: timeout(&mut section, "stall_timeout_millis", CAMERA_STALL_MILLIS_DEFAULT),
@@ -312,7 +318,7 @@ fn draft_processor(
     checks: Checks<'_>,
     has_own_program: impl Fn(&str) -> bool,
 ) -> Draft {
-    let process = section.process();
+    let process = section.name("process");
     let host = section.optional("host");
     take_wire(&mut section);
     let kinds = || registry.kinds().map(|(name, _)| name);
@@ -338,6 +344,7 @@ fn draft_processor(
         role: Role::Processor { kind },
         process,
         host,
+        thread: section.name("thread"),
         slots: section.number("slots", SLOTS_MIN..=MAX_SLOTS),
         restart: restart_policy(&mut section),
         stall_timeout: timeout(&mut section, "stall_timeout_millis", PROCESSOR_STALL_MILLIS_DEFAULT),

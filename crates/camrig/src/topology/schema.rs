@@ -123,6 +123,8 @@ struct CameraKeys {
     host: Option<String>,
     /// The process that it runs in; actors with the same word share one, and `main` is the supervisor's.
     process: Option<String>,
+    /// The thread that it runs on: a camera and processors that read nothing from elsewhere share one by the same word.
+    thread: Option<String>,
     /// The most framesets of it that can be alive at once; it follows from its readers if it is not given.
     #[schemars(range(min = SLOTS_MIN, max = MAX_SLOTS))]
     slots: Option<u32>,
@@ -151,6 +153,8 @@ struct Processor {
     host: Option<String>,
     /// The process that it runs in; actors with the same word share one, and `main` is the supervisor's.
     process: Option<String>,
+    /// The thread that it runs on: a camera and processors that read nothing from elsewhere share one by the same word.
+    thread: Option<String>,
     /// The cameras and processors whose framesets it gets.
     #[schemars(length(min = 1, max = INPUTS_MAX))]
     inputs: Vec<String>,

@@ -184,10 +184,10 @@ impl<'i> Section<'_, 'i> {
         Some(Section { subject, span, table: table.into_inner(), problems: self.problems })
     }
 
-    pub(super) fn process(&mut self) -> Option<String> {
-        let process = self.string("process")?;
-        check_name("process", process.get_ref(), process.span(), self.problems);
-        Some(process.into_inner())
+    pub(super) fn name(&mut self, key: &str) -> Option<String> {
+        let name = self.string(key)?;
+        check_name(key, name.get_ref(), name.span(), self.problems);
+        Some(name.into_inner())
     }
 
     /// Takes the names of the inputs; whether they exist can only be checked when all actors are known.

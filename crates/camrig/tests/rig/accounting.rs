@@ -5,8 +5,8 @@ use std::fmt::Write;
 use libtest_mimic::Trial;
 use rustix::process::Signal;
 
-use crate::conformance;
 use crate::harness::{Ended, Placement, Plan};
+use crate::{conformance, conformance_with_one_thread};
 
 const FRAMESETS: u64 = 600;
 
@@ -143,6 +143,6 @@ pub(crate) fn add_to(trials: &mut Vec<Trial>) {
             },
         );
     }
-    conformance(trials, "accounting::readers_as_quick_as_the_camera", race);
+    conformance_with_one_thread(trials, "accounting::readers_as_quick_as_the_camera", race);
     conformance(trials, "accounting::a_reader_that_keeps_every_slot", keeper);
 }

@@ -2,8 +2,8 @@
 
 use libtest_mimic::Trial;
 
-use crate::conformance;
 use crate::harness::{Ended, Placement, Plan};
+use crate::{conformance, conformance_with_one_thread};
 
 const FRAMESETS: u64 = 200;
 
@@ -87,9 +87,11 @@ fn relay(placement: Placement, timer: bool) {
 }
 
 pub(crate) fn add_to(trials: &mut Vec<Trial>) {
-    conformance(trials, "forwarding::a_processor_derives_framesets", halves);
+    conformance_with_one_thread(trials, "forwarding::a_processor_derives_framesets", halves);
     conformance(trials, "forwarding::a_processor_publishes_framesets_of_its_own", mosaics);
-    conformance(trials, "forwarding::a_chain_of_three", chain);
-    conformance(trials, "forwarding::an_actix_actor", |placement| relay(placement, false));
-    conformance(trials, "forwarding::an_actix_actor_with_a_timer", |placement| relay(placement, true));
+    conformance_with_one_thread(trials, "forwarding::a_chain_of_three", chain);
+    conformance_with_one_thread(trials, "forwarding::an_actix_actor", |placement| relay(placement, false));
+    conformance_with_one_thread(trials, "forwarding::an_actix_actor_with_a_timer", |placement| {
+        relay(placement, true);
+    });
 }

@@ -38,17 +38,43 @@ pub(crate) enum Placement {
     MultiProcess,
     /// According to the topology's `process` keys.
     Mixed,
+    /// All actors on one thread: for topologies with one camera.
+    OneThread,
 }
 
 impl Placement {
     pub(crate) const ALL: [Self; 3] = [Self::InProcess, Self::MultiProcess, Self::Mixed];
+
+    /// The placements of a topology with one camera whose readers need no camera to go on during their call.
+    pub(crate) const WITH_ONE_THREAD: [Self; 4] =
+        [Self::InProcess, Self::MultiProcess, Self::Mixed, Self::OneThread];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::InProcess => "in-process",
             Self::MultiProcess => "multi-process",
             Self::Mixed => "mixed",
+            Self::OneThread => "one-thread",
         }
+    }
+
+    /// Returns the argument of `--placement`; `None` where the topology decides.
+    fn argument(self) -> Option<&'static str> {
+        matches!(self, Self::InProcess | Self::MultiProcess).then(|| self.name())
+    }
+
+    /// Returns a topology with the keys for this placement.
+    fn applied_to(self, topology: &str) -> String {
+        if self != Self::OneThread {
+            return topology.to_owned();
+        }
+        let is_actor = |line: &str| line.starts_with("[camera.") || line.starts_with("[processor.");
+        let mut lines = Vec::new();
+        for line in topology.lines().filter(|line| !line.starts_with("process ")) {
+            lines.push(line);
+            lines.extend(is_actor(line).then_some("thread = 'one'"));
+        }
+        lines.join("\n")
     }
 }
 
@@ -186,12 +212,10 @@ impl<'a> Plan<'a> {
     /// Returns the output of `check`.
     pub(crate) fn check(self) -> String {
         let mut file = NamedTempFile::new().unwrap();
-        file.write_all(self.topology.as_bytes()).unwrap();
+        file.write_all(self.placement.applied_to(self.topology).as_bytes()).unwrap();
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.arg("check").arg(file.path()).env(MARK, "check");
-        if self.placement != Placement::Mixed {
-            command.args(["--placement", self.placement.name()]);
-        }
+        command.args(self.placement.argument().iter().flat_map(|placement| ["--placement", placement]));
         let checked = command.output().unwrap();
         String::from_utf8(checked.stdout).unwrap()
     }
@@ -207,7 +231,7 @@ impl<'a> Plan<'a> {
         let folder = tempfile::tempdir().unwrap();
         let file = |name| folder.path().join(name);
         fs::create_dir(file("tmp")).unwrap();
-        fs::write(file("rig.toml"), self.topology).unwrap();
+        fs::write(file("rig.toml"), self.placement.applied_to(self.topology)).unwrap();
         let shared_before = names_in(Path::new("/dev/shm"));
         // The kernel kills the supervisor when this process, or this thread, has ended; its workers end with it.
         let mut command = Command::new("setpriv");
@@ -217,9 +241,7 @@ impl<'a> Plan<'a> {
             .arg(format!("{}; exec \"$0\" \"$@\"", self.limit))
             .arg(program);
         command.arg("run").arg(file("rig.toml")).arg("--report").arg(file("report.json"));
-        if self.placement != Placement::Mixed {
-            command.args(["--placement", self.placement.name()]);
-        }
+        command.args(self.placement.argument().iter().flat_map(|placement| ["--placement", placement]));
         command.args(&self.arguments).envs(self.environment.iter().copied());
         command.env(MARK, &mark).env("TMPDIR", file("tmp"));
         command.env_remove("RUST_LOG").env_remove("RUST_BACKTRACE");

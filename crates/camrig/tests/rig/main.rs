@@ -85,6 +85,17 @@ fn test(trials: &mut Vec<Trial>, name: impl Into<String>, run: impl FnOnce() + S
     }));
 }
 
+/// Adds the same test for each placement, and for all actors on one thread.
+fn conformance_with_one_thread(
+    trials: &mut Vec<Trial>,
+    name: &str,
+    run: impl Fn(Placement) + Copy + Send + 'static,
+) {
+    for placement in Placement::WITH_ONE_THREAD {
+        test(trials, format!("{name}::{}", placement.name()), move || run(placement));
+    }
+}
+
 /// Adds the same test for each placement.
 fn conformance(trials: &mut Vec<Trial>, name: &str, run: impl Fn(Placement) + Copy + Send + 'static) {
     for placement in Placement::ALL {

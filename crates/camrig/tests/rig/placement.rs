@@ -6,6 +6,7 @@ use std::fs;
 use libtest_mimic::Trial;
 use rustix::process::{Pid, Signal};
 
+use crate::endings::wait_for_more;
 use crate::harness::{Placement, Plan, Rig};
 use crate::test;
 
@@ -50,6 +51,132 @@ overflow = "block"
 options = { digest = true }
 "#;
 
+/// A camera whose readers share its thread: one directly, one behind a processor that passes framesets on. Another
+/// camera and its reader have threads of their own.
+const SHARED: &str = r#"
+[camera.front]
+driver = "synthetic"
+thread = "eye"
+options = { model = "any", seed = 1, paced = false, color = "96x64@30", depth = "64x48@30" }
+
+[processor.near]
+kind = "verify"
+thread = "eye"
+inputs = ["front"]
+overflow = "block"
+options = { digest = true }
+
+[processor.first]
+kind = "pass-on"
+thread = "eye"
+inputs = ["front"]
+overflow = "block"
+
+[processor.far]
+kind = "verify"
+thread = "eye"
+inputs = ["first"]
+overflow = "block"
+options = { digest = true }
+
+[processor.apart]
+kind = "verify"
+inputs = ["first"]
+overflow = "block"
+options = { digest = true }
+"#;
+
+fn same_on_one_thread() {
+    let framesets = FRAMESETS.to_string();
+    let run = |topology: &str, placement| {
+        let ended = Plan::new(topology, placement).arguments(&["--framesets", &framesets]).run();
+        ended.assert_said(0, &[]);
+        ended.assert_complete(FRAMESETS);
+        let links = &ended.report().links;
+        let local = links.iter().filter(|link| link.placement == "in-process").count();
+        let mut said: Vec<_> = ended.stdout.lines().map(str::to_owned).collect();
+        said.sort_unstable();
+        (said, local, ended.report().processes.len())
+    };
+    let apart = SHARED.replace("thread = \"eye\"\n", "");
+    let (expected, ..) = run(&apart, Placement::Mixed);
+    assert_eq!(expected.len(), 3, "{expected:?}");
+    assert_eq!(run(SHARED, Placement::Mixed), (expected.clone(), 3, 3));
+    assert_eq!(run(SHARED, Placement::MultiProcess), (expected.clone(), 3, 3));
+    assert_eq!(run(SHARED, Placement::InProcess), (expected, 4, 1));
+}
+
+/// A camera, its readers and a processor behind them on one thread, which fail in turn.
+fn faults_on_one_thread() {
+    let topology = |camera: &str, processor: &str| {
+        format!(
+            "[camera.front]\ndriver = 'pattern'\nthread = 'eye'\noptions = {{ pause_millis = 1{camera} }}\n\
+             [processor.faulty]\nkind = 'faulty'\nthread = 'eye'\ninputs = ['front']\n{processor}\
+             [processor.pulse]\nkind = 'count'\nthread = 'eye'\ninputs = ['front']\noverflow = 'block'\n\
+             options = {{ beat = 10 }}\n"
+        )
+    };
+    let never = "options = { at = 'nowhere', how = 'error', after = 7 }\n";
+    for how in ["error", "panic"] {
+        let fault = |at: &str| format!("{{ at = '{at}', how = '{how}', after = 7, times = 1 }}");
+        for (topology, actor) in [
+            (topology("", &format!("options = {}\n", fault("process"))), "processor `faulty`"),
+            (topology(&format!(", fault = {}", fault("capture")), never), "camera `front`"),
+        ] {
+            let mut rig = Plan::new(&topology, Placement::Mixed).start();
+            rig.wait_for_stderr(&format!("{actor} is running again"));
+            wait_for_more(&mut rig, "front");
+            wait_for_more(&mut rig, "front");
+            rig.signal(Signal::TERM);
+            let ended = rig.finish();
+            assert_eq!(ended.code(), Some(0), "{:?}", ended.stderr);
+            ended.assert_settled();
+            let pulse = ended.report().link("front", "pulse");
+            assert_eq!((pulse.delivered, pulse.dropped.len()), (pulse.produced, 0), "{pulse:?}");
+            assert!(!ended.report().link("front", "faulty").dropped.contains_key("process-died"));
+        }
+    }
+    // Another instance of `pulse` would count anew.
+    let apart = topology("", never).replace("'count'\nthread = 'eye'", "'count'\nprocess = 'main'");
+    let mut rig = Plan::new(&apart, Placement::Mixed).start();
+    wait_for_more(&mut rig, "front");
+    let names = threads_named(rig.workers()[0].pid);
+    assert!(names.contains(&"eye".to_owned()) && !names.contains(&"faulty".to_owned()), "{names:?}");
+    rig.kill_worker("eye");
+    for actor in ["camera `front`", "processor `faulty`"] {
+        rig.wait_for_stderr(&format!("{actor} is running again"));
+    }
+    wait_for_more(&mut rig, "front");
+    rig.signal(Signal::TERM);
+    let ended = rig.finish();
+    assert_eq!(ended.code(), Some(0), "{:?}", ended.stderr);
+    ended.assert_settled();
+}
+
+/// The camera of its thread is not to blame, although it delivers nothing for longer than it may.
+fn hangs_on_one_thread() {
+    let topology = "[camera.front]\ndriver = 'pattern'\nthread = 'eye'\nstall_timeout_millis = 2000\n\
+                    options = { pause_millis = 1 }\n\
+                    [processor.faulty]\nkind = 'faulty'\nthread = 'eye'\ninputs = ['front']\n\
+                    stall_timeout_millis = 4000\nrestart = { max = 1 }\n\
+                    options = { at = 'process', how = 'hang', after = 40 }\n";
+    let ended = Plan::new(topology, Placement::Mixed).run();
+    assert_eq!(ended.code(), Some(70), "{:?}", ended.stderr);
+    ended.assert_settled();
+    let said = |line: &str| ended.stderr.iter().filter(|said| said.contains(line)).count();
+    let hangs = "processor `faulty` has not returned from a call for 4000 ms; its process is replaced";
+    assert_eq!((said(hangs), said("camera `front` has delivered nothing")), (2, 0), "{:?}", ended.stderr);
+    let failed = "`faulty` failed for good: process `eye` was killed by signal 9 (SIGKILL)";
+    assert_eq!((said(failed), said("camera `front` is running again")), (1, 1), "{:?}", ended.stderr);
+}
+
+/// Returns the names of the threads of a process.
+fn threads_named(pid: Pid) -> Vec<String> {
+    let tasks = fs::read_dir(format!("/proc/{}/task", pid.as_raw_nonzero())).unwrap().flatten();
+    let name = |task: fs::DirEntry| fs::read_to_string(task.path().join("comm")).ok();
+    tasks.filter_map(name).map(|name| name.trim().to_owned()).collect()
+}
+
 pub(crate) fn add_to(trials: &mut Vec<Trial>) {
     test(trials, "placement::six_cameras_are_the_same_in_every_placement", || {
         let framesets = FRAMESETS.to_string();
@@ -63,7 +190,7 @@ pub(crate) fn add_to(trials: &mut Vec<Trial>) {
             let expected = match placement {
                 Placement::InProcess => 0,
                 Placement::MultiProcess => 6,
-                Placement::Mixed => 5,
+                Placement::Mixed | Placement::OneThread => 5,
             };
             assert_eq!(between, expected, "{:#?}", ended.report().links);
             ended.stdout
@@ -80,6 +207,9 @@ pub(crate) fn add_to(trials: &mut Vec<Trial>) {
         assert_eq!(run(Placement::MultiProcess), digests);
         assert_eq!(run(Placement::Mixed), digests);
     });
+    test(trials, "placement::actors_of_one_thread_get_the_same", same_on_one_thread);
+    test(trials, "placement::actors_of_one_thread_fail_and_go_on", faults_on_one_thread);
+    test(trials, "placement::a_processor_never_returns_to_its_thread", hangs_on_one_thread);
     test(trials, "placement::each_thread_of_a_process_is_scheduled", || {
         let cpu = camrig_ipc::allowed_cpus()[0];
         let scheduling = format!("[process.sides]\ncpus = [{cpu}]\nnice = 5\n");

@@ -170,10 +170,13 @@ impl Core {
         alone
     }
 
-    /// Returns whether an actor is the only one in its process that has not ended, and the process is a worker.
+    /// Returns whether an actor is the only one in its process that has not ended, beside those of its thread, which cannot go
+    /// on without it; and the process is a worker.
     fn is_alone(&self, id: ActorId) -> bool {
-        let process = self.process_of(id);
-        let mut others = self.actors_of(process).filter(|&other| other != id);
+        let (process, thread) = (self.process_of(id), &self.setup.actors[id.index()].thread);
+        let is_apart =
+            |other: ActorId| thread.is_none() || self.setup.actors[other.index()].thread != *thread;
+        let mut others = self.actors_of(process).filter(|&other| other != id && is_apart(other));
         // Others that have not begun there lose nothing with the process.
         let is_absent = |other| {
             let actor = self.actor(other);

@@ -77,6 +77,8 @@ pub(super) struct ActorSetup {
     /// Whether it runs in another program, which may end at any time: the rig goes on without it.
     pub(super) is_guest: bool,
     pub(super) process: ProcessId,
+    /// The thread that it shares with other actors of its process; `None` for one of its own.
+    pub(super) thread: Option<String>,
     pub(super) restart: RestartPolicy,
     /// `None`: it never counts as stalled.
     pub(super) stall_timeout: Option<Duration>,
@@ -91,6 +93,7 @@ impl ActorSetup {
             is_camera: matches!(spec.role, Role::Camera { .. }),
             is_guest: matches!(&spec.role, Role::Processor { kind } if kind == attached::KIND),
             process: spec.process,
+            thread: spec.thread.clone(),
             restart: spec.restart,
             stall_timeout: spec.stall_timeout,
             start_timeout: spec.start_timeout,

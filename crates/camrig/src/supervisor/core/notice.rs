@@ -127,6 +127,7 @@ mod tests {
             is_camera,
             is_guest: false,
             process: ProcessId::new(1),
+            thread: None,
             restart: RestartPolicy {
                 max: 1,
                 window: Duration::ZERO,

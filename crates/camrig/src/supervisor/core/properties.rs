@@ -457,6 +457,7 @@ fn actors(processes: usize) -> impl Strategy<Value = Vec<ActorSetup>> {
         is_camera,
         is_guest: is_guest && !is_camera,
         process: ProcessId::new(process),
+        thread: None,
         restart: RestartPolicy {
             max,
             window: Duration::from_secs(5),

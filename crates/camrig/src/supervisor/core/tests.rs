@@ -25,6 +25,7 @@ impl Run {
             is_camera: process == WORKER,
             is_guest: name == "guest",
             process,
+            thread: None,
             restart: RestartPolicy {
                 max: 1,
                 window: Duration::from_secs(60),
@@ -113,6 +114,19 @@ fn the_process_of_an_actor_that_is_not_ready_again_is_replaced() {
     let late = Command::Log(Notice::NotReady { actor: CAMERA, late: Late::Actor(START_TIMEOUT) });
     assert_eq!(run.observe_after(MILLI), [late, Command::Kill(WORKER)]);
     assert_eq!(run.observe_after(START_TIMEOUT), []);
+}
+
+/// Its readers on the same thread could not go on without the process either.
+#[test]
+fn the_process_of_a_stalled_thread_is_replaced_with_all_its_actors() {
+    for (thread, replaced) in [(Some("eye"), true), (Some("other"), false), (None, false)] {
+        let mut run = Run::new(None);
+        run.core.setup.actors[READER.index()].process = WORKER;
+        for (actor, thread) in [(CAMERA, Some("eye")), (READER, thread)] {
+            run.core.setup.actors[actor.index()].thread = thread.map(str::to_owned);
+        }
+        assert_eq!(run.core.replace(CAMERA), replaced, "{thread:?}");
+    }
 }
 
 #[test]

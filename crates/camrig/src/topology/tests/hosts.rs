@@ -132,3 +132,11 @@ fn hosts_and_their_actors_are_checked() {
     let idle = format!("{RIGHT}[host.base]\naddress = \"tcp/localhost:1\"\n");
     assert!(problems(&idle).contains("host `base` has no actors"));
 }
+
+#[test]
+fn actors_of_a_thread_are_on_one_host() {
+    let text = RIGHT.replacen("host = \"arm\"", "host = \"arm\"\nthread = \"eye\"", 1);
+    assert_eq!(problems(&text), "");
+    let apart = text.replace("kind = \"idle\"", "kind = \"idle\"\nthread = \"eye\"");
+    assert!(problems(&apart).starts_with("error: actors of thread `eye` are on different hosts\n"));
+}

@@ -94,13 +94,13 @@ error: unknown key `inputs` of camera `left`
  --> t.toml:4:1
   |
 4 | inputs = []
-  | ^^^^^^ expected one of: `driver`, `host`, `process`, `slots`, `restart`, `start_timeout_millis`, `stall_timeout_millis`, `device_timeout_millis`, `options`
+  | ^^^^^^ expected one of: `driver`, `host`, `process`, `thread`, `slots`, `restart`, `start_timeout_millis`, `stall_timeout_millis`, `device_timeout_millis`, `options`
 
 error: unknown key `qeue` of processor `p`
  --> t.toml:9:1
   |
 9 | qeue = 2
-  | ^^^^ did you mean `queue`? expected one of: `kind`, `host`, `process`, `inputs`, `wire`, `overflow`, `queue`, `match`, `slots`, `restart`, `start_timeout_millis`, `stall_timeout_millis`, `options`
+  | ^^^^ did you mean `queue`? expected one of: `kind`, `host`, `process`, `thread`, `inputs`, `wire`, `overflow`, `queue`, `match`, `slots`, `restart`, `start_timeout_millis`, `stall_timeout_millis`, `options`
 "#,
     );
 }

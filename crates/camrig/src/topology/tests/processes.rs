@@ -204,3 +204,85 @@ error: program `/proc/nowhere` of process `left` does not exist
         .probe(&registry(), StartTime::default())
         .unwrap();
 }
+
+const THREADS: &str = "[camera.a]\ndriver = 'even'\noptions.serial = 2\nthread = 'eye'\n\
+     [processor.p]\nkind = 'idle'\ninputs = ['a']\nthread = 'eye'\n\
+     [processor.q]\nkind = 'idle'\ninputs = ['p', 'b']\n\
+     [camera.b]\ndriver = 'even'\noptions.serial = 4\n";
+
+#[test]
+fn actors_of_a_thread_are_in_one_process() {
+    let place = |text: &str, placement| {
+        let topology = Topology::parse("t.toml", text, placement, &registry()).unwrap();
+        let place = |actor: &crate::topology::ActorSpec| {
+            format!("{} in {}", actor.name, topology.process(actor.process))
+        };
+        topology.actors().iter().map(place).collect::<Vec<_>>()
+    };
+    let apart = ["a in eye", "p in eye", "q in q", "b in b"];
+    assert_eq!(place(THREADS, None), apart);
+    assert_eq!(place(THREADS, Some(Placement::MultiProcess)), apart);
+    let together = ["a in main", "p in main", "q in main", "b in main"];
+    assert_eq!(place(THREADS, Some(Placement::InProcess)), together);
+    let named = THREADS.replace("thread = 'eye'\n", "thread = 'eye'\nprocess = 'left'\n");
+    assert_eq!(place(&named, None), ["a in left", "p in left", "q in q", "b in b"]);
+}
+
+#[test]
+fn a_thread_that_cannot_be_shared_is_reported() {
+    refused(
+        r#"[camera.a]
+driver = "even"
+options.serial = 2
+thread = "eye"
+process = "left"
+[camera.b]
+driver = "even"
+options.serial = 4
+thread = "eye"
+[camera.c]
+driver = "even"
+options.serial = 6
+[processor.p]
+kind = "idle"
+inputs = ["a", "c"]
+thread = "eye"
+process = "left"
+[processor.q]
+kind = "idle"
+inputs = ["p"]
+thread = "no eye"
+"#,
+        r#"
+error: cameras `a` and `b` share thread `eye`
+ --> t.toml:6:9
+  |
+6 | [camera.b]
+  |         ^ a thread has one camera, and processors that read nothing from elsewhere
+
+error: actors of thread `eye` are in processes `left` and `eye`
+ --> t.toml:6:9
+  |
+6 | [camera.b]
+  |         ^ give them the same `process`, or none
+
+error: processor `p` on thread `eye` reads `c`, which is not on it
+  --> t.toml:13:12
+   |
+13 | [processor.p]
+   |            ^ a thread has one camera, and processors that read nothing from elsewhere
+
+error: thread `no eye` has no camera
+  --> t.toml:18:12
+   |
+18 | [processor.q]
+   |            ^ a thread has one camera, and processors that read nothing from elsewhere
+
+error: `no eye` cannot be the name of a thread
+  --> t.toml:21:10
+   |
+21 | thread = "no eye"
+   |          ^^^^^^^^ 1 to 64 of a-z A-Z 0-9 _ -, and first a letter or digit
+"#,
+    );
+}
