@@ -26,7 +26,8 @@ use camrig_realsense::{Options, RealSense};
 
 /// Creates a program with the processors `view` and `record`, the drivers `replay` and `realsense`, the commands
 /// `record`, `replay` and `recording`, with the feature `calibrate` also `board`, `calibrate` and `calibration`, and all
-/// that [`App::new`] has. `realsense` opens cameras with the feature `realsense` only.
+/// that [`App::new`] has. `realsense` opens cameras with the feature `realsense` only. The feature `hosts` adds `join`, and
+/// rigs over several hosts.
 pub fn app() -> App {
     let app = App::new().demo(include_str!("demo.toml"));
     let app = camrig_record::add_to(camrig_view::add_to(app))
@@ -34,5 +35,7 @@ pub fn app() -> App {
         .usb::<RealSense>("realsense", Options::usb_demand);
     #[cfg(feature = "calibrate")]
     let app = calibrate::add_to(app);
+    #[cfg(feature = "hosts")]
+    let app = camrig_hosts::add_to(app);
     app
 }

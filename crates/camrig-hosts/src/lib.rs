@@ -2,15 +2,29 @@
 //!
 //! * `split`: one ordinary topology for each host, pure
 //! * `identity`: the keys of hosts, and TLS that trusts pinned keys only
+//! * `agent`: `camrig join`, which runs the parts that first hosts give it
+//! * `first`: the first host, which has agents run their parts; `protocol`: the messages between both
 //! * `session`: sessions of Zenoh that do nothing but what they are told
 //! * `wire`: the crossing of framesets, with its account
 //! * `codec`: the forms in which frames cross, pure
 //! * `clock`: the offset of another host's clock
 #![forbid(unsafe_code)]
 
+pub mod agent;
 pub mod clock;
 pub mod codec;
+mod commands;
+pub mod first;
 pub mod identity;
+mod protocol;
 pub mod session;
 pub mod split;
 pub mod wire;
+
+use camrig::App;
+
+/// Adds the command `join` and the kinds of crossings to a program, and lets it run topologies that name other hosts.
+#[must_use]
+pub fn add_to(app: App) -> App {
+    wire::add_to(app).hosts(first::OverZenoh).registry_command(commands::command(), commands::run)
+}

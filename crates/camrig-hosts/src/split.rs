@@ -336,6 +336,8 @@ fn identified(mut document: DocumentMut, identity: &Path) -> DocumentMut {
                 session.and_then(Item::as_table_like_mut).filter(|session| session.get("peers").is_some())
             {
                 session.insert("identity", value(identity.display().to_string()));
+                // No space before a comma.
+                session.fmt();
             }
         }
     }

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used)] // A test that cannot continue fails.
 #![allow(clippy::print_stdout, clippy::print_stderr)] // Of a test, for its reader.
 
+mod agents;
 mod crossing;
 #[allow(dead_code)] // It serves other tests too.
 #[path = "../../../camrig/tests/rig/harness.rs"]
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
     arguments.test_threads.get_or_insert(TESTS_AT_ONCE);
     let mut trials = Vec::new();
     crossing::add_to(&mut trials);
+    agents::add_to(&mut trials);
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 

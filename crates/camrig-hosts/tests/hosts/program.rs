@@ -8,5 +8,5 @@ use camrig::App;
 pub(crate) const FILE: &str = file!();
 
 pub(crate) fn main() -> ExitCode {
-    camrig_hosts::wire::add_to(App::new()).main()
+    camrig_hosts::add_to(App::new()).main()
 }

@@ -1,0 +1,239 @@
+//! The agent of a host, `camrig join`: runs the parts of rigs that first hosts give it.
+//!
+//! It runs drivers and kinds of its own program only. Its workers are supervised as on a first host; when a first host is gone
+//! for longer than its patience, the parts of its runs stop.
+
+mod parts;
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::time::{Duration, Instant};
+
+use camrig::{Registry, console, spawn_thread};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use zenoh::query::Query;
+use zenoh::sample::SampleKind;
+use zenoh::{Session, Wait};
+
+use self::parts::Parts;
+use crate::protocol::{AGENT, ASK, Answer, LOG, RUNS, Request, read, write};
+use crate::session::{self, SessionOptions};
+
+/// Maximum number of requests that are answered at a time; further ones are refused.
+const REQUESTS_MAX: usize = 16;
+
+/// Maximum number of pending events.
+const EVENTS_MAX: usize = 256;
+
+/// Maximum length of a line of the log, in bytes.
+const LINE_BYTES_MAX: u64 = 4096;
+
+/// Maximum time without an event after which the agent looks at the time.
+const LOOK: Duration = Duration::from_secs(3600);
+
+/// How an agent is reached, and whom it obeys.
+#[derive(Clone, Debug)]
+pub struct AgentOptions {
+    /// Where it listens, such as `tls/0.0.0.0:7447`.
+    pub listen: Vec<String>,
+    /// The file of its identity.
+    pub identity: PathBuf,
+    /// The fingerprints of the first hosts that it obeys.
+    pub peers: Vec<String>,
+    /// Allows `tcp`, which is not encrypted, on other addresses than loopback.
+    pub insecure: bool,
+    /// The time for which a first host may be gone before the parts of its runs stop.
+    pub patience: Duration,
+}
+
+/// What happens to an agent.
+enum Event {
+    /// The first host of a run is there.
+    Here(String),
+    /// The first host of a run is gone.
+    Gone(String),
+    End,
+}
+
+/// Runs the agent until a signal ends it; then its parts stop in order.
+///
+/// # Errors
+/// A message if it cannot listen, or the system lacks resources.
+pub fn run(options: &AgentOptions, registry: &Registry) -> Result<(), String> {
+    let session_options = SessionOptions {
+        listen: options.listen.clone(),
+        insecure: options.insecure,
+        identity: Some(options.identity.clone()),
+        peers: options.peers.clone(),
+        ..SessionOptions::default()
+    };
+    let session = session::open(&session_options).map_err(|error| error.to_string())?;
+    session::provide(session.clone());
+    let (sender, events) = sync_channel(EVENTS_MAX);
+    end_by_signals(sender.clone()).map_err(|error| format!("signals cannot be received: {error}"))?;
+    publish_log(&session).map_err(|error| format!("the log cannot be published: {error}"))?;
+    let parts = Arc::new(Parts::new(registry, &options.identity));
+    serve(&session, &parts, sender).map_err(|error| format!("Zenoh: {error}"))?;
+    for address in &options.listen {
+        console::print_note(format_args!("agent: listens at {address}"));
+    }
+    watch(&parts, &events, options.patience);
+    parts.stop_all();
+    // An error means that it is closed.
+    let _ = session.close().wait();
+    Ok(())
+}
+
+/// Answers requests, and notes which first hosts are there.
+fn serve(session: &Session, parts: &Arc<Parts>, events: SyncSender<Event>) -> zenoh::Result<()> {
+    let alive = move |sample: zenoh::sample::Sample| {
+        let Some(run) = sample.key_expr().as_str().strip_prefix(RUNS) else { return };
+        let event = if sample.kind() == SampleKind::Put { Event::Here } else { Event::Gone };
+        let _ = events.send(event(run.to_owned()));
+    };
+    session
+        .liveliness()
+        .declare_subscriber(format!("{RUNS}*"))
+        .history(true)
+        .callback(alive)
+        .background()
+        .wait()?;
+    let (parts, busy) = (Arc::clone(parts), Arc::new(AtomicUsize::new(0)));
+    let answer = move |query: Query| {
+        if busy.fetch_add(1, Ordering::AcqRel) >= REQUESTS_MAX {
+            busy.fetch_sub(1, Ordering::AcqRel);
+            return reply(
+                &query,
+                &Answer::Refused(vec![format!("it answers {REQUESTS_MAX} requests already")]),
+            );
+        }
+        let (parts, busy) = (Arc::clone(&parts), Arc::clone(&busy));
+        // On a thread of its own: a check opens devices, and a stop waits.
+        let answering = spawn_thread("answer", move || {
+            reply(&query, &respond(&parts, &query));
+            busy.fetch_sub(1, Ordering::AcqRel);
+        });
+        if let Err(error) = answering {
+            log::error!("a request cannot be answered: {error}");
+        }
+    };
+    session.declare_queryable(ASK).callback(answer).background().wait()?;
+    let token = session.liveliness().declare_token(AGENT).wait()?;
+    // It lasts as long as the session.
+    std::mem::forget(token);
+    Ok(())
+}
+
+fn respond(parts: &Parts, query: &Query) -> Answer {
+    let bytes = query.payload().map(|payload| payload.to_bytes().into_owned()).unwrap_or_default();
+    match read::<Request>("the first host", &bytes) {
+        Ok(request) => parts.answer(request),
+        Err(refused) => Answer::Refused(vec![refused]),
+    }
+}
+
+fn reply(query: &Query, answer: &Answer) {
+    if let Err(error) = query.reply(query.key_expr().clone(), write(answer)).wait() {
+        log::warn!("a request cannot be answered: {error}");
+    }
+}
+
+/// Waits for the end, and stops the parts whose first host is gone for longer than `patience`.
+fn watch(parts: &Parts, events: &Receiver<Event>, patience: Duration) {
+    let mut gone: BTreeMap<String, Instant> = BTreeMap::new();
+    loop {
+        let next = gone.values().min().copied();
+        let wait = next.map_or(LOOK, |due| due.saturating_duration_since(Instant::now()));
+        match events.recv_timeout(wait) {
+            Ok(Event::Here(run)) => drop(gone.remove(&run)),
+            Ok(Event::Gone(run)) => drop(gone.insert(run, Instant::now() + patience)),
+            Ok(Event::End) | Err(RecvTimeoutError::Disconnected) => return,
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        let now = Instant::now();
+        let due: Vec<_> = gone.iter().filter(|(_, due)| **due <= now).map(|(run, _)| run.clone()).collect();
+        for run in due {
+            gone.remove(&run);
+            parts.abandon(&run);
+        }
+    }
+}
+
+fn end_by_signals(events: SyncSender<Event>) -> std::io::Result<()> {
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
+    let pass_on = move || {
+        for _ in signals.forever() {
+            let _ = events.try_send(Event::End);
+        }
+    };
+    spawn_thread("signals", pass_on).map(drop)
+}
+
+/// Publishes what this process and its workers write on stderr, line by line. It is still written there.
+fn publish_log(session: &Session) -> std::io::Result<()> {
+    let (reader, writer) = std::io::pipe()?;
+    let mut original = std::fs::File::from(rustix::io::fcntl_dupfd_cloexec(std::io::stderr(), 3)?);
+    let publisher = session.declare_publisher(LOG).wait().map_err(std::io::Error::other)?;
+    let pass_on = move || {
+        let mut lines = BufReader::new(reader);
+        let mut line = Vec::new();
+        loop {
+            line.clear();
+            match std::io::Read::take(&mut lines, LINE_BYTES_MAX).read_until(b'\n', &mut line) {
+                Ok(0) | Err(_) => return,
+                Ok(_) => {}
+            }
+            // A line that cannot be written or published is lost, as on any terminal that is closed.
+            let _ = original.write_all(&line);
+            let _ = publisher.put(line.trim_ascii_end()).wait();
+        }
+    };
+    spawn_thread("log", pass_on)?;
+    rustix::stdio::dup2_stderr(&writer)?;
+    Ok(())
+}
+
+/// Returns the text of a systemd unit that runs an agent.
+pub fn unit(program: &Path, arguments: &[String]) -> String {
+    let quoted = |word: &str| {
+        format!(
+            "\"{}\"",
+            word.replace('\\', "\\\\").replace('"', "\\\"").replace('%', "%%").replace('$', "$$")
+        )
+    };
+    let words: Vec<_> = std::iter::once(program.display().to_string())
+        .chain(arguments.iter().cloned())
+        .map(|word| quoted(&word))
+        .collect();
+    format!(
+        "[Unit]\nDescription=Agent of camrig: runs its part of rigs over several hosts\nAfter=network-online.target\n\
+         Wants=network-online.target\n\n[Service]\nExecStart={}\nRestart=always\nRestartSec=2\nKillSignal=SIGTERM\n\
+         TimeoutStopSec=45\n\n[Install]\nWantedBy=multi-user.target\n",
+        words.join(" ")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_unit_starts_the_same_agent() {
+        let unit = unit(
+            Path::new("/opt/my camrig"),
+            &["join".to_owned(), "--listen".to_owned(), "tls/[::]:7447".to_owned(), "50%$".to_owned()],
+        );
+        assert!(
+            unit.contains(
+                "\nExecStart=\"/opt/my camrig\" \"join\" \"--listen\" \"tls/[::]:7447\" \"50%%$$\"\n"
+            ),
+            "{unit}"
+        );
+        assert!(unit.contains("\nRestart=always\n"));
+    }
+}

@@ -1,0 +1,145 @@
+//! The parts of rigs that an agent runs.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use camrig::{Registry, Report, Rig, RigHandle, spawn_thread};
+
+use crate::protocol::{Answer, Hello, Part, PartRequest, Request};
+use crate::split;
+
+/// Maximum number of parts that run, or whose report a first host may still ask for.
+const PARTS_MAX: usize = 8;
+
+/// Maximum time in which a part ends after it was asked to; then it is ended at once.
+const STOP_TIME: Duration = Duration::from_secs(30);
+
+/// The parts of an agent.
+pub(super) struct Parts {
+    registry: Registry,
+    /// The file of the agent's identity, for the sessions of crossings.
+    identity: PathBuf,
+    running: Mutex<BTreeMap<String, Running>>,
+}
+
+/// A part that was started.
+#[derive(Clone)]
+struct Running {
+    handle: RigHandle,
+    /// Its report as JSON, when it has ended.
+    report: Arc<Mutex<Option<String>>>,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Parts {
+    pub(super) fn new(registry: &Registry, identity: &Path) -> Self {
+        Self { registry: registry.clone(), identity: identity.to_owned(), running: Mutex::default() }
+    }
+
+    pub(super) fn answer(&self, request: Request) -> Answer {
+        let done = |done: Result<(), Vec<String>>| done.map_or_else(Answer::Refused, |()| Answer::Done);
+        match request {
+            Request::Hello => Answer::Hello(Hello {
+                pid: std::process::id(),
+                drivers: self.registry.driver_names().map(str::to_owned).collect(),
+                kinds: self.registry.kind_names().map(str::to_owned).collect(),
+            }),
+            Request::Check(part) => done(
+                self.rig(&part).and_then(|rig| rig.probe().map_err(|problems| lines(&problems.to_string()))),
+            ),
+            Request::Start(part) => done(self.start(&part)),
+            Request::Stop { run } => done(self.with(&run, RigHandle::stop)),
+            Request::Interrupt { run } => done(self.with(&run, end_at_once)),
+            Request::Status { run } => Answer::Part(self.status(&run)),
+        }
+    }
+
+    /// Returns the checked rig of a part.
+    fn rig(&self, part: &PartRequest) -> Result<Rig, Vec<String>> {
+        let text = split::for_agent(&part.text, &self.identity).map_err(|fact| vec![fact])?;
+        let rig = Rig::parse(&part.name, &text, None, &self.registry);
+        let mut rig = rig.map_err(|problems| lines(&problems.to_string()))?;
+        if let Some(millis) = part.time_millis {
+            rig = rig.stop_after(Duration::from_millis(millis));
+        }
+        if let Some(framesets) = part.framesets {
+            rig = rig.stop_after_framesets(framesets);
+        }
+        Ok(rig)
+    }
+
+    fn start(&self, part: &PartRequest) -> Result<(), Vec<String>> {
+        let rig = self.rig(part)?;
+        let mut running = locked(&self.running);
+        if running.contains_key(&part.run) {
+            return Err(vec![format!("it runs a part of run `{}` already", part.run)]);
+        }
+        if running.len() >= PARTS_MAX {
+            return Err(vec![format!("it runs {PARTS_MAX} parts already")]);
+        }
+        let rig = rig.start().map_err(|error| lines(&error.to_string()))?;
+        let (handle, report) = (rig.handle(), Arc::<Mutex<Option<String>>>::default());
+        let ended = Arc::clone(&report);
+        let wait = move || *locked(&ended) = serde_json::to_string(&rig.wait()).ok();
+        spawn_thread("part", wait).map_err(|error| vec![error.to_string()])?;
+        log::info!("runs its part of `{}`", part.name);
+        running.insert(part.run.clone(), Running { handle, report });
+        Ok(())
+    }
+
+    fn with(&self, run: &str, act: impl FnOnce(&RigHandle)) -> Result<(), Vec<String>> {
+        let part = locked(&self.running).get(run).cloned();
+        let part = part.ok_or_else(|| vec![format!("it runs no part of run `{run}`")])?;
+        act(&part.handle);
+        Ok(())
+    }
+
+    fn status(&self, run: &str) -> Part {
+        let Some(part) = locked(&self.running).get(run).cloned() else { return Part::Unknown };
+        let report =
+            locked(&part.report).as_deref().and_then(|report| serde_json::from_str::<Report>(report).ok());
+        match report {
+            Some(report) => Part::Ended(Box::new(report)),
+            None => Part::Running(Box::new(part.handle.status())),
+        }
+    }
+
+    /// Stops the part of a run whose first host is gone, and forgets it.
+    pub(super) fn abandon(&self, run: &str) {
+        let Some(part) = locked(&self.running).remove(run) else { return };
+        if locked(&part.report).is_none() {
+            log::warn!("the first host of run `{run}` is gone: its part stops");
+            part.handle.stop();
+        }
+    }
+
+    /// Stops every part, and waits until all have ended, within a bounded time.
+    pub(super) fn stop_all(&self) {
+        let parts: Vec<_> = locked(&self.running).values().cloned().collect();
+        for part in &parts {
+            part.handle.stop();
+        }
+        let until = Instant::now() + STOP_TIME;
+        for part in parts {
+            if !part.handle.wait_timeout(until.saturating_duration_since(Instant::now())) {
+                end_at_once(&part.handle);
+            }
+        }
+    }
+}
+
+/// The first interrupt stops a rig in order, the second ends it.
+fn end_at_once(rig: &RigHandle) {
+    rig.interrupt();
+    rig.interrupt();
+}
+
+/// Returns the lines of a message.
+fn lines(message: &str) -> Vec<String> {
+    message.lines().map(str::to_owned).collect()
+}

@@ -1,0 +1,157 @@
+//! The command `camrig join`.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use camrig::Registry;
+use camrig::console::{print, print_error};
+use camrig::files;
+use clap::{Args, FromArgMatches};
+
+use crate::agent::{self, AgentOptions};
+use crate::identity;
+
+/// Run the agent of this host, which runs its part of rigs over several hosts
+#[derive(Debug, Args)]
+pub(crate) struct JoinArgs {
+    /// Where to listen, such as tls/0.0.0.0:7447
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Vec<String>,
+    /// Obey the first host with this fingerprint
+    #[arg(long, value_name = "FINGERPRINT")]
+    peer: Vec<String>,
+    /// The file of the identity of this host
+    #[arg(long, value_name = "FILE")]
+    identity: Option<PathBuf>,
+    /// Make an identity, print its fingerprint, and run nothing
+    #[arg(long)]
+    new_identity: bool,
+    /// Listen without encryption on addresses that other machines reach
+    #[arg(long)]
+    insecure: bool,
+    /// Time for which a first host may be gone before its part stops
+    #[arg(long, value_name = "SECONDS", default_value_t = PATIENCE_SECONDS)]
+    patience: u64,
+    /// Write a systemd unit that runs this agent, and run nothing
+    #[arg(long)]
+    install: bool,
+}
+
+/// Default time for which a first host may be gone: a cable that was cut for half a minute costs no restart.
+const PATIENCE_SECONDS: u64 = 40;
+
+/// Maximum of that time, in seconds: an hour.
+const PATIENCE_SECONDS_MAX: u64 = 3600;
+
+/// The place of the unit.
+const UNIT: &str = "/etc/systemd/system/camrig-agent.service";
+
+/// `EX_USAGE`, `EX_UNAVAILABLE` and `EX_CANTCREAT` of sysexits.h.
+const USAGE: u8 = 64;
+const UNAVAILABLE: u8 = 69;
+const CANT_CREATE: u8 = 73;
+
+pub(crate) fn command() -> clap::Command {
+    JoinArgs::augment_args(clap::Command::new("join"))
+}
+
+pub(crate) fn run(matches: &clap::ArgMatches, registry: &Registry) -> ExitCode {
+    match JoinArgs::from_arg_matches(matches) {
+        Ok(args) => join(args, registry),
+        Err(error) => refused(USAGE, &error.to_string()),
+    }
+}
+
+fn join(args: JoinArgs, registry: &Registry) -> ExitCode {
+    let identity = args.identity.clone().unwrap_or_else(identity::default_file);
+    if args.new_identity {
+        return match identity::create(&identity) {
+            Ok(fingerprint) => print(&fingerprint.to_string()).err().unwrap_or(ExitCode::SUCCESS),
+            Err(error) => refused(CANT_CREATE, &error.to_string()),
+        };
+    }
+    if args.listen.is_empty() {
+        return refused(USAGE, "an agent needs an address, such as `--listen tls/0.0.0.0:7447`");
+    }
+    if args.patience > PATIENCE_SECONDS_MAX {
+        return refused(USAGE, &format!("`--patience` is at most {PATIENCE_SECONDS_MAX} seconds"));
+    }
+    if args.install {
+        return install(&args, &identity);
+    }
+    let options = AgentOptions {
+        listen: args.listen,
+        identity,
+        peers: args.peer,
+        insecure: args.insecure,
+        patience: Duration::from_secs(args.patience),
+    };
+    match agent::run(&options, registry) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(fact) => refused(UNAVAILABLE, &fact),
+    }
+}
+
+/// Writes the unit, and prints the commands that start it.
+fn install(args: &JoinArgs, identity: &Path) -> ExitCode {
+    let program = match std::env::current_exe() {
+        Ok(program) => program,
+        Err(error) => return refused(CANT_CREATE, &format!("the program is not known: {error}")),
+    };
+    let unit = agent::unit(&program, &arguments(args, identity));
+    let written = files::write(Path::new(UNIT), |file| std::io::Write::write_all(file, unit.as_bytes()));
+    match written {
+        Ok(()) => print(&format!("wrote {UNIT}; `systemctl enable --now camrig-agent` starts it"))
+            .err()
+            .unwrap_or(ExitCode::SUCCESS),
+        Err(error) => refused(CANT_CREATE, &format!("`{UNIT}` cannot be written: {error}")),
+    }
+}
+
+/// Returns the arguments of the same agent.
+fn arguments(args: &JoinArgs, identity: &Path) -> Vec<String> {
+    let mut words = vec!["join".to_owned(), "--identity".to_owned(), identity.display().to_string()];
+    for (name, values) in [("--listen", &args.listen), ("--peer", &args.peer)] {
+        words.extend(values.iter().flat_map(|value| [name.to_owned(), value.clone()]));
+    }
+    if args.insecure {
+        words.push("--insecure".to_owned());
+    }
+    words.extend(["--patience".to_owned(), args.patience.to_string()]);
+    words
+}
+
+fn refused(code: u8, fact: &str) -> ExitCode {
+    print_error(fact);
+    ExitCode::from(code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_installed_agent_has_the_same_arguments() {
+        let words = ["join", "--listen", "tls/[::]:7447", "--peer", "a", "--peer", "b", "--patience", "5"];
+        let args = JoinArgs::from_arg_matches(&command().try_get_matches_from(words).unwrap()).unwrap();
+        let arguments = arguments(&args, Path::new("/id.pem"));
+        assert_eq!(
+            arguments,
+            [
+                "join",
+                "--identity",
+                "/id.pem",
+                "--listen",
+                "tls/[::]:7447",
+                "--peer",
+                "a",
+                "--peer",
+                "b",
+                "--patience",
+                "5"
+            ]
+        );
+        assert!(command().try_get_matches_from(&arguments).is_ok());
+    }
+}

@@ -1,0 +1,396 @@
+//! The first host's side: has agents check, run and stop their parts, and collects what they report.
+
+mod agents;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use camrig::hosts::{Hosts, PreparedHosts, RunningHosts, WholeTopology};
+use camrig::status::{HostState, HostStatus, RigStatus};
+use camrig::{Exit, HostSpec, Report, spawn_thread};
+
+use self::agents::Agent;
+use crate::identity;
+use crate::protocol::{Answer, Part, PartRequest, Request};
+use crate::split::{self, split};
+
+/// Interval at which agents are asked how their parts go.
+const INTERVAL: Duration = Duration::from_millis(400);
+
+/// Maximum time in which an agent answers how its part goes; then its host counts as lost.
+const STATUS_TIME: Duration = Duration::from_millis(1500);
+
+/// Maximum time for the check and for the start of a part: cameras may take long to open.
+const CHECK_TIME: Duration = Duration::from_secs(180);
+
+/// Maximum time in which an agent takes a request to stop.
+const REQUEST_TIME: Duration = Duration::from_secs(5);
+
+/// Maximum time in which a part ends after it was asked to; then it is ended at once.
+const STOP_TIME: Duration = Duration::from_secs(30);
+
+/// Maximum time in which it ends then.
+const END_TIME: Duration = Duration::from_secs(5);
+
+/// Maximum number of starts of a part whose agent was restarted.
+const RESTARTS_MAX: u32 = 5;
+
+/// The error of a part whose agent was restarted.
+const RESTARTED: &str = "its agent was restarted, and its counts are lost";
+
+/// Reaches agents over Zenoh.
+pub struct OverZenoh;
+
+/// The part of one host, which its agent has checked.
+struct Prepared {
+    agent: Agent,
+    part: PartRequest,
+    reads: Vec<Option<String>>,
+}
+
+struct PreparedRig {
+    own: String,
+    run: String,
+    hosts: Vec<Prepared>,
+}
+
+impl Hosts for OverZenoh {
+    fn prepare(&self, topology: &WholeTopology) -> Result<Box<dyn PreparedHosts>, Vec<String>> {
+        let run = format!("{:016x}", fastrand::u64(..));
+        let name = &topology.name;
+        let parts =
+            split(&topology.text, &topology.hosts, &run).map_err(|fact| vec![format!("{name}: {fact}")])?;
+        let (mut own, mut others) = (String::new(), BTreeMap::new());
+        for part in parts {
+            match part.host {
+                None => {
+                    own = split::with_identity(&part.text, &identity::default_file())
+                        .map_err(|fact| vec![fact])?;
+                }
+                Some(host) => drop(others.insert(host, (part.text, part.reads))),
+            }
+        }
+        let prepare = |spec: &HostSpec| {
+            let (text, reads) = others.remove(&spec.name).unwrap_or_default();
+            let part = PartRequest {
+                run: run.clone(),
+                name: format!("{name} (host {})", spec.name),
+                text,
+                time_millis: topology.time.map(|time| time.as_millis() as u64),
+                framesets: topology.framesets,
+            };
+            let spec = spec.clone();
+            // Each on a thread of its own: devices are opened on all hosts at the same time.
+            spawn_thread("prepare", move || check(&spec, part, reads))
+        };
+        let preparing: Vec<_> = topology.hosts.iter().map(prepare).collect();
+        let (mut hosts, mut errors) = (Vec::new(), Vec::new());
+        for prepared in preparing {
+            let prepared = prepared.map_err(|error| vec![error.to_string()]);
+            let prepared = prepared.and_then(|thread| {
+                thread.join().unwrap_or_else(|_| Err(vec!["a check has panicked".to_owned()]))
+            });
+            match prepared {
+                Ok(prepared) => hosts.push(prepared),
+                Err(more) => errors.extend(more),
+            }
+        }
+        if errors.is_empty() { Ok(Box::new(PreparedRig { own, run, hosts })) } else { Err(errors) }
+    }
+}
+
+/// Connects to an agent, and has it check its part.
+fn check(spec: &HostSpec, part: PartRequest, reads: Vec<Option<String>>) -> Result<Prepared, Vec<String>> {
+    let agent = Agent::connect(spec).map_err(|fact| vec![fact])?;
+    agent.done(&Request::Check(part.clone()), CHECK_TIME)?;
+    Ok(Prepared { agent, part, reads })
+}
+
+impl PreparedHosts for PreparedRig {
+    fn own_part(&self) -> &str {
+        &self.own
+    }
+
+    fn describe(&self) -> Vec<String> {
+        let line = |host: &Prepared| {
+            let (spec, hello) = (host.agent.spec(), host.agent.hello());
+            format!(
+                "host {}: OK ({}; {} drivers, {} kinds)",
+                spec.name,
+                spec.address,
+                hello.drivers.len(),
+                hello.kinds.len()
+            )
+        };
+        self.hosts.iter().map(line).collect()
+    }
+
+    fn start(self: Box<Self>) -> Result<Arc<dyn RunningHosts>, Vec<String>> {
+        let mut errors = Vec::new();
+        for host in &self.hosts {
+            let started = host.agent.announce(&self.run).map_err(|fact| vec![fact]);
+            let started =
+                started.and_then(|()| host.agent.done(&Request::Start(host.part.clone()), CHECK_TIME));
+            errors.extend(started.err().into_iter().flatten());
+        }
+        let names: Vec<_> = self.hosts.iter().map(|host| host.agent.spec().name.clone()).collect();
+        let reads: BTreeMap<_, _> =
+            names.iter().cloned().zip(self.hosts.iter().map(|host| host.reads.clone())).collect();
+        let hosts = self
+            .hosts
+            .into_iter()
+            .map(|Prepared { agent, part, .. }| Arc::new(Host { agent, part, seen: Mutex::default() }));
+        let running = RunningRig { hosts: hosts.collect(), reads, own: Arc::default() };
+        for host in &running.hosts {
+            let (host, own) = (Arc::clone(host), Arc::clone(&running.own));
+            let watching = spawn_thread("host", move || host.watch(&own));
+            errors.extend(watching.err().map(|error| error.to_string()));
+        }
+        if errors.is_empty() {
+            return Ok(Arc::new(running));
+        }
+        running.stop();
+        Err(errors)
+    }
+}
+
+/// The function that stops the part of the first host.
+type StopOwn = Box<dyn Fn() + Send + Sync>;
+
+/// What was seen of a part.
+#[derive(Default)]
+struct Seen {
+    state: HostState,
+    error: String,
+    status: Option<RigStatus>,
+    report: Option<Report>,
+    restarts: u32,
+    /// Whether it was asked to stop.
+    stops: bool,
+}
+
+/// The part of one host.
+struct Host {
+    agent: Agent,
+    part: PartRequest,
+    seen: Mutex<Seen>,
+}
+
+struct RunningRig {
+    hosts: Vec<Arc<Host>>,
+    /// The hosts whose framesets each host reads.
+    reads: BTreeMap<String, Vec<Option<String>>>,
+    /// Stops the part of the first host.
+    own: Arc<Mutex<Option<StopOwn>>>,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Host {
+    fn name(&self) -> &str {
+        &self.agent.spec().name
+    }
+
+    /// Asks how the part goes, until it has ended or the rig is over.
+    fn watch(&self, own: &Mutex<Option<StopOwn>>) {
+        while locked(&self.seen).state != HostState::Ended {
+            let began = Instant::now();
+            let answer = self.agent.ask(&Request::Status { run: self.part.run.clone() }, STATUS_TIME);
+            self.note(answer);
+            let is_fault = |report: &Report| matches!(report.exit, Exit::Failed | Exit::Unavailable);
+            let has_failed = locked(&self.seen).report.as_ref().is_some_and(is_fault);
+            if let Some(stop) = locked(own).as_ref().filter(|_| has_failed) {
+                log::error!("host `{}`: its part has failed: the rig stops", self.name());
+                stop();
+            }
+            std::thread::sleep(INTERVAL.saturating_sub(began.elapsed()));
+        }
+    }
+
+    /// Notes how the part goes. A part that its agent does not know any more is started again: the agent was restarted.
+    fn note(&self, answer: Result<Answer, String>) {
+        let mut seen = locked(&self.seen);
+        let was_lost = seen.state == HostState::Lost;
+        match answer {
+            Ok(Answer::Part(Part::Running(status))) => {
+                seen.state = HostState::Running;
+                seen.status = Some(*status);
+            }
+            Ok(Answer::Part(Part::Ended(report))) => {
+                seen.state = HostState::Ended;
+                seen.status = None;
+                seen.report = Some(*report);
+            }
+            Ok(Answer::Part(Part::Unknown)) if seen.stops || seen.restarts >= RESTARTS_MAX => {
+                seen.state = HostState::Ended;
+                RESTARTED.clone_into(&mut seen.error);
+            }
+            Ok(Answer::Part(Part::Unknown)) => {
+                seen.restarts += 1;
+                RESTARTED.clone_into(&mut seen.error);
+                drop(seen);
+                log::error!("host `{}`: its agent was restarted: its part starts again", self.name());
+                match self.agent.done(&Request::Start(self.part.clone()), CHECK_TIME) {
+                    Ok(()) => locked(&self.seen).state = HostState::Running,
+                    Err(errors) => errors.iter().for_each(|error| log::error!("{error}")),
+                }
+                return;
+            }
+            Ok(Answer::Refused(lines)) => seen.error = lines.join("; "),
+            Ok(_) => "its agent answered another request".clone_into(&mut seen.error),
+            Err(fact) => {
+                if !was_lost {
+                    log::error!("{fact}");
+                }
+                seen.state = HostState::Lost;
+                seen.status = None;
+                seen.error = fact;
+                return;
+            }
+        }
+        if was_lost {
+            log::warn!("host `{}` is back", self.name());
+        }
+    }
+
+    /// Stops the part, and waits until it has ended, within a bounded time. A host that is lost is not waited for.
+    fn stop(&self) {
+        locked(&self.seen).stops = true;
+        let run = self.part.run.clone();
+        for (request, time) in [
+            (Request::Stop { run: run.clone() }, STOP_TIME),
+            (Request::Interrupt { run: run.clone() }, END_TIME),
+        ] {
+            if locked(&self.seen).state == HostState::Ended {
+                return;
+            }
+            match self.agent.done(&request, REQUEST_TIME) {
+                Ok(()) => locked(&self.seen).state = HostState::Running,
+                Err(errors) => locked(&self.seen).error = errors.join("; "),
+            }
+            let until = Instant::now() + time;
+            while Instant::now() < until && locked(&self.seen).state == HostState::Running {
+                self.note(self.agent.ask(&Request::Status { run: run.clone() }, STATUS_TIME));
+                std::thread::sleep(INTERVAL / 8);
+            }
+        }
+        // The thread that watches it ends.
+        locked(&self.seen).state = HostState::Ended;
+    }
+}
+
+impl RunningHosts for RunningRig {
+    fn watch(&self, stop: StopOwn) {
+        *locked(&self.own) = Some(stop);
+    }
+
+    fn statuses(&self) -> Vec<(HostStatus, Option<RigStatus>)> {
+        let status = |host: &Arc<Host>| {
+            let seen = locked(&host.seen);
+            let spec = host.agent.spec();
+            let status = HostStatus {
+                name: spec.name.clone(),
+                address: spec.address.clone(),
+                state: seen.state,
+                error: seen.error.clone(),
+                clock: None,
+            };
+            (status, seen.status.clone())
+        };
+        self.hosts.iter().map(status).collect()
+    }
+
+    fn stop_sources(&self) {
+        self.stop_some(&sources(&self.reads));
+    }
+
+    fn stop(&self) {
+        self.stop_some(&order(&self.reads));
+    }
+
+    fn reports(&self) -> Vec<(String, Result<Report, String>)> {
+        let report = |host: &Arc<Host>| {
+            let mut seen = locked(&host.seen);
+            let error = seen.error.clone();
+            let report = seen.report.take().ok_or(if error.is_empty() {
+                "it has not ended".to_owned()
+            } else {
+                error
+            });
+            (host.name().to_owned(), report)
+        };
+        self.hosts.iter().map(report).collect()
+    }
+}
+
+impl RunningRig {
+    fn stop_some(&self, names: &[String]) {
+        for name in names {
+            self.hosts.iter().filter(|host| host.name() == name).for_each(|host| host.stop());
+        }
+    }
+}
+
+/// Returns the order in which hosts stop: one that reads others' framesets stops after them. Those that read each other in a
+/// circle come last.
+fn order(reads: &BTreeMap<String, Vec<Option<String>>>) -> Vec<String> {
+    let mut left: Vec<_> = reads.keys().cloned().collect();
+    let mut order: Vec<String> = Vec::new();
+    while !left.is_empty() {
+        let is_free = |name: &String| reads[name].iter().flatten().all(|read| order.contains(read));
+        let (free, rest): (Vec<_>, Vec<_>) = left.iter().cloned().partition(is_free);
+        if free.is_empty() {
+            order.extend(rest);
+            break;
+        }
+        order.extend(free);
+        left = rest;
+    }
+    order
+}
+
+/// Returns the hosts that stop before the first host: those that read no frameset of it, even by others.
+fn sources(reads: &BTreeMap<String, Vec<Option<String>>>) -> Vec<String> {
+    let mut sources = order(reads);
+    loop {
+        let reads_first = |name: &String, sources: &[String]| {
+            reads[name].iter().any(|read| read.as_ref().is_none_or(|read| !sources.contains(read)))
+        };
+        let kept: Vec<_> = sources.iter().filter(|name| !reads_first(name, &sources)).cloned().collect();
+        if kept.len() == sources.len() {
+            return kept;
+        }
+        sources = kept;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reads(of: &[(&str, &[Option<&str>])]) -> BTreeMap<String, Vec<Option<String>>> {
+        let owned = |read: Option<&str>| read.map(str::to_owned);
+        of.iter()
+            .map(|(name, reads)| ((*name).to_owned(), reads.iter().copied().map(owned).collect()))
+            .collect()
+    }
+
+    #[test]
+    fn readers_stop_after_their_sources() {
+        let chain = reads(&[("a", &[Some("b")]), ("b", &[Some("c")]), ("c", &[])]);
+        assert_eq!(order(&chain), ["c", "b", "a"]);
+        assert_eq!(sources(&chain), ["c", "b", "a"]);
+        let circle = reads(&[("a", &[Some("b")]), ("b", &[Some("a")]), ("c", &[])]);
+        assert_eq!(order(&circle), ["c", "a", "b"]);
+    }
+
+    #[test]
+    fn readers_of_the_first_host_stop_after_it() {
+        let reads = reads(&[("a", &[None]), ("b", &[Some("a")]), ("c", &[]), ("d", &[Some("c"), None])]);
+        assert_eq!(sources(&reads), ["c"]);
+        assert_eq!(order(&reads), ["a", "c", "b", "d"]);
+    }
+}

@@ -1,0 +1,159 @@
+//! The connection to the agent of one host.
+
+use std::net::{TcpStream, ToSocketAddrs};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use camrig::{HostSpec, console};
+use zenoh::liveliness::LivelinessToken;
+use zenoh::{Session, Wait};
+
+use crate::identity;
+use crate::protocol::{ASK, Answer, Hello, LOG, RUNS, Request, read, write};
+use crate::session::{self, SessionOptions};
+
+/// Maximum time in which an agent answers for the first time.
+const CONNECT_TIME: Duration = Duration::from_secs(10);
+
+/// Time for one attempt of it.
+const ATTEMPT_TIME: Duration = Duration::from_secs(1);
+
+/// Pause after an attempt that failed at once.
+const ATTEMPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// An agent that answers requests.
+pub(super) struct Agent {
+    spec: HostSpec,
+    session: Session,
+    hello: Hello,
+    /// As long as there is one, the agent knows that the run goes on.
+    token: Mutex<Option<LivelinessToken>>,
+}
+
+impl Agent {
+    /// Connects to the agent of a host, and shows its log from then on.
+    ///
+    /// # Errors
+    /// A line that names the host, if it does not answer, or is of another version.
+    pub(super) fn connect(spec: &HostSpec) -> Result<Self, String> {
+        let options = SessionOptions {
+            connect: vec![spec.address.clone()],
+            insecure: spec.fingerprint.is_none(),
+            identity: Some(identity::default_file()),
+            peers: spec.fingerprint.iter().cloned().collect(),
+            ..SessionOptions::default()
+        };
+        let name = &spec.name;
+        let session = session::open(&options).map_err(|error| format!("host `{name}`: {error}"))?;
+        let mut agent =
+            Self { spec: spec.clone(), session, hello: Hello::default(), token: Mutex::default() };
+        agent.hello = agent.greet()?;
+        let host = spec.name.clone();
+        let show = move |sample: zenoh::sample::Sample| {
+            let line = sample.payload().to_bytes();
+            let line: String = String::from_utf8_lossy(&line).chars().filter(|c| !c.is_control()).collect();
+            console::print_stderr(format_args!("{host}: {line}"));
+        };
+        let subscribed = agent.session.declare_subscriber(LOG).callback(show).background().wait();
+        subscribed.map_err(|error| format!("host `{name}`: {error}"))?;
+        Ok(agent)
+    }
+
+    /// Waits for the first answer.
+    fn greet(&self) -> Result<Hello, String> {
+        let until = Instant::now() + CONNECT_TIME;
+        loop {
+            match self.ask(&Request::Hello, ATTEMPT_TIME) {
+                Ok(Answer::Hello(hello)) => return Ok(hello),
+                Ok(Answer::Refused(lines)) => {
+                    return Err(format!("host `{}`: {}", self.spec.name, lines.join("; ")));
+                }
+                Ok(_) => {
+                    return Err(format!("host `{}`: its agent answered another request", self.spec.name));
+                }
+                // It has answered, but not as an agent of this version.
+                Err(fact) if !fact.ends_with(SILENT) => return Err(fact),
+                Err(_) if Instant::now() < until => std::thread::sleep(ATTEMPT_PAUSE),
+                Err(_) => return Err(self.unreachable()),
+            }
+        }
+    }
+
+    /// Describes an agent that has never answered.
+    fn unreachable(&self) -> String {
+        let HostSpec { name, address, fingerprint, .. } = &self.spec;
+        let place = address.split_once('/').map_or("", |(_, place)| place);
+        let listens = place
+            .to_socket_addrs()
+            .ok()
+            .into_iter()
+            .flatten()
+            .any(|address| TcpStream::connect_timeout(&address, ATTEMPT_TIME).is_ok());
+        match (listens, fingerprint) {
+            (false, _) => {
+                format!("host `{name}`: nothing listens at `{address}`; `camrig join` starts an agent there")
+            }
+            (true, None) => {
+                format!("host `{name}`: what listens at `{address}` is no agent of camrig without TLS")
+            }
+            (true, Some(fingerprint)) => {
+                let own = identity::read(&identity::default_file());
+                let own = own.map_or_else(|error| error.to_string(), |own| own.to_string());
+                format!(
+                    "host `{name}`: what listens at `{address}` is no agent with fingerprint `{fingerprint}` that \
+                     obeys this host; `camrig join --peer {own}` obeys it"
+                )
+            }
+        }
+    }
+
+    pub(super) fn spec(&self) -> &HostSpec {
+        &self.spec
+    }
+
+    pub(super) fn hello(&self) -> &Hello {
+        &self.hello
+    }
+
+    /// Tells the agent that a run goes on, until this connection ends.
+    pub(super) fn announce(&self, run: &str) -> Result<(), String> {
+        let token = self.session.liveliness().declare_token(format!("{RUNS}{run}")).wait();
+        let token = token.map_err(|error| format!("host `{}`: {error}", self.spec.name))?;
+        *self.token.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(token);
+        Ok(())
+    }
+
+    /// Sends a request, and returns the answer.
+    ///
+    /// # Errors
+    /// A line that names the host, if there is no answer within `time`, or one of another version.
+    pub(super) fn ask(&self, request: &Request, time: Duration) -> Result<Answer, String> {
+        let name = &self.spec.name;
+        let replies = self.session.get(ASK).payload(write(request)).timeout(time).wait();
+        let replies = replies.map_err(|error| format!("host `{name}`: {error}"))?;
+        let silent = || format!("host `{name}` at `{}`{SILENT}", self.spec.address);
+        let reply = replies.recv().map_err(|_| silent())?;
+        let sample = reply.into_result().map_err(|_| silent())?;
+        read(&format!("the agent of host `{name}`"), &sample.payload().to_bytes())
+    }
+
+    /// Sends a request that has no result.
+    ///
+    /// # Errors
+    /// Lines that name the host.
+    pub(super) fn done(&self, request: &Request, time: Duration) -> Result<(), Vec<String>> {
+        let name = &self.spec.name;
+        match self.ask(request, time).map_err(|fact| vec![fact])? {
+            Answer::Done => Ok(()),
+            Answer::Refused(lines) => {
+                Err(lines.into_iter().map(|line| format!("host `{name}`: {line}")).collect())
+            }
+            Answer::Hello(_) | Answer::Part(_) => {
+                Err(vec![format!("host `{name}`: its agent answered another request")])
+            }
+        }
+    }
+}
+
+/// The end of the message about an agent that does not answer.
+const SILENT: &str = " does not answer";

@@ -1,0 +1,182 @@
+//! The requests of a first host to agents, and their answers: JSON in queries of Zenoh.
+//!
+//! Each begins with the version of this protocol and of the program, which have to be the same on both sides.
+
+use camrig::Report;
+use camrig::status::RigStatus;
+use serde::{Deserialize, Serialize};
+
+/// The version of requests and answers.
+pub(crate) const VERSION: u32 = 1;
+
+/// The version of this program.
+pub(crate) const PROGRAM: &str = env!("CARGO_PKG_VERSION");
+
+/// The key at which an agent answers.
+pub(crate) const ASK: &str = "camrig/agent/ask";
+
+/// The key of the liveliness of an agent.
+pub(crate) const AGENT: &str = "camrig/agent/alive";
+
+/// The key at which an agent publishes the lines of its log.
+pub(crate) const LOG: &str = "camrig/agent/log";
+
+/// The beginning of the keys of the liveliness of runs.
+pub(crate) const RUNS: &str = "camrig/run/";
+
+/// Maximum size of a request or answer, in bytes.
+pub(crate) const MESSAGE_BYTES_MAX: usize = 16 << 20;
+
+/// A request or answer, with the versions of its sender.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Versioned<T> {
+    /// [`VERSION`].
+    pub(crate) camrig_hosts: u32,
+    /// [`PROGRAM`].
+    pub(crate) program: String,
+    pub(crate) content: T,
+}
+
+/// The versions of a message whose content may be of another version.
+#[derive(Deserialize)]
+struct Versions {
+    camrig_hosts: u32,
+    program: String,
+}
+
+/// A part of a rig.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PartRequest {
+    /// The name of the run.
+    pub(crate) run: String,
+    /// The name of the topology in messages.
+    pub(crate) name: String,
+    /// The topology of the part.
+    pub(crate) text: String,
+    /// The time after which it stops.
+    pub(crate) time_millis: Option<u64>,
+    /// The number of framesets after which each camera stops.
+    pub(crate) framesets: Option<u64>,
+}
+
+/// A request to an agent.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) enum Request {
+    /// What its program has.
+    Hello,
+    /// Whether its part can be run.
+    Check(PartRequest),
+    /// To run its part.
+    Start(PartRequest),
+    /// To stop the part of a run in order.
+    Stop { run: String },
+    /// To end the part of a run at once.
+    Interrupt { run: String },
+    /// How the part of a run goes.
+    Status { run: String },
+}
+
+/// What the program of an agent has.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Hello {
+    pub(crate) pid: u32,
+    pub(crate) drivers: Vec<String>,
+    pub(crate) kinds: Vec<String>,
+}
+
+/// How the part of a run goes.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Part {
+    /// It runs.
+    Running(Box<RigStatus>),
+    /// It has ended.
+    Ended(Box<Report>),
+    /// The agent has not started it: it is another one than before.
+    Unknown,
+}
+
+/// The answer to a request.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Answer {
+    Hello(Hello),
+    Done,
+    Part(Part),
+    /// The reasons, one line each.
+    Refused(Vec<String>),
+}
+
+/// Returns the bytes of a message.
+pub(crate) fn write<T: Serialize>(content: T) -> Vec<u8> {
+    let message = Versioned { camrig_hosts: VERSION, program: PROGRAM.to_owned(), content };
+    // These types contain nothing that JSON cannot represent.
+    serde_json::to_vec(&message).unwrap_or_default()
+}
+
+/// Reads a message of `sender`.
+///
+/// # Errors
+/// If it is too large, of another version, or no message.
+pub(crate) fn read<T: for<'de> Deserialize<'de>>(sender: &str, bytes: &[u8]) -> Result<T, String> {
+    if bytes.len() > MESSAGE_BYTES_MAX {
+        let length = bytes.len();
+        return Err(format!("{sender} sent {length} bytes; at most {MESSAGE_BYTES_MAX} are read"));
+    }
+    let invalid = |error: serde_json::Error| format!("{sender} sent what is no message of camrig: {error}");
+    let Versions { camrig_hosts, program } = serde_json::from_slice(bytes).map_err(invalid)?;
+    if camrig_hosts != VERSION || program != PROGRAM {
+        return Err(format!(
+            "{sender} is camrig {program} with protocol {camrig_hosts}, and this is camrig {PROGRAM} with protocol \
+             {VERSION}: install the same version on both"
+        ));
+    }
+    let Versioned { content, .. } = serde_json::from_slice(bytes).map_err(invalid)?;
+    Ok(content)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_read_as_it_was_written() {
+        let request = Request::Check(PartRequest {
+            run: "r".to_owned(),
+            name: "rig.toml".to_owned(),
+            text: "[camera.a]\n".to_owned(),
+            time_millis: Some(1000),
+            framesets: None,
+        });
+        assert_eq!(read::<Request>("it", &write(&request)).unwrap(), request);
+    }
+
+    #[test]
+    fn another_version_is_refused_with_both_named() {
+        let newer = br#"{"camrig_hosts":7,"program":"9.9.9","content":{"dance":{}}}"#;
+        assert_eq!(
+            read::<Request>("host `arm`", newer).unwrap_err(),
+            format!(
+                "host `arm` is camrig 9.9.9 with protocol 7, and this is camrig {PROGRAM} with protocol 1: install \
+                 the same version on both"
+            )
+        );
+    }
+
+    #[test]
+    fn what_is_no_message_is_refused() {
+        for bytes in [&b""[..], b"{}", b"\xff\xfe", b"[1,2]", b"{\"camrig_hosts\":1}"] {
+            assert!(
+                read::<Request>("it", bytes).unwrap_err().starts_with("it sent what is no message of camrig")
+            );
+        }
+        let unknown =
+            format!(r#"{{"camrig_hosts":1,"program":"{PROGRAM}","content":{{"run":{{"command":"sh"}}}}}}"#);
+        assert!(read::<Request>("it", unknown.as_bytes()).unwrap_err().contains("unknown variant `run`"));
+        let large = vec![b' '; MESSAGE_BYTES_MAX + 1];
+        assert!(read::<Request>("it", &large).unwrap_err().ends_with("at most 16777216 are read"));
+    }
+}

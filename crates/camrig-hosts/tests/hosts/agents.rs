@@ -1,0 +1,289 @@
+//! Tests of agents and first hosts, over 127.0.0.1: real processes.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use libtest_mimic::Trial;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use crate::harness::MARK;
+use crate::test;
+
+/// Maximum time of a wait: its end is a failure.
+const WATCHDOG: Duration = Duration::from_secs(120);
+
+/// Returns an address that nobody listens at.
+fn free_address() -> String {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+}
+
+/// A process under test, which ends with the test.
+struct Program {
+    child: Child,
+    stderr: PathBuf,
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Program {
+    fn start(folder: &Path, name: &str, arguments: &[&str]) -> Self {
+        let stderr = folder.join(format!("{name}.stderr"));
+        let child = Command::new(std::env::current_exe().unwrap())
+            .args(arguments)
+            .env(MARK, "hosts")
+            .env("CAMRIG_IDENTITY", folder.join("first.pem"))
+            .env("RUST_LOG", "warn")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(std::fs::File::create(&stderr).unwrap())
+            .spawn()
+            .unwrap();
+        Self { child, stderr }
+    }
+
+    fn stderr(&self) -> String {
+        std::fs::read_to_string(&self.stderr).unwrap()
+    }
+
+    /// Waits until stderr has this text.
+    fn wait_for_stderr(&self, text: &str) {
+        wait(&format!("`{text}`"), || self.stderr().contains(text), || self.stderr());
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_raw(self.child.id() as i32).unwrap(), signal).unwrap();
+    }
+
+    /// Waits for the end; returns the exit code and stdout.
+    fn finish(&mut self) -> (Option<i32>, String) {
+        let mut code = None;
+        let ended = || {
+            code = self.child.try_wait().unwrap().map(|status| status.code());
+            code.is_some()
+        };
+        let path = self.stderr.clone();
+        wait("the end", ended, || std::fs::read_to_string(&path).unwrap());
+        let mut stdout = String::new();
+        self.child.stdout.take().unwrap().read_to_string(&mut stdout).unwrap();
+        (code.flatten(), stdout)
+    }
+}
+
+/// Waits for a fact.
+fn wait(what: &str, mut fact: impl FnMut() -> bool, context: impl Fn() -> String) {
+    let until = Instant::now() + WATCHDOG;
+    while !fact() {
+        assert!(Instant::now() < until, "{what} did not come: {}", context());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Starts an agent, and waits until it listens.
+fn agent(folder: &Path, name: &str, arguments: &[&str]) -> Program {
+    let mut words = vec!["join"];
+    words.extend(arguments);
+    let mut agent = Program::start(folder, name, &words);
+    let mut line = String::new();
+    let stdout = agent.child.stdout.take().unwrap();
+    let mut stdout = BufReader::new(stdout);
+    stdout.read_line(&mut line).unwrap();
+    assert!(line.starts_with("agent: listens at "), "{line}{}", agent.stderr());
+    agent.child.stdout = Some(stdout.into_inner());
+    agent
+}
+
+/// Writes a topology in which a camera and its reader are on host `arm`.
+fn topology(folder: &Path, host: &str) -> String {
+    let path = folder.join("rig.toml");
+    let text = format!(
+        r#"
+        [host.arm]
+        {host}
+
+        [camera.here]
+        driver  = "synthetic"
+        options = {{ model = "any", depth = "32x24@30" }}
+
+        [processor.own]
+        kind    = "verify"
+        inputs  = ["here"]
+
+        [camera.there]
+        driver  = "synthetic"
+        host    = "arm"
+        options = {{ model = "any", depth = "32x24@30" }}
+
+        [processor.far]
+        kind    = "verify"
+        host    = "arm"
+        inputs  = ["there"]
+        "#
+    );
+    std::fs::write(&path, text).unwrap();
+    path.display().to_string()
+}
+
+fn report(folder: &Path) -> Value {
+    serde_json::from_slice(&std::fs::read(folder.join("report.json")).unwrap()).unwrap()
+}
+
+/// Returns the names of the actors of a report, each with its produced framesets.
+fn produced(report: &Value) -> Vec<(String, u64)> {
+    let actor =
+        |actor: &Value| (actor["name"].as_str().unwrap().to_owned(), actor["produced"].as_u64().unwrap());
+    report["actors"].as_array().unwrap().iter().map(actor).collect()
+}
+
+/// A rig whose actors are on two hosts runs to its end, and its report has the rows of both.
+fn whole_run(host: &str, agent: &Program, folder: &Path) {
+    let (rig, report_file) = (topology(folder, host), folder.join("report.json").display().to_string());
+    let mut check = Program::start(folder, "check", &["check", &rig]);
+    let (code, stdout) = check.finish();
+    assert_eq!(code, Some(0), "{}", check.stderr());
+    assert!(stdout.contains("\nhost arm: OK ("), "{stdout}");
+    let mut run =
+        Program::start(folder, "run", &["run", &rig, "--framesets", "30", "--report", &report_file]);
+    let (code, _) = run.finish();
+    assert_eq!(code, Some(0), "{} agent: {}", run.stderr(), agent.stderr());
+    let report = report(folder);
+    let cameras: Vec<_> = produced(&report).into_iter().filter(|(_, produced)| *produced > 0).collect();
+    assert_eq!(cameras, [("here".to_owned(), 30), ("arm/there".to_owned(), 30)]);
+    let far = report["links"].as_array().unwrap().iter().find(|link| link["to"] == "arm/far").unwrap();
+    let dropped: u64 = far["dropped"].as_object().unwrap().values().filter_map(Value::as_u64).sum();
+    assert_eq!(far["delivered"].as_u64().unwrap() + dropped + far["in_flight"].as_u64().unwrap(), 30);
+    assert_eq!(report["problems"].as_array().map(Vec::len), Some(0), "{report:#}");
+}
+
+fn plain() {
+    let folder = tempfile::tempdir().unwrap();
+    let listen = format!("tcp/{}", free_address());
+    let mut agent = agent(folder.path(), "agent", &["--listen", &listen]);
+    let host = format!("address = \"{listen}\"");
+    whole_run(&host, &agent, folder.path());
+    // The same agent takes the next rig.
+    whole_run(&host, &agent, folder.path());
+    agent.signal(Signal::TERM);
+    assert_eq!(agent.finish().0, Some(0));
+}
+
+/// Makes an identity; returns its fingerprint.
+fn identity(folder: &Path, name: &str) -> String {
+    let file = folder.join(name).display().to_string();
+    let mut made = Program::start(folder, "identity", &["join", "--new-identity", "--identity", &file]);
+    let (code, stdout) = made.finish();
+    assert_eq!(code, Some(0), "{}", made.stderr());
+    stdout.trim().to_owned()
+}
+
+fn pinned() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let (first, arm, other) =
+        (identity(folder, "first.pem"), identity(folder, "arm.pem"), identity(folder, "other.pem"));
+    let address = free_address();
+    let listen = format!("tls/{address}");
+    let file = folder.join("arm.pem").display().to_string();
+    let agent = agent(folder, "agent", &["--listen", &listen, "--identity", &file, "--peer", &first]);
+    // Garbage on the port harms nobody.
+    for garbage in [&b"\x16\x03\x01\xff\xff"[..], b"GET / HTTP/1.1\r\n\r\n", &[0; 4096]] {
+        let mut stream = std::net::TcpStream::connect(&address).unwrap();
+        let _ = stream.write_all(garbage);
+    }
+    whole_run(&format!("address = \"{listen}\"\nfingerprint = \"{arm}\""), &agent, folder);
+    // Another agent than the pinned one is refused.
+    let rig = topology(folder, &format!("address = \"{listen}\"\nfingerprint = \"{other}\""));
+    let mut refused = Program::start(folder, "refused", &["check", &rig]);
+    assert_eq!(refused.finish().0, Some(69));
+    let said = format!(
+        "error: host `arm`: what listens at `{listen}` is no agent with fingerprint `{other}` that obeys this host"
+    );
+    assert!(refused.stderr().contains(&said), "{}", refused.stderr());
+    // A first host that the agent does not know is refused.
+    std::fs::copy(folder.join("other.pem"), folder.join("first.pem")).unwrap();
+    let rig = topology(folder, &format!("address = \"{listen}\"\nfingerprint = \"{arm}\""));
+    let mut unknown = Program::start(folder, "unknown", &["check", &rig]);
+    assert_eq!(unknown.finish().0, Some(69));
+    assert!(
+        unknown.stderr().contains(&format!("`camrig join --peer {other}` obeys it")),
+        "{}",
+        unknown.stderr()
+    );
+}
+
+fn first_host_killed() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let listen = format!("tcp/{}", free_address());
+    let agent = agent(folder, "agent", &["--listen", &listen, "--patience", "2"]);
+    let rig = topology(folder, &format!("address = \"{listen}\""));
+    let mut run = Program::start(folder, "run", &["run", &rig]);
+    wait("the part of the agent", || has_workers(&agent), || run.stderr() + &agent.stderr());
+    run.child.kill().unwrap();
+    run.child.wait().unwrap();
+    wait("the end of the part", || !has_workers(&agent), || agent.stderr());
+    agent.wait_for_stderr("is gone: its part stops");
+    // It is ready for the next rig.
+    whole_run(&format!("address = \"{listen}\""), &agent, folder);
+}
+
+/// Returns whether a program has child processes.
+fn has_workers(program: &Program) -> bool {
+    let id = program.child.id();
+    let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
+    let of_threads = std::fs::read_dir(format!("/proc/{id}/task")).into_iter().flatten().flatten();
+    let of_threads = of_threads.filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
+    !children.trim().is_empty() || of_threads.into_iter().any(|children| !children.trim().is_empty())
+}
+
+fn nothing_listens() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let listen = format!("tcp/{}", free_address());
+    let rig = topology(folder, &format!("address = \"{listen}\""));
+    let mut check = Program::start(folder, "check", &["check", &rig]);
+    assert_eq!(check.finish().0, Some(69));
+    let expected =
+        format!("error: host `arm`: nothing listens at `{listen}`; `camrig join` starts an agent there\n");
+    assert_eq!(check.stderr(), expected);
+}
+
+fn refused_part() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let listen = format!("tcp/{}", free_address());
+    let _agent = agent(folder, "agent", &["--listen", &listen]);
+    let rig = topology(folder, &format!("address = \"{listen}\""));
+    let text = std::fs::read_to_string(&rig).unwrap();
+    let unknown = text.replace(
+        "host    = \"arm\"\n        inputs",
+        "host    = \"arm\"\n        options = { nothing = 1 }\n        inputs",
+    );
+    assert_ne!(unknown, text);
+    std::fs::write(
+        &rig,
+        unknown
+            .replace("kind    = \"verify\"\n        host", "kind    = \"of-another-program\"\n        host"),
+    )
+    .unwrap();
+    let mut check = Program::start(folder, "check", &["check", &rig]);
+    assert_eq!(check.finish().0, Some(69));
+    let said = "host `arm`: error: processor `far` has unknown kind `of-another-program`";
+    assert!(check.stderr().contains(said), "{}", check.stderr());
+}
+
+pub(crate) fn add_to(trials: &mut Vec<Trial>) {
+    test(trials, "agents::a_rig_of_two_hosts_runs_and_its_report_names_them", plain);
+    test(trials, "agents::only_pinned_peers_are_trusted", pinned);
+    test(trials, "agents::parts_stop_when_their_first_host_is_killed", first_host_killed);
+    test(trials, "agents::a_host_without_an_agent_is_named", nothing_listens);
+    test(trials, "agents::a_part_that_its_agent_refuses_is_named", refused_part);
+}
