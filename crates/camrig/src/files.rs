@@ -201,7 +201,11 @@ mod tests {
         assert_eq!(new.keep().unwrap_err().kind(), ErrorKind::AlreadyExists);
         assert_eq!(NewFile::creating(&path).unwrap_err().kind(), ErrorKind::AlreadyExists);
         assert_eq!(fs::read_to_string(&path).unwrap(), "old");
-        assert_eq!(folder.file_names(), ["a"]);
+        // A link that leads nowhere yet is not followed.
+        let link = folder.path().join("link");
+        symlink("absent", &link).unwrap();
+        assert_eq!(NewFile::creating(&link).unwrap_err().kind(), ErrorKind::AlreadyExists);
+        assert_eq!(folder.file_names(), ["a", "link"]);
     }
 
     #[test]
