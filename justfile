@@ -89,20 +89,24 @@ soak-python ends="1000" seed="":
     CAMRIG_ENDS={{ ends }} {{ if seed == "" { "" } else { "CAMRIG_SEED=" + seed } }} CAMRIG=target/debug/camrig \
         target/python/venv/bin/python -m pytest -q -s crates/camrig-python/tests/test_ends.py
 
-# Measure what framesets cost a reader in Python, without work on their pixels; after `just test-python`
-bench-python:
-    cargo build --release
-    CAMRIG=target/release/camrig target/python/venv/bin/python crates/camrig-python/bench.py
+# Measure what framesets cost a reader in Python, beside one in Rust and one of multiprocessing; needs PyPI
+bench-python: bench-venv
+    CAMRIG=target/release/camrig target/python/bench/bin/python crates/camrig-python/bench.py
 
 # Compare the arrays of a recording with those of a script over mcap and OpenCV, by the clock and in processor time; needs PyPI
-bench-recordings:
+bench-recordings: bench-venv
+    target/python/bench/bin/pip install --quiet --disable-pip-version-check \
+        'mcap==1.6.*' 'mcap-protobuf-support==0.6.*' 'mcap-ros2-support==0.5.*' 'opencv-python-headless>=4.9,<5'
+    CAMRIG=target/release/camrig target/python/bench/bin/python crates/camrig-python/bench_recordings.py
+
+# Build the program and the Python package in release, and install the package into target/python/bench
+[private]
+bench-venv:
     cargo build --release
     crates/camrig-python/wheel
     rm -rf target/python/bench
     python3 -m venv target/python/bench
-    target/python/bench/bin/pip install --quiet --disable-pip-version-check target/wheels/camrig-*-abi3-*.whl \
-        'mcap==1.6.*' 'mcap-protobuf-support==0.6.*' 'mcap-ros2-support==0.5.*' 'opencv-python-headless>=4.9,<5'
-    CAMRIG=target/release/camrig target/python/bench/bin/python crates/camrig-python/bench_recordings.py
+    target/python/bench/bin/pip install --quiet --disable-pip-version-check target/wheels/camrig-*-abi3-*.whl
 
 # Check the schema of topologies with the checker that editors use; needs npm
 test-schema:

@@ -345,29 +345,50 @@ fn an_interrupted_copy_is_kept_in_part() {
         return;
     }
     let mut test = recorded();
-    let slow = ["-f", "-qq", "-o", "trace", "-e", "trace=writev", "-e", "inject=writev:delay_enter=5ms"];
+    let recompress = ["recording", "recompress", "rig.mcap", "-o", "copy.mcap"];
+    let (stderr, status) = interrupted(&test, &recompress, "", 200_000);
+    let start = "error: interrupted; ";
+    kept_in_part(&mut test, (&stderr, status), start, 130, "copy-partial.mcap", "an index");
+    let export = ["recording", "export", "rig.mcap", "-o", "ros", "--format", "ros2"];
+    let (stderr, status) = interrupted(&test, &export, "ros", 30_000);
+    assert_eq!(status, Some(130), "{stderr}");
+    let kept = stderr.strip_prefix("error: interrupted; `ros/rig-partial.mcap` has what was copied, ");
+    let kept = kept.and_then(|kept| kept.strip_suffix(" framesets, and an index\n"));
+    let written: u64 = kept.unwrap_or_else(|| panic!("{stderr}")).parse().unwrap();
+    assert!(written > 10 && written < 300, "{stderr}");
+    succeed(&mut test, &["recording", "import", "ros/rig-partial.mcap", "-o", "partial.mcap"]);
+    assert_eq!(counts(&succeed(&mut test, &["recording", "verify", "partial.mcap"])), (written, 0));
+    succeed(&mut test, &export);
+    let import = ["recording", "import", "ros/rig.mcap", "-o", "bag.mcap"];
+    let (stderr, status) = interrupted(&test, &import, "", 200_000);
+    kept_in_part(&mut test, (&stderr, status), start, 130, "bag-partial.mcap", "an index");
+}
+
+/// Interrupts a copy into a file of this folder when so much of it was written; returns what it said, and its exit code.
+fn interrupted(test: &Test, arguments: &[&str], into: &str, bytes: u64) -> (String, Option<i32>) {
+    let calls = "write,writev";
+    let (trace, delay) = (format!("trace={calls}"), format!("inject={calls}:delay_enter=20ms"));
+    let slow = ["-f", "-qq", "-o", "trace", "-e", &trace, "-e", &delay];
     let copy = Command::new("strace")
         .args(slow)
         .arg(env!("CARGO_BIN_EXE_camrig"))
-        .args(["recording", "recompress", "rig.mcap", "-o", "copy.mcap"])
+        .args(arguments)
         .current_dir(test.folder())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .process_group(0)
         .spawn()
         .unwrap();
-    let folder = test.folder().to_owned();
+    let folder = test.folder().join(into);
     wait_for("a part of the copy", || {
-        let parts = std::fs::read_dir(&folder).unwrap().map(Result::unwrap);
+        let parts = std::fs::read_dir(&folder).into_iter().flatten().map(Result::unwrap);
         let mut parts = parts.filter(|entry| entry.file_name().to_string_lossy().contains(".mcap-"));
-        parts.next().filter(|part| part.metadata().is_ok_and(|metadata| metadata.len() > 200_000)).map(drop)
+        parts.next().filter(|part| part.metadata().is_ok_and(|metadata| metadata.len() > bytes)).map(drop)
     });
     let group = format!("-{}", copy.id());
     assert!(Command::new("kill").args(["-INT", "--", &group]).status().unwrap().success());
     let output = copy.wait_with_output().unwrap();
-    let stderr = String::from_utf8(output.stderr).unwrap();
-    let start = "error: interrupted; ";
-    kept_in_part(&mut test, (&stderr, output.status.code()), start, 130, "copy-partial.mcap", "an index");
+    (String::from_utf8(output.stderr).unwrap(), output.status.code())
 }
 
 struct Unmount(std::path::PathBuf);
