@@ -15,6 +15,7 @@ mod compression;
 mod counted;
 mod depth;
 mod format;
+mod fusion;
 mod images;
 mod live;
 mod motion;

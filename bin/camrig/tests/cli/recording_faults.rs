@@ -346,11 +346,11 @@ fn an_interrupted_copy_is_kept_in_part() {
     }
     let mut test = recorded();
     let recompress = ["recording", "recompress", "rig.mcap", "-o", "copy.mcap"];
-    let (stderr, status) = interrupted(&test, &recompress, "", 200_000);
+    let (stderr, status) = interrupted(&test, WRITES, &recompress, ("", ".mcap-"), 200_000);
     let start = "error: interrupted; ";
     kept_in_part(&mut test, (&stderr, status), start, 130, "copy-partial.mcap", "an index");
     let export = ["recording", "export", "rig.mcap", "-o", "ros", "--format", "ros2"];
-    let (stderr, status) = interrupted(&test, &export, "ros", 30_000);
+    let (stderr, status) = interrupted(&test, WRITES, &export, ("ros", ".mcap-"), 30_000);
     assert_eq!(status, Some(130), "{stderr}");
     let kept = stderr.strip_prefix("error: interrupted; `ros/rig-partial.mcap` has what was copied, ");
     let kept = kept.and_then(|kept| kept.strip_suffix(" framesets, and an index\n"));
@@ -360,13 +360,38 @@ fn an_interrupted_copy_is_kept_in_part() {
     assert_eq!(counts(&succeed(&mut test, &["recording", "verify", "partial.mcap"])), (written, 0));
     succeed(&mut test, &export);
     let import = ["recording", "import", "ros/rig.mcap", "-o", "bag.mcap"];
-    let (stderr, status) = interrupted(&test, &import, "", 200_000);
+    let (stderr, status) = interrupted(&test, WRITES, &import, ("", ".mcap-"), 200_000);
     kept_in_part(&mut test, (&stderr, status), start, 130, "bag-partial.mcap", "an index");
 }
 
-/// Interrupts a copy into a file of this folder when so much of it was written; returns what it said, and its exit code.
-fn interrupted(test: &Test, arguments: &[&str], into: &str, bytes: u64) -> (String, Option<i32>) {
-    let calls = "write,writev";
+/// strace delays each read of the recording, so that there is time for Ctrl-C. Skipped without strace.
+#[test]
+fn an_interrupted_fuse_leaves_no_file() {
+    if Command::new("strace").arg("-V").output().is_err() {
+        println!("skipped, because strace is not installed");
+        return;
+    }
+    let test = recorded();
+    let before = std::fs::read_dir(test.folder()).unwrap().count();
+    let fuse = ["recording", "fuse", "rig.mcap", "-o", "mesh.ply"];
+    let ended = interrupted(&test, "pread64", &fuse, ("", ".mesh.ply-"), 0);
+    assert_eq!(ended, ("error: interrupted; `mesh.ply` is not written\n".to_owned(), Some(130)));
+    // That of strace is there.
+    assert_eq!(std::fs::read_dir(test.folder()).unwrap().count(), before + 1);
+}
+
+/// The system calls that write.
+const WRITES: &str = "write,writev";
+
+/// Interrupts a command, whose system calls of these kinds are slow, when the file of this folder with this in its name has so
+/// many bytes; returns what it said, and its exit code.
+fn interrupted(
+    test: &Test,
+    calls: &str,
+    arguments: &[&str],
+    (into, name): (&str, &str),
+    bytes: u64,
+) -> (String, Option<i32>) {
     let (trace, delay) = (format!("trace={calls}"), format!("inject={calls}:delay_enter=20ms"));
     let slow = ["-f", "-qq", "-o", "trace", "-e", &trace, "-e", &delay];
     let copy = Command::new("strace")
@@ -382,8 +407,8 @@ fn interrupted(test: &Test, arguments: &[&str], into: &str, bytes: u64) -> (Stri
     let folder = test.folder().join(into);
     wait_for("a part of the copy", || {
         let parts = std::fs::read_dir(&folder).into_iter().flatten().map(Result::unwrap);
-        let mut parts = parts.filter(|entry| entry.file_name().to_string_lossy().contains(".mcap-"));
-        parts.next().filter(|part| part.metadata().is_ok_and(|metadata| metadata.len() > bytes)).map(drop)
+        let mut parts = parts.filter(|entry| entry.file_name().to_string_lossy().contains(name));
+        parts.next().filter(|part| part.metadata().is_ok_and(|metadata| metadata.len() >= bytes)).map(drop)
     });
     let group = format!("-{}", copy.id());
     assert!(Command::new("kill").args(["-INT", "--", &group]).status().unwrap().success());

@@ -1,10 +1,11 @@
-//! The commands `recording info|verify|repair|export|import|trim|merge|recompress`, `record` and `replay`.
+//! The commands `recording info|verify|repair|export|import|trim|merge|recompress|fuse`, `record` and `replay`.
 //!
 //! Each command is one function from arguments to its output; errors are printed here and nowhere else.
 
 mod copy;
 mod edit;
 mod export;
+mod fuse;
 mod import;
 mod info;
 mod interrupt;
@@ -24,6 +25,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use self::edit::{MergeArgs, RecompressArgs, TrimArgs};
 use self::export::{ExportArgs, Format};
+use self::fuse::FuseArgs;
 use self::import::ImportArgs;
 use self::info::InfoArgs;
 use self::repair::RepairArgs;
@@ -70,6 +72,7 @@ enum RecordingCommand {
     Trim(TrimArgs),
     Merge(MergeArgs),
     Recompress(RecompressArgs),
+    Fuse(FuseArgs),
 }
 
 /// Adds the commands to a program.
@@ -108,6 +111,7 @@ fn recording(command: &RecordingCommand) -> ExitCode {
         RecordingCommand::Trim(args) => edit::trim(args),
         RecordingCommand::Merge(args) => edit::merge(args),
         RecordingCommand::Recompress(args) => edit::recompress(args),
+        RecordingCommand::Fuse(args) => fuse::fuse(args),
     };
     match output {
         Ok(text) => print(&text).err().unwrap_or(ExitCode::SUCCESS),

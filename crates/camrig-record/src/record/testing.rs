@@ -235,11 +235,36 @@ pub(super) fn source(name: &str) -> Arc<WrittenCamera> {
     Arc::new(WrittenCamera::given(name.to_owned(), name, &info, &info.streams, false, ORIGIN as i64))
 }
 
+/// Writes framesets of each camera, in turn, with these contents of their frames.
+pub(crate) fn write_contents(path: &Path, cameras: &[(CameraInfo, Vec<Vec<Vec<u8>>>)]) {
+    let mut part = Part::create(path, PartOptions { number: 1, compression: Compression::None }).unwrap();
+    let source = |info: &CameraInfo| {
+        let (name, info) = (info.name.clone(), Arc::new(info.clone()));
+        Arc::new(WrittenCamera::given(name.clone(), &name, &info, &info.streams, false, ORIGIN as i64))
+    };
+    let sources: Vec<_> = cameras.iter().map(|(info, _)| source(info)).collect();
+    for sequence in 0..cameras[0].1.len() {
+        for (source, (_, contents)) in sources.iter().zip(cameras) {
+            let mut contents = contents[sequence].iter();
+            let next = |_: &FrameHeader| contents.next().unwrap().clone();
+            part.write(&encoded_with(source, sequence as u64, next), ORIGIN).unwrap();
+        }
+    }
+    part.finish(Next::End).unwrap();
+}
+
 pub(super) fn encoded(source: &Arc<WrittenCamera>, sequence: u64) -> Encoded {
-    let name = &source.name;
+    encoded_with(source, sequence, |header| pixels(&source.name, header))
+}
+
+fn encoded_with(
+    source: &Arc<WrittenCamera>,
+    sequence: u64,
+    mut content: impl FnMut(&FrameHeader) -> Vec<u8>,
+) -> Encoded {
     let headers = headers(&source.info, sequence);
     let image = |header: &FrameHeader| {
-        let data = Bytes::from(pixels(name, header));
+        let data = Bytes::from(content(header));
         let mut message = Vec::new();
         let coding = source.image(header, data, &mut message);
         (source.record(header, coding), (header.stream, message))

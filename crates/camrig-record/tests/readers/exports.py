@@ -1,8 +1,9 @@
-"""Reads what `recording export` writes for other programs, with readers that are not ours: Pillow, pypcd4, ffmpeg, Open3D.
+"""Reads what `recording export` writes for other programs, with readers that are not ours: Pillow, pypcd4,
+plyfile, ffmpeg, Open3D.
 
     exports.py FOLDER SNAPSHOTS
 
-FOLDER has the exports `tum`, `open3d`, `pcd`, `ply`, `video` and `plain` of the same recording; the pixels are those of the
+FOLDER has the exports `tum`, `open3d`, `pcd`, `ply`, `video` and `plain` of the same recording, and its `mesh.ply`; the pixels are those of the
 PNG that the processor `snapshot` wrote.
 """
 
@@ -14,6 +15,7 @@ from pathlib import Path
 import imageio_ffmpeg
 import numpy
 from PIL import Image
+from plyfile import PlyData
 from pypcd4 import PointCloud
 
 FRAMESETS = 20
@@ -110,6 +112,30 @@ def check_points(pcd, ply):
     assert (rgb == vertices["rgb"]).all()
 
 
+def check_mesh(path):
+    """The triangles that plyfile and Open3D read."""
+    data = PlyData.read(path)
+    vertices, faces = data["vertex"], numpy.stack(data["face"]["vertex_indices"])
+    assert faces.shape[1] == 3 and len(faces) > 1000 and faces.min() == 0 and faces.max() == len(vertices) - 1
+    points = numpy.stack([vertices[axis] for axis in "xyz"], axis=1)
+    assert 0.3 < points[:, 2].min() and points[:, 2].max() < 3.1, points[:, 2]
+    # Triangles face the camera at the origin.
+    a, b, c = (points[faces[:, corner]] for corner in range(3))
+    normals = numpy.cross(b - a, c - a)
+    assert ((normals * a).sum(axis=1) < 0).mean() > 0.99
+    colors = numpy.stack([vertices[name] for name in ("red", "green", "blue")], axis=1)
+    assert (colors.max(axis=1) > 0).mean() > 0.9
+    try:
+        import open3d
+    except ImportError as error:
+        print(f"LEFT OUT: Open3D, which cannot be imported here: {error}")
+        return
+    mesh = open3d.io.read_triangle_mesh(str(path))
+    assert len(mesh.triangles) == len(faces) and len(mesh.vertices) == len(mesh.vertex_colors) == len(points)
+    assert mesh.is_orientable() and mesh.is_edge_manifold(allow_boundary_edges=True)
+    print(f"{path}: Open3D and plyfile read {len(faces)} triangles")
+
+
 def check_video(folder, snapshots, camera):
     reader = imageio_ffmpeg.read_frames(str(folder / "color.mp4"))
     meta = next(reader)
@@ -133,6 +159,7 @@ def main(folder, snapshots):
         name = next((folder / "pcd" / camera / "points").iterdir()).stem
         check_points(folder / "pcd" / camera / "points" / f"{name}.pcd", folder / "ply" / camera / "points" / f"{name}.ply")
         check_video(folder / "video" / camera, snapshots, camera)
+    check_mesh(folder / "mesh.ply")
     print(f"{folder}: data sets of TUM read by Pillow, points by pypcd4, videos by ffmpeg")
 
 

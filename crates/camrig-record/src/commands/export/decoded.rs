@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use camrig::encode_ply;
 use camrig::frame::{
-    AlignDepth, CameraInfo, DepthView, Extrinsics, Frame, FrameHeader, Intrinsics, PointCloud,
+    AlignDepth, CameraInfo, DepthView, Extrinsics, Frame, FrameHeader, Intrinsics, POINT_BYTES, PointCloud,
     PointCloudError, PointsView, Role, Stream, StreamInfo,
 };
 use camrig_image::LightImage;
@@ -12,14 +12,14 @@ use super::pcd;
 use crate::read::{FrameSetError, ReadFrameSet, image_data, is_stored, shown_header, write_pixels};
 
 /// The decoded frames of a frameset.
-pub(super) struct Decoded(Vec<(FrameHeader, Bytes)>);
+pub(in super::super) struct Decoded(Vec<(FrameHeader, Bytes)>);
 
 impl Decoded {
     /// Decodes a frameset.
     ///
     /// # Errors
     /// If the recording is damaged there.
-    pub(super) fn new(frameset: &ReadFrameSet) -> Result<Self, FrameSetError> {
+    pub(in super::super) fn new(frameset: &ReadFrameSet) -> Result<Self, FrameSetError> {
         let headers: Vec<_> = frameset.record.frames.iter().map(shown_header).collect();
         // The sizes come from a file and are unverified.
         camrig::frame::Layout::of(&headers)?;
@@ -47,7 +47,7 @@ impl Decoded {
     }
 
     /// Returns the first depth image.
-    pub(super) fn depth(&self, unit_meters: f32) -> Option<DepthView<'_>> {
+    pub(in super::super) fn depth(&self, unit_meters: f32) -> Option<DepthView<'_>> {
         self.frames().find_map(|frame| DepthView::new(frame, unit_meters, None))
     }
 
@@ -91,14 +91,22 @@ impl Decoded {
             return Ok(Some(format.encode(&points)));
         }
         let Some(depth) = self.depth(depth_unit_meters) else { return Ok(None) };
-        let cloud = cloud.as_ref().map_err(PointsError::clone)?;
         let header = PointCloud::header(depth.frame().header());
-        let mut points = vec![0; header.size_bytes() as usize];
-        let color = self.color()?;
-        let color = color.as_ref().and_then(LightImage::view);
-        cloud.write(&depth, color.as_ref(), &mut points)?;
+        let points = self.points_of(&depth, cloud.as_ref().map_err(PointsError::clone)?)?;
         let frame = Frame::new(&header, &points).ok();
         Ok(frame.and_then(PointsView::new).map(|points| format.encode(&points)))
+    }
+
+    /// Returns the points of a depth image, with the colors of the frameset: a point for each pixel.
+    pub(in super::super) fn points_of(
+        &self,
+        depth: &DepthView<'_>,
+        cloud: &PointCloud,
+    ) -> Result<Vec<u8>, PointsError> {
+        let mut points = vec![0; cloud.len() * POINT_BYTES as usize];
+        let color = self.color()?;
+        cloud.write(depth, color.as_ref().and_then(LightImage::view).as_ref(), &mut points)?;
+        Ok(points)
     }
 }
 
@@ -127,7 +135,7 @@ impl PointsFormat {
 
 /// The reason why a camera's depth cannot become points.
 #[derive(Clone, Debug, thiserror::Error)]
-pub(super) enum PointsError {
+pub(in super::super) enum PointsError {
     #[error("the camera has no depth")]
     NoDepth,
     #[error("the calibration of depth is not known, or of another size")]
@@ -139,7 +147,7 @@ pub(super) enum PointsError {
 }
 
 /// Creates the converter of a camera's depth to points.
-pub(super) fn point_cloud(info: &CameraInfo) -> Result<PointCloud, PointsError> {
+pub(in super::super) fn point_cloud(info: &CameraInfo) -> Result<PointCloud, PointsError> {
     let depth = info.stream_of(Role::Depth).ok_or(PointsError::NoDepth)?;
     if !fits(depth) {
         return Err(PointsError::NoCalibration);

@@ -29,11 +29,15 @@ use std::rc::Rc;
 use camrig::frame::{AlignDepth, CameraInfo};
 
 pub(super) use self::chosen::{Chosen, Rename};
-use self::decoded::{Decoded, PointsFormat, aligned};
+pub(super) use self::decoded::{Decoded, PointsError, point_cloud};
+use self::decoded::{PointsFormat, aligned};
 pub(super) use self::folder::make_output;
 use self::images::Images;
 use self::mp4::Videos;
 use self::open3d::Open3d;
+pub(super) use self::poses::Poses;
+#[cfg(all(test, feature = "calibration"))]
+pub(super) use self::poses::tests::write_calibration;
 use self::scene::Scene;
 pub(super) use self::scene::check_calibration;
 use self::tum::Tum;
@@ -298,7 +302,6 @@ mod tests {
 
     use camrig::frame::{Extrinsics, Stream};
 
-    use super::decoded::{PointsError, point_cloud};
     use super::*;
     use crate::compression::Compression;
     use crate::format::FrameSetRecord;

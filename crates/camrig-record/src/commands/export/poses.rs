@@ -9,7 +9,7 @@ use super::CommandError;
 
 /// The cameras of a calibrated rig, by name.
 #[derive(Default)]
-pub(super) struct Poses(BTreeMap<String, Calibrated>);
+pub(in super::super) struct Poses(BTreeMap<String, Calibrated>);
 
 /// A camera of a calibrated rig.
 struct Calibrated {
@@ -29,7 +29,7 @@ impl Poses {
     /// # Errors
     /// If it cannot be read, or is no calibration.
     #[cfg(feature = "calibration")]
-    pub(super) fn read(path: &Path) -> Result<Self, CommandError> {
+    pub(in super::super) fn read(path: &Path) -> Result<Self, CommandError> {
         use camrig_calib::{Pose, RigCalibration};
 
         use crate::read::ReadError;
@@ -48,28 +48,33 @@ impl Poses {
 
     /// Says that calibrations cannot be read.
     #[cfg(not(feature = "calibration"))]
-    pub(super) fn read(path: &Path) -> Result<Self, CommandError> {
+    pub(in super::super) fn read(path: &Path) -> Result<Self, CommandError> {
         Err(CommandError::Usage(format!(
             "`--calibration` is `{}`: this program is built without the feature `calibrate`",
             path.display()
         )))
     }
 
-    /// Returns the transform from the coordinates of a camera's color to those of the root. A device is known by its serial
-    /// number; `name` is for one without.
-    pub(super) fn of_color(&self, name: &str, info: &CameraInfo) -> Result<Extrinsics, String> {
+    /// Returns a camera. A device is known by its serial number; `name` is for one without.
+    fn known(&self, name: &str, info: &CameraInfo) -> Result<&Calibrated, String> {
         let same = |known: &&Calibrated| !known.serial.is_empty() && known.serial == info.serial;
         let named = || {
             let known = self.0.get(name.rsplit('/').next().unwrap_or(name))?;
             (known.serial.is_empty() || info.serial.is_empty()).then_some(known)
         };
         let serial = if info.serial.is_empty() { "" } else { ", of the serial number " };
-        let known = self
-            .0
-            .values()
-            .find(same)
-            .or_else(named)
-            .ok_or_else(|| format!("it is not in the calibration{serial}{}", info.serial))?;
+        let known = self.0.values().find(same).or_else(named);
+        known.ok_or_else(|| format!("it is not in the calibration{serial}{}", info.serial))
+    }
+
+    /// Returns the transform from the coordinates of a camera to those of the root.
+    pub(in super::super) fn of_camera(&self, name: &str, info: &CameraInfo) -> Result<Extrinsics, String> {
+        self.known(name, info).map(|known| known.camera)
+    }
+
+    /// Returns the transform from the coordinates of a camera's color to those of the root.
+    pub(super) fn of_color(&self, name: &str, info: &CameraInfo) -> Result<Extrinsics, String> {
+        let known = self.known(name, info)?;
         if known.stream == Stream::COLOR.name() {
             return Ok(known.of_stream);
         }
@@ -101,7 +106,7 @@ fn color_of(camera: Extrinsics, info: &CameraInfo) -> Result<Extrinsics, String>
 
 #[cfg(feature = "calibration")]
 #[cfg(test)]
-pub(super) mod tests {
+pub(in super::super) mod tests {
     use std::fmt::Write;
 
     use super::*;
@@ -112,7 +117,7 @@ pub(super) mod tests {
 
     /// Writes the file of a calibration: the first camera is the root, the second is 0.5 m to the right of it and looks to
     /// the left. Each has a name, a serial number and a calibrated stream.
-    pub(in super::super) fn write_calibration(path: &Path, cameras: [[&str; 3]; 2]) {
+    pub(in super::super::super) fn write_calibration(path: &Path, cameras: [[&str; 3]; 2]) {
         let root = cameras[0][0];
         let mut text = format!(
             "version = 1\ndate = \"2026-01-01T00:00:00Z\"\nroot = \"{root}\"\nboard = \"a board\"\nmoments = 20\n\
@@ -157,6 +162,9 @@ pub(super) mod tests {
         assert_eq!(place(["", "12"], "12", "color").unwrap(), [250, 0, 0]);
         let refused = place(["13", "14"], "12", "depth").unwrap_err();
         assert_eq!(refused, "it is not in the calibration, of the serial number 12");
+        // The place of the camera is another one than that of its stream.
+        let camera = poses(&folder, [["front", "", "depth"], ["rear", "12", "color"]]).of_camera("x", &rear);
+        assert_eq!(camera.unwrap().translation_meters.map(|meters| (meters * 1e3) as i32), [500, 0, 0]);
     }
 
     #[test]
