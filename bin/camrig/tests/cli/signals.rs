@@ -4,7 +4,22 @@ use std::process::Stdio;
 
 use rustix::process::Signal;
 
-use crate::program::{RECORDED, Test, wait_for, without_ending};
+use crate::program::{RECORDED, Running, Test, wait_for, without_ending};
+
+/// Sends a signal, and waits until the program has received it: the kernel merges a pending signal with an equal one.
+fn deliver(rig: &Running, signal: Signal) {
+    rig.signal(signal);
+    wait_for("a signal", || {
+        // A program that has ended has no such file.
+        let status = std::fs::read_to_string(format!("/proc/{}/status", rig.pid())).unwrap_or_default();
+        let pending = status.lines().filter_map(|line| {
+            let mask = line.strip_prefix("SigPnd:").or_else(|| line.strip_prefix("ShdPnd:"))?;
+            u64::from_str_radix(mask.trim(), 16).ok()
+        });
+        let bit = 1 << (signal.as_raw() - 1);
+        pending.map(|mask| mask & bit).all(|bits| bits == 0).then_some(())
+    });
+}
 
 /// Checks that a rig that gets these signals, at once one after the other, ends in order.
 #[track_caller]
@@ -17,7 +32,7 @@ fn ends_in_order(signals: &[Signal]) {
             std::fs::metadata(&recording).is_ok_and(|file| file.len() > 100_000).then_some(())
         });
         for &signal in signals {
-            rig.signal(signal);
+            deliver(&rig, signal);
         }
         assert_eq!(rig.code(), Some(0), "{signals:?}");
         test.set_args(&["recording", "info", "rig.mcap"]);
