@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use camrig_status::{HostStatus, RigStatus};
 
+#[cfg(any(test, feature = "program"))]
 use crate::exit::Exit;
 use crate::report::Report;
 

@@ -22,7 +22,6 @@ use toml::de::{DeTable, DeValue, ValueDeserializer};
 use crate::calling::{self, ActorInput, InputActor, Instance};
 use crate::driver::{Captured, Control, ControlValue, Device, DeviceProfile, Driver, DriverError};
 use crate::error::{WrongOption, WrongOptions};
-#[cfg(any(test, feature = "program"))]
 use crate::hosts::Hosts;
 use crate::inputs::{Delivered, Inputs};
 use crate::output::{CameraOutput, ProcessorOutput};
@@ -43,7 +42,6 @@ pub struct Registry {
     #[cfg(any(test, feature = "program"))]
     demo: &'static str,
     /// How actors of other hosts are run, if the program can.
-    #[cfg(any(test, feature = "program"))]
     hosts: Option<Arc<dyn Hosts>>,
 }
 
@@ -88,10 +86,7 @@ impl Registry {
 
     /// Returns whether the program can run actors on other hosts.
     pub(crate) fn has_hosts(&self) -> bool {
-        #[cfg(any(test, feature = "program"))]
-        return self.hosts.is_some();
-        #[cfg(not(any(test, feature = "program")))]
-        return false;
+        self.hosts.is_some()
     }
 
     pub(crate) fn add_actor<O, A, F, I>(&mut self, kind: &str, build: F)
