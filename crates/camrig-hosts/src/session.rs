@@ -36,7 +36,7 @@ pub struct SessionOptions {
     pub listen: Vec<String>,
     /// Allows `tcp` on other addresses than loopback: anybody there can then read and write frames.
     pub insecure: bool,
-    /// The folder of the key and the certificate of this host, for `tls`.
+    /// The file of the secret key of this host, for `tls`.
     pub identity: Option<PathBuf>,
     /// The fingerprints of the hosts that may be peers, for `tls`.
     pub peers: Vec<String>,
@@ -62,7 +62,7 @@ pub enum SessionError {
     Open(String),
 }
 
-const NO_IDENTITY: &str = "`tls` needs `identity`, the folder that `camrig join --new-identity` made";
+const NO_IDENTITY: &str = "`tls` needs `identity`, the file that `camrig join --new-identity` made";
 
 static PROVIDED: OnceLock<Session> = OnceLock::new();
 

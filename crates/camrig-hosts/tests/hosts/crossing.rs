@@ -1,6 +1,9 @@
 //! Tests of one crossing between two rigs on this machine, over 127.0.0.1.
 
-use std::net::TcpListener;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread::spawn;
 
 use libtest_mimic::Trial;
 use rustix::process::Signal;
@@ -120,6 +123,77 @@ fn killed(kills: impl Fn(&Rig, &Rig)) {
     assert!(published >= 80, "{published}");
 }
 
+/// A cable to an address, which can be cut: nothing comes through then, and no connection ends.
+struct Cable {
+    address: String,
+    whole: Arc<(Mutex<bool>, Condvar)>,
+}
+
+impl Cable {
+    fn to(far: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let whole = Arc::new((Mutex::new(true), Condvar::new()));
+        let (state, far) = (Arc::clone(&whole), far.to_owned());
+        // It ends with the tests.
+        spawn(move || {
+            for near in listener.incoming().flatten() {
+                let Ok(far) = TcpStream::connect(&far) else { continue };
+                let ends = [(&near, &far), (&far, &near)];
+                for (from, to) in ends.map(|(from, to)| (from.try_clone().unwrap(), to.try_clone().unwrap()))
+                {
+                    let state = Arc::clone(&state);
+                    spawn(move || carry(from, to, &state));
+                }
+            }
+        });
+        Self { address, whole }
+    }
+
+    fn set_whole(&self, whole: bool) {
+        *self.whole.0.lock().unwrap() = whole;
+        self.whole.1.notify_all();
+    }
+}
+
+/// Carries bytes one way until an end closes.
+fn carry(mut from: TcpStream, mut to: TcpStream, (whole, changed): &(Mutex<bool>, Condvar)) {
+    let mut bytes = [0; 16384];
+    while let Ok(count @ 1..) = from.read(&mut bytes) {
+        drop(changed.wait_while(whole.lock().unwrap(), |whole| !*whole).unwrap());
+        if to.write_all(&bytes[..count]).is_err() {
+            break;
+        }
+    }
+    let _ = to.shutdown(std::net::Shutdown::Both);
+}
+
+/// While the cable is cut, the queue drops; what was on its way is lost; after that framesets come again.
+fn cut() {
+    let address = free_address();
+    let cable = Cable::to(&address);
+    let mut sends =
+        Plan::new(&sender(&address, "color = \"raw\"", "drop-oldest"), Placement::MultiProcess).start();
+    let mut receives = Plan::new(&receiver(&cable.address), Placement::MultiProcess).start();
+    published(&mut receives, 20);
+    cable.set_whole(false);
+    sends.wait_for_stderr("framesets wait for it");
+    sends.wait_for("drops at the sender", |rig| {
+        let status = rig.status();
+        let link = status.links.iter().find(|link| link.to == "left-to-main")?;
+        (link.dropped.values().sum::<u64>() >= 60).then_some(())
+    });
+    let before = receives.status().actors.iter().find(|actor| actor.name == "left").unwrap().produced;
+    cable.set_whole(true);
+    published(&mut receives, before + 60);
+    sends.signal(Signal::INT);
+    let (sends, receives) = (sends.finish(), receives.finish());
+    let (delivered, published, lost) = accounts(&sends, &receives);
+    assert_eq!(delivered, published + lost);
+    assert!(lost <= 8, "no more than a window is lost: {lost}");
+    sends.assert_settled();
+}
+
 pub(crate) fn add_to(trials: &mut Vec<Trial>) {
     for (codec, receiver_first) in [("raw", true), ("zstd", false), ("delta", true), ("raw", false)] {
         let first = if receiver_first { "receiver" } else { "sender" };
@@ -133,4 +207,5 @@ pub(crate) fn add_to(trials: &mut Vec<Trial>) {
     test(trials, "crossing::a_sender_that_is_killed_loses_what_is_counted", || {
         killed(|sends, _| sends.kill_worker("left-to-main"));
     });
+    test(trials, "crossing::a_cut_cable_loses_at_most_a_window", cut);
 }
