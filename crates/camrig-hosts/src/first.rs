@@ -3,6 +3,7 @@
 mod agents;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -141,7 +142,8 @@ impl PreparedHosts for PreparedRig {
             .hosts
             .into_iter()
             .map(|Prepared { agent, part, .. }| Arc::new(Host { agent, part, seen: Mutex::default() }));
-        let running = RunningRig { hosts: hosts.collect(), reads, own: Arc::default() };
+        let running =
+            RunningRig { hosts: hosts.collect(), reads, own: Arc::default(), asked: AtomicBool::new(false) };
         for host in &running.hosts {
             let (host, own) = (Arc::clone(host), Arc::clone(&running.own));
             let watching = spawn_thread("host", move || host.watch(&own));
@@ -183,6 +185,8 @@ struct RunningRig {
     reads: BTreeMap<String, Vec<Option<String>>>,
     /// Stops the part of the first host.
     own: Arc<Mutex<Option<StopOwn>>>,
+    /// Whether a signal asked the rig to stop.
+    asked: AtomicBool,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -256,6 +260,14 @@ impl Host {
         }
     }
 
+    /// Waits until the part has ended by itself, within a bounded time. A host that is lost is not waited for.
+    fn finish(&self) {
+        let until = Instant::now() + STOP_TIME;
+        while Instant::now() < until && locked(&self.seen).state == HostState::Running {
+            std::thread::sleep(INTERVAL / 8);
+        }
+    }
+
     /// Stops the part, and waits until it has ended, within a bounded time. A host that is lost is not waited for.
     fn stop(&self) {
         locked(&self.seen).stops = true;
@@ -272,7 +284,8 @@ impl Host {
                 Err(errors) => locked(&self.seen).error = errors.join("; "),
             }
             let until = Instant::now() + time;
-            while Instant::now() < until && locked(&self.seen).state == HostState::Running {
+            // An agent that does not answer for a moment goes on stopping.
+            while Instant::now() < until && locked(&self.seen).state != HostState::Ended {
                 self.note(self.agent.ask(&Request::Status { run: run.clone() }, STATUS_TIME));
                 std::thread::sleep(INTERVAL / 8);
             }
@@ -304,10 +317,15 @@ impl RunningHosts for RunningRig {
     }
 
     fn stop_sources(&self) {
+        self.asked.store(true, Ordering::Release);
         self.stop_some(&sources(&self.reads));
     }
 
     fn stop(&self) {
+        // Each camera has the same number of framesets to deliver: a part is not cut short because this one was faster.
+        if !self.asked.load(Ordering::Acquire) {
+            self.hosts.iter().filter(|host| host.part.framesets.is_some()).for_each(|host| host.finish());
+        }
         self.stop_some(&order(&self.reads));
     }
 

@@ -219,6 +219,30 @@ fn pinned() {
     );
 }
 
+fn agent_killed() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let listen = format!("tcp/{}", free_address());
+    let mut first_agent = agent(folder, "agent", &["--listen", &listen]);
+    let (rig, report_file) = (
+        topology(folder, &format!("address = \"{listen}\"")),
+        folder.join("report.json").display().to_string(),
+    );
+    let mut run = Program::start(folder, "run", &["run", &rig, "--report", &report_file]);
+    // It starts its own part when the agents have started theirs.
+    wait("the own part", || has_workers(&run), || run.stderr() + &first_agent.stderr());
+    first_agent.child.kill().unwrap();
+    first_agent.child.wait().unwrap();
+    run.wait_for_stderr("host `arm` at");
+    let agent = agent(folder, "again", &["--listen", &listen]);
+    run.wait_for_stderr("host `arm`: its agent was restarted: its part starts again");
+    wait("the part of the new agent", || has_workers(&agent), || run.stderr() + &agent.stderr());
+    run.signal(Signal::INT);
+    assert_eq!(run.finish().0, Some(0), "{}", run.stderr());
+    assert!(produced(&report(folder)).iter().any(|(name, _)| name == "arm/there"));
+    wait("the end of the part", || !has_workers(&agent), || agent.stderr());
+}
+
 fn first_host_killed() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
@@ -283,6 +307,7 @@ fn refused_part() {
 pub(crate) fn add_to(trials: &mut Vec<Trial>) {
     test(trials, "agents::a_rig_of_two_hosts_runs_and_its_report_names_them", plain);
     test(trials, "agents::only_pinned_peers_are_trusted", pinned);
+    test(trials, "agents::an_agent_that_is_killed_is_named_and_gets_its_part_again", agent_killed);
     test(trials, "agents::parts_stop_when_their_first_host_is_killed", first_host_killed);
     test(trials, "agents::a_host_without_an_agent_is_named", nothing_listens);
     test(trials, "agents::a_part_that_its_agent_refuses_is_named", refused_part);
