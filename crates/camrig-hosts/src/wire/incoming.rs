@@ -291,6 +291,13 @@ impl WireIn {
     }
 }
 
+impl Drop for WireIn {
+    /// A camera that stops at its last frameset has accounted for those of its sender: the sender need not wait.
+    fn drop(&mut self) {
+        self.answer();
+    }
+}
+
 /// Returns the function that queues messages. A sender that keeps to its credit never finds the queue full; what another one
 /// sends beyond it is lost.
 fn receive(

@@ -175,6 +175,46 @@ fn plain() {
     assert_eq!(agent.finish().0, Some(0));
 }
 
+/// However a rig ends, what was sent to another host has arrived: the sender stops first, and the reader after it.
+fn ends_in_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let listen = format!("tcp/{}", free_address());
+    let agent = agent(folder, "agent", &["--listen", &listen]);
+    let path = folder.join("rig.toml").display().to_string();
+    let text = format!(
+        r#"
+        [host.arm]
+        address = "{listen}"
+
+        [camera.there]
+        driver  = "synthetic"
+        host    = "arm"
+        options = {{ model = "any", depth = "32x24@30" }}
+
+        [processor.reader]
+        kind   = "verify"
+        inputs = ["there"]
+        wire   = {{ depth = "delta" }}
+        "#
+    );
+    std::fs::write(&path, text).unwrap();
+    let report_file = folder.join("report.json").display().to_string();
+    for limit in [["--for", "2s"], ["--framesets", "30"]] {
+        let arguments = ["run", &path, limit[0], limit[1], "--report", &report_file];
+        let mut run = Program::start(folder, "run", &arguments);
+        assert_eq!(run.finish().0, Some(0), "{} agent: {}", run.stderr(), agent.stderr());
+        assert!(!run.stderr().contains("has not acknowledged"), "{limit:?}: {}", run.stderr());
+        let report = report(folder);
+        let crossing = &report["links"].as_array().unwrap().iter().find(|link| link["from"] == "arm/there");
+        let sent = crossing.unwrap()["delivered"].as_u64().unwrap();
+        let actors = report["actors"].as_array().unwrap();
+        let received = actors.iter().find(|actor| actor["name"] == "there").unwrap();
+        assert!(sent > 0, "{report:#}");
+        assert_eq!(received["produced"].as_u64(), Some(sent), "{limit:?}: {report:#}");
+    }
+}
+
 /// Makes an identity; returns its fingerprint.
 fn identity(folder: &Path, name: &str) -> String {
     let file = folder.join(name).display().to_string();
@@ -306,6 +346,7 @@ fn refused_part() {
 
 pub(crate) fn add_to(trials: &mut Vec<Trial>) {
     test(trials, "agents::a_rig_of_two_hosts_runs_and_its_report_names_them", plain);
+    test(trials, "agents::what_was_sent_has_arrived_when_a_rig_ends", ends_in_order);
     test(trials, "agents::only_pinned_peers_are_trusted", pinned);
     test(trials, "agents::an_agent_that_is_killed_is_named_and_gets_its_part_again", agent_killed);
     test(trials, "agents::parts_stop_when_their_first_host_is_killed", first_host_killed);

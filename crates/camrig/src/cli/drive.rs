@@ -10,21 +10,26 @@ use super::watch::Watched;
 use crate::console::print_note;
 use crate::hosts::RunningHosts;
 use crate::report::Report;
-use crate::rig::{Rig, RunningRig};
+use crate::rig::{Rig, RigHandle, RunningRig};
 use crate::supervisor::Stage;
+use crate::threads;
 
 /// Maximum wait for a run that has nothing more to show.
 const LONG: Duration = Duration::from_secs(3600);
 
+/// Minimum time between two looks at how long a rig has run.
+const SHORT: Duration = Duration::from_millis(10);
+
 /// Runs a rig, whose devices were found, to its end. Ctrl-C, SIGTERM and SIGHUP stop it in order, a second Ctrl-C at
-/// once. SIGHUP of a rig whose file is watched applies the file instead, unless its terminal was closed.
+/// once. SIGHUP of a rig whose file is watched applies the file instead, unless its terminal was closed. A rig over several
+/// hosts has its limit of time here: the others' parts, whose framesets it reads, stop first.
 ///
 /// # Errors
 /// When it cannot be started; nothing is left running then.
 pub(super) fn drive(
     rig: &Rig,
     watched: Option<Watched>,
-    others: Option<Arc<dyn RunningHosts>>,
+    others: Option<(Arc<dyn RunningHosts>, Option<Duration>)>,
 ) -> io::Result<Report> {
     let unreceived =
         |error: io::Error| io::Error::new(error.kind(), format!("signals cannot be received: {error}"));
@@ -34,16 +39,36 @@ pub(super) fn drive(
         print_note(format_args!("metrics: http://{address}/metrics"));
     }
     let reload = watched.as_ref().map(Watched::reload);
-    if let Some(others) = &others {
+    if let Some((others, time)) = &others {
         let own = running.handle();
         others.watch(Box::new(move || own.stop()));
+        if let Some(time) = *time {
+            stop_after(time, running.handle(), Arc::clone(others))?;
+        }
     }
-    signals::pass_on(signals, running.handle(), reload, others)?;
+    signals::pass_on(signals, running.handle(), reload, others.map(|(others, _)| others))?;
     if let Some(watched) = watched {
         watched.watch(running.handle())?;
     }
     show_progress(&running)?;
     Ok(running.wait())
+}
+
+/// Stops the parts of other hosts and then the rig, on a thread, once the rig has run for a time.
+fn stop_after(time: Duration, rig: RigHandle, others: Arc<dyn RunningHosts>) -> io::Result<()> {
+    threads::spawn("limit", move || {
+        loop {
+            let left = time.saturating_sub(Duration::from_secs_f64(rig.status().seconds));
+            if left.is_zero() {
+                others.stop_sources();
+                return rig.stop();
+            }
+            // At its start and while it is stopped by its terminal, a rig has no seconds.
+            if rig.wait_timeout(left.max(SHORT)) {
+                return;
+            }
+        }
+    })
 }
 
 /// Shows how a run goes, until it is over.

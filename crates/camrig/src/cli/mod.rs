@@ -430,10 +430,12 @@ fn run_topology(
         Err(code) => return code,
     };
     plan::warn(&topology, usb);
-    let limits = RunLimits { time: args.time, framesets: args.framesets };
+    // The parts of other hosts stop before this one does: only `drive` can have them do so.
+    let time = if others.is_some() { None } else { args.time };
+    let limits = RunLimits { time, framesets: args.framesets };
     let rig = Rig::new(topology, registry, limits);
     let rig = others.iter().fold(rig, |rig, others| rig.beside(Arc::clone(others)));
-    let driven = drive::drive(&rig, watched, others.clone());
+    let driven = drive::drive(&rig, watched, others.clone().map(|others| (others, args.time)));
     let run = match spread::end(driven, others) {
         Ok(report) => report,
         Err(error) => {
