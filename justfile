@@ -58,6 +58,10 @@ test-realsense *args:
     cargo test -p camrig-realsense -p camrig-cli --features camrig-realsense/librealsense,camrig-cli/realsense \
         --lib --example write-bag --test devices --test points --test realsense {{ args }}
 
+# Run the tests of several hosts, also those whose hosts are network namespaces: needs root and iproute2
+test-hosts *args:
+    cargo test -p camrig-hosts -- --include-ignored {{ args }}
+
 # Run the tests of the user interfaces: the page in Chromium, the metrics in Prometheus' parser, the screens in tmux
 test-looking:
     #!/usr/bin/env bash

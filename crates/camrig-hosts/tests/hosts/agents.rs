@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use libtest_mimic::Trial;
@@ -22,7 +23,7 @@ fn free_address() -> String {
 }
 
 /// A process under test, which ends with the test.
-struct Program {
+pub(crate) struct Program {
     child: Child,
     stderr: PathBuf,
 }
@@ -35,9 +36,14 @@ impl Drop for Program {
 }
 
 impl Program {
-    fn start(folder: &Path, name: &str, arguments: &[&str]) -> Self {
+    pub(crate) fn start(folder: &Path, name: &str, arguments: &[&str]) -> Self {
+        Self::start_by(Command::new(std::env::current_exe().unwrap()), folder, name, arguments)
+    }
+
+    /// Starts the program by a command to which only its arguments are missing.
+    pub(crate) fn start_by(mut command: Command, folder: &Path, name: &str, arguments: &[&str]) -> Self {
         let stderr = folder.join(format!("{name}.stderr"));
-        let child = Command::new(std::env::current_exe().unwrap())
+        let child = command
             .args(arguments)
             .env(MARK, "hosts")
             .env("CAMRIG_IDENTITY", folder.join("first.pem"))
@@ -50,21 +56,32 @@ impl Program {
         Self { child, stderr }
     }
 
-    fn stderr(&self) -> String {
+    pub(crate) fn stderr(&self) -> String {
         std::fs::read_to_string(&self.stderr).unwrap()
     }
 
     /// Waits until stderr has this text.
-    fn wait_for_stderr(&self, text: &str) {
+    pub(crate) fn wait_for_stderr(&self, text: &str) {
         wait(&format!("`{text}`"), || self.stderr().contains(text), || self.stderr());
     }
 
-    fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_raw(self.child.id() as i32).unwrap(), signal).unwrap();
     }
 
+    /// Returns the lines of stdout from here on, as they come; [`Self::finish`] then returns none.
+    pub(crate) fn lines(&mut self) -> Arc<Mutex<Vec<String>>> {
+        let pipe = BufReader::new(self.child.stdout.take().unwrap());
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let read = Arc::clone(&lines);
+        std::thread::spawn(move || {
+            pipe.lines().map_while(Result::ok).for_each(|line| read.lock().unwrap().push(line));
+        });
+        lines
+    }
+
     /// Waits for the end; returns the exit code and stdout.
-    fn finish(&mut self) -> (Option<i32>, String) {
+    pub(crate) fn finish(&mut self) -> (Option<i32>, String) {
         let mut code = None;
         let ended = || {
             code = self.child.try_wait().unwrap().map(|status| status.code());
@@ -73,13 +90,15 @@ impl Program {
         let path = self.stderr.clone();
         wait("the end", ended, || std::fs::read_to_string(&path).unwrap());
         let mut stdout = String::new();
-        self.child.stdout.take().unwrap().read_to_string(&mut stdout).unwrap();
+        if let Some(mut pipe) = self.child.stdout.take() {
+            pipe.read_to_string(&mut stdout).unwrap();
+        }
         (code.flatten(), stdout)
     }
 }
 
 /// Waits for a fact.
-fn wait(what: &str, mut fact: impl FnMut() -> bool, context: impl Fn() -> String) {
+pub(crate) fn wait(what: &str, mut fact: impl FnMut() -> bool, context: impl Fn() -> String) {
     let until = Instant::now() + WATCHDOG;
     while !fact() {
         assert!(Instant::now() < until, "{what} did not come: {}", context());
@@ -89,9 +108,14 @@ fn wait(what: &str, mut fact: impl FnMut() -> bool, context: impl Fn() -> String
 
 /// Starts an agent, and waits until it listens.
 fn agent(folder: &Path, name: &str, arguments: &[&str]) -> Program {
+    agent_by(Command::new(std::env::current_exe().unwrap()), folder, name, arguments)
+}
+
+/// As [`agent`], by a command to which only the arguments are missing.
+pub(crate) fn agent_by(command: Command, folder: &Path, name: &str, arguments: &[&str]) -> Program {
     let mut words = vec!["join"];
     words.extend(arguments);
-    let mut agent = Program::start(folder, name, &words);
+    let mut agent = Program::start_by(command, folder, name, &words);
     let mut line = String::new();
     let stdout = agent.child.stdout.take().unwrap();
     let mut stdout = BufReader::new(stdout);
@@ -132,7 +156,7 @@ fn topology(folder: &Path, host: &str) -> String {
     path.display().to_string()
 }
 
-fn report(folder: &Path) -> Value {
+pub(crate) fn report(folder: &Path) -> Value {
     serde_json::from_slice(&std::fs::read(folder.join("report.json")).unwrap()).unwrap()
 }
 
@@ -216,7 +240,7 @@ fn ends_in_order() {
 }
 
 /// Makes an identity; returns its fingerprint.
-fn identity(folder: &Path, name: &str) -> String {
+pub(crate) fn identity(folder: &Path, name: &str) -> String {
     let file = folder.join(name).display().to_string();
     let mut made = Program::start(folder, "identity", &["join", "--new-identity", "--identity", &file]);
     let (code, stdout) = made.finish();

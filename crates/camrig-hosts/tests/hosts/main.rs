@@ -10,6 +10,7 @@ mod crossing;
 #[allow(dead_code)] // It serves other tests too.
 #[path = "../../../camrig/tests/rig/harness.rs"]
 mod harness;
+mod namespaces;
 mod program;
 
 use std::process::ExitCode;
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
     let mut trials = Vec::new();
     crossing::add_to(&mut trials);
     agents::add_to(&mut trials);
+    namespaces::add_to(&mut trials);
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
