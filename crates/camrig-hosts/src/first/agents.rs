@@ -63,18 +63,17 @@ impl Agent {
     fn greet(&self) -> Result<Hello, String> {
         let until = Instant::now() + CONNECT_TIME;
         loop {
-            match self.ask(&Request::Hello, ATTEMPT_TIME) {
-                Ok(Answer::Hello(hello)) => return Ok(hello),
-                Ok(Answer::Refused(lines)) => {
+            // An error is an answer too, but not one of an agent of this version.
+            match self.query(&Request::Hello, ATTEMPT_TIME)? {
+                Some(Answer::Hello(hello)) => return Ok(hello),
+                Some(Answer::Refused(lines)) => {
                     return Err(format!("host `{}`: {}", self.spec.name, lines.join("; ")));
                 }
-                Ok(_) => {
+                Some(_) => {
                     return Err(format!("host `{}`: its agent answered another request", self.spec.name));
                 }
-                // It has answered, but not as an agent of this version.
-                Err(fact) if !fact.ends_with(SILENT) => return Err(fact),
-                Err(_) if Instant::now() < until => std::thread::sleep(ATTEMPT_PAUSE),
-                Err(_) => return Err(self.unreachable()),
+                None if Instant::now() < until => std::thread::sleep(ATTEMPT_PAUSE),
+                None => return Err(self.unreachable()),
             }
         }
     }
@@ -128,13 +127,20 @@ impl Agent {
     /// # Errors
     /// A line that names the host, if there is no answer within `time`, or one of another version.
     pub(super) fn ask(&self, request: &Request, time: Duration) -> Result<Answer, String> {
+        let silent = || format!("host `{}` at `{}` does not answer", self.spec.name, self.spec.address);
+        self.query(request, time)?.ok_or_else(silent)
+    }
+
+    /// As [`Self::ask`]; `None` if there is no answer.
+    fn query(&self, request: &Request, time: Duration) -> Result<Option<Answer>, String> {
         let name = &self.spec.name;
         let replies = self.session.get(ASK).payload(write(request)).timeout(time).wait();
         let replies = replies.map_err(|error| format!("host `{name}`: {error}"))?;
-        let silent = || format!("host `{name}` at `{}`{SILENT}", self.spec.address);
-        let reply = replies.recv().map_err(|_| silent())?;
-        let sample = reply.into_result().map_err(|_| silent())?;
-        read(&format!("the agent of host `{name}`"), &sample.payload().to_bytes())
+        let sample = replies.recv().ok().and_then(|reply| reply.into_result().ok());
+        let read = |sample: zenoh::sample::Sample| {
+            read(&format!("the agent of host `{name}`"), &sample.payload().to_bytes())
+        };
+        sample.map(read).transpose()
     }
 
     /// Sends a request that has no result.
@@ -154,6 +160,3 @@ impl Agent {
         }
     }
 }
-
-/// The end of the message about an agent that does not answer.
-const SILENT: &str = " does not answer";
