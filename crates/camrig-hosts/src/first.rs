@@ -78,7 +78,6 @@ impl Hosts for OverZenoh {
                 run: run.clone(),
                 name: format!("{name} (host {})", spec.name),
                 text,
-                time_millis: topology.time.map(|time| time.as_millis() as u64),
                 framesets: topology.framesets,
             };
             let spec = spec.clone();

@@ -55,8 +55,6 @@ pub(crate) struct PartRequest {
     pub(crate) name: String,
     /// The topology of the part.
     pub(crate) text: String,
-    /// The time after which it stops.
-    pub(crate) time_millis: Option<u64>,
     /// The number of framesets after which each camera stops.
     pub(crate) framesets: Option<u64>,
 }
@@ -148,8 +146,7 @@ mod tests {
             run: "r".to_owned(),
             name: "rig.toml".to_owned(),
             text: "[camera.a]\n".to_owned(),
-            time_millis: Some(1000),
-            framesets: None,
+            framesets: Some(30),
         });
         assert_eq!(read::<Request>("it", &write(&request)).unwrap(), request);
     }

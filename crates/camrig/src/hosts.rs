@@ -5,7 +5,6 @@
 //! rows of another host are named `HOST/NAME`.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use camrig_status::{HostStatus, RigStatus};
 
@@ -35,8 +34,6 @@ pub struct WholeTopology {
     pub text: String,
     /// The other hosts.
     pub hosts: Vec<HostSpec>,
-    /// The time after which the rig stops.
-    pub time: Option<Duration>,
     /// The number of framesets after which each camera stops.
     pub framesets: Option<u64>,
 }

@@ -64,9 +64,6 @@ impl Parts {
         let text = split::for_agent(&part.text, &self.identity).map_err(|fact| vec![fact])?;
         let rig = Rig::parse(&part.name, &text, None, &self.registry);
         let mut rig = rig.map_err(|problems| lines(&problems.to_string()))?;
-        if let Some(millis) = part.time_millis {
-            rig = rig.stop_after(Duration::from_millis(millis));
-        }
         if let Some(framesets) = part.framesets {
             rig = rig.stop_after_framesets(framesets);
         }

@@ -200,25 +200,29 @@ fn plain() {
 }
 
 /// However a rig ends, what was sent to another host has arrived: the sender stops first, and the reader after it.
-fn ends_in_order() {
+fn ends_in_order(to_first: bool) {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let listen = format!("tcp/{}", free_address());
     let agent = agent(folder, "agent", &["--listen", &listen]);
     let path = folder.join("rig.toml").display().to_string();
+    let on_arm = "host = \"arm\"";
+    let (sender, reader) = if to_first { (on_arm, "") } else { ("", on_arm) };
+    let (sending, receiving) = if to_first { ("arm/camera", "camera") } else { ("camera", "arm/camera") };
     let text = format!(
         r#"
         [host.arm]
         address = "{listen}"
 
-        [camera.there]
+        [camera.camera]
         driver  = "synthetic"
-        host    = "arm"
+        {sender}
         options = {{ model = "any", depth = "32x24@30" }}
 
         [processor.reader]
         kind   = "verify"
-        inputs = ["there"]
+        {reader}
+        inputs = ["camera"]
         wire   = {{ depth = "delta" }}
         "#
     );
@@ -230,12 +234,12 @@ fn ends_in_order() {
         assert_eq!(run.finish().0, Some(0), "{} agent: {}", run.stderr(), agent.stderr());
         assert!(!run.stderr().contains("has not acknowledged"), "{limit:?}: {}", run.stderr());
         let report = report(folder);
-        let crossing = &report["links"].as_array().unwrap().iter().find(|link| link["from"] == "arm/there");
-        let sent = crossing.unwrap()["delivered"].as_u64().unwrap();
-        let actors = report["actors"].as_array().unwrap();
-        let received = actors.iter().find(|actor| actor["name"] == "there").unwrap();
+        let link = report["links"].as_array().unwrap().iter().find(|link| link["from"] == sending).unwrap();
+        let camera =
+            report["actors"].as_array().unwrap().iter().find(|actor| actor["name"] == receiving).unwrap();
+        let sent = link["delivered"].as_u64().unwrap();
         assert!(sent > 0, "{report:#}");
-        assert_eq!(received["produced"].as_u64(), Some(sent), "{limit:?}: {report:#}");
+        assert_eq!(camera["produced"].as_u64(), Some(sent), "{limit:?}: {report:#}");
     }
 }
 
@@ -370,7 +374,8 @@ fn refused_part() {
 
 pub(crate) fn add_to(trials: &mut Vec<Trial>) {
     test(trials, "agents::a_rig_of_two_hosts_runs_and_its_report_names_them", plain);
-    test(trials, "agents::what_was_sent_has_arrived_when_a_rig_ends", ends_in_order);
+    test(trials, "agents::what_was_sent_has_arrived_when_a_rig_ends", || ends_in_order(true));
+    test(trials, "agents::what_the_first_host_sent_has_arrived_when_a_rig_ends", || ends_in_order(false));
     test(trials, "agents::only_pinned_peers_are_trusted", pinned);
     test(trials, "agents::an_agent_that_is_killed_is_named_and_gets_its_part_again", agent_killed);
     test(trials, "agents::parts_stop_when_their_first_host_is_killed", first_host_killed);

@@ -3,7 +3,6 @@
 use std::io;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::{RunOptions, code, refuse};
 use crate::console::print_error;
@@ -22,7 +21,7 @@ pub(super) fn begin(
     how: &RunOptions,
     registry: &Registry,
 ) -> Result<(Topology, Option<Arc<dyn RunningHosts>>), ExitCode> {
-    let Some(prepared) = prepare(&topology, how.time, how.framesets, registry)? else {
+    let Some(prepared) = prepare(&topology, how.framesets, registry)? else {
         return Ok((topology, None));
     };
     let own = own_part(&topology, &*prepared, registry)?;
@@ -51,14 +50,13 @@ pub(super) fn check(topology: &Topology, registry: &Registry, no_devices: bool) 
     if no_devices {
         return Ok(String::new());
     }
-    let Some(prepared) = prepare(topology, None, None, registry)? else { return Ok(String::new()) };
+    let Some(prepared) = prepare(topology, None, registry)? else { return Ok(String::new()) };
     own_part(topology, &*prepared, registry)?;
     Ok(prepared.describe().iter().fold(String::new(), |lines, line| lines + "\n" + line))
 }
 
 fn prepare(
     topology: &Topology,
-    time: Option<Duration>,
     framesets: Option<u64>,
     registry: &Registry,
 ) -> Result<Option<Box<dyn PreparedHosts>>, ExitCode> {
@@ -67,7 +65,6 @@ fn prepare(
         name: topology.name().to_owned(),
         text: topology.running_text(),
         hosts: topology.hosts().to_vec(),
-        time,
         framesets,
     };
     hosts.prepare(&whole).map(Some).map_err(|errors| unavailable(&errors))
