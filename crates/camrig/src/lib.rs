@@ -21,7 +21,7 @@ mod frameset;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod gauge;
-mod host;
+mod hosted;
 pub mod hosts;
 mod ids;
 mod inputs;

@@ -1,6 +1,6 @@
 //! The registry of drivers and kinds of processors, each with its options.
 //!
-//! Registration erases the user's types behind small traits, so that the topology can check options and a host can
+//! Registration erases the user's types behind small traits, so that the topology can check options and a process can
 //! build actors without knowing them. Options are parsed once per use: [`DriverEntry::check`] returns the typed
 //! options, which provide claims and the device. This module has no knowledge of processes and links.
 

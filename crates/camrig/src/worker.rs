@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use camrig_ipc::ReceiveError;
 
 use crate::control::{ActorEvent, Setup, WorkerCommand};
-use crate::host::{Host, Hosted};
+use crate::hosted::{Arriving, Hosted};
 use crate::logging;
 use crate::registry::Registry;
 
@@ -40,18 +40,19 @@ fn serve(registry: &Arc<Registry>, setup: Setup, hosted: &mut Option<Hosted>) ->
         let _ = events.lock().unwrap_or_else(PoisonError::into_inner).send(event);
     };
     // The parts since the last start.
-    let mut host: Option<Host> = None;
+    let mut arriving: Option<Arriving> = None;
     loop {
         match commands.receive() {
             Ok(WorkerCommand::Host(part)) => {
-                let host = host.get_or_insert_with(|| hosted.as_mut().map(Hosted::host).unwrap_or_default());
-                if let Err(error) = host.add(part) {
+                let arriving =
+                    arriving.get_or_insert_with(|| hosted.as_mut().map(Hosted::arriving).unwrap_or_default());
+                if let Err(error) = arriving.add(part) {
                     log::error!("the links of this process cannot be created: {error}");
                     return FAILURE;
                 }
             }
             Ok(WorkerCommand::Start) => {
-                if let Err(error) = start(host.take().unwrap_or_default(), registry, &report, hosted) {
+                if let Err(error) = start(arriving.take().unwrap_or_default(), registry, &report, hosted) {
                     log::error!("this process cannot start its actors: {error}");
                     return FAILURE;
                 }
@@ -93,15 +94,15 @@ fn serve(registry: &Arc<Registry>, setup: Setup, hosted: &mut Option<Hosted>) ->
 
 /// Starts the actors of a process, or those that are added to it.
 fn start(
-    host: Host,
+    arriving: Arriving,
     registry: &Arc<Registry>,
     report: &(impl Fn(ActorEvent) + Clone + Send + 'static),
     hosted: &mut Option<Hosted>,
 ) -> std::io::Result<()> {
     if let Some(hosted) = hosted {
-        return hosted.extend(host, registry, report.clone());
+        return hosted.extend(arriving, registry, report.clone());
     }
-    *hosted = Some(host.start(registry, report.clone())?);
+    *hosted = Some(arriving.start(registry, report.clone())?);
     Ok(())
 }
 

@@ -23,7 +23,7 @@ use super::{Control, Message, RunLimits, requests};
 use crate::clock::monotonic_nanos;
 use crate::control::{ActorEvent, DeviceAnswer, DeviceCall, DeviceRequest, WorkerCommand};
 use crate::gauge::Gauge;
-use crate::host::Hosted;
+use crate::hosted::Hosted;
 use crate::hosts::RunningHosts;
 use crate::ids::{ActorId, ProcessId};
 use crate::metrics::MetricsServer;

@@ -8,7 +8,7 @@ use super::super::Message;
 use super::super::core::Event;
 use super::Shell;
 use crate::control::{ActorCommand, Part, WorkerCommand};
-use crate::host::{Host, Hosted};
+use crate::hosted::{Arriving, Hosted};
 use crate::ids::{ActorId, ProcessId};
 use crate::topology::ProcessCommand;
 use crate::wiring::Beginning;
@@ -117,7 +117,7 @@ impl Shell {
 
     /// Starts the actors of this process, or those that are added to it.
     fn host(&mut self, parts: Vec<Part>) -> io::Result<()> {
-        let mut own = self.hosted.as_mut().map_or_else(Host::default, Hosted::host);
+        let mut own = self.hosted.as_mut().map_or_else(Arriving::default, Hosted::arriving);
         for part in parts {
             own.add(part).map_err(io::Error::other)?;
         }

@@ -31,7 +31,7 @@ use crate::threads;
 
 /// The actors of a process while its parts arrive.
 #[derive(Default)]
-pub(crate) struct Host {
+pub(crate) struct Arriving {
     actors: BTreeMap<ActorId, Wired>,
     notifier: Option<Arc<Notifier>>,
     /// The readers of links from other processes.
@@ -94,7 +94,7 @@ pub(crate) enum PartError {
     UnknownActor(ActorId),
 }
 
-impl Host {
+impl Arriving {
     /// Adds one part. New actors must be added before their links; one of the two actors of a link may be added later.
     ///
     /// # Errors
@@ -317,27 +317,27 @@ impl HostedActor {
 }
 
 impl Hosted {
-    /// Returns a host for the parts that are added to this process.
-    pub(crate) fn host(&mut self) -> Host {
+    /// Returns the place for parts that are added to this process.
+    pub(crate) fn arriving(&mut self) -> Arriving {
         self.actors.retain(|_, actor| actor.wake.strong_count() > 0);
         self.writers.retain(|_, writer| writer.strong_count() > 0);
         let running = self.actors.iter().filter_map(|(id, actor)| Some((*id, actor.wake.upgrade()?)));
         let mut wakes: BTreeMap<_, _> = running.collect();
         wakes.append(&mut self.wakes);
-        Host { changes: std::mem::take(&mut self.changes), wakes, ..Host::default() }
+        Arriving { changes: std::mem::take(&mut self.changes), wakes, ..Arriving::default() }
     }
 
-    /// Starts the actors that were added to the [host](Self::host), and changes the links of running ones.
+    /// Starts the [arriving](Self::arriving) actors, and changes the links of running ones.
     ///
     /// # Errors
     /// If a thread cannot be created. The process must then be ended.
     pub(crate) fn extend(
         &mut self,
-        host: Host,
+        arriving: Arriving,
         registry: &Arc<Registry>,
         events: impl Fn(ActorEvent) + Clone + Send + 'static,
     ) -> io::Result<()> {
-        let Host { actors, notifier, mut sleepers, writers, changes, wakes } = host;
+        let Arriving { actors, notifier, mut sleepers, writers, changes, wakes } = arriving;
         self.writers.extend(writers.iter().map(|(link, writer)| (*link, Arc::downgrade(writer))));
         self.notifier = self.notifier.take().or(notifier);
         // A reader that waits on the notifier itself needs no thread.

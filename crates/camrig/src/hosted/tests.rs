@@ -187,16 +187,16 @@ fn local_link(link_state: &LinkState) -> Part {
     }
 }
 
-fn host(parts: impl IntoIterator<Item = Part>) -> Host {
-    let mut host = Host::default();
-    parts.into_iter().try_for_each(|part| host.add(part)).unwrap();
-    host
+fn arriving(parts: impl IntoIterator<Item = Part>) -> Arriving {
+    let mut arriving = Arriving::default();
+    parts.into_iter().try_for_each(|part| arriving.add(part)).unwrap();
+    arriving
 }
 
 fn start(parts: impl IntoIterator<Item = Part>) -> (Hosted, Receiver<ActorEvent>) {
     let (sender, events) = sync_channel(16);
     let report = move |event| drop(sender.send(event));
-    (host(parts).start(&Arc::new(registry()), report).unwrap(), events)
+    (arriving(parts).start(&Arc::new(registry()), report).unwrap(), events)
 }
 
 fn next(events: &Receiver<ActorEvent>) -> ActorEvent {
@@ -215,13 +215,13 @@ fn failed(actor: ActorId, message: &str) -> ActorEvent {
 #[test]
 fn a_part_before_its_actor_is_an_error() {
     let link_state = LinkState::new().unwrap();
-    let mut host = Host::default();
-    let error = host.add(local_link(&link_state)).unwrap_err();
+    let mut arriving = Arriving::default();
+    let error = arriving.add(local_link(&link_state)).unwrap_err();
     assert_eq!(error.to_string(), "a part belongs to actor 0, which was not sent before it");
-    host.add(actor(FIRST, camera("silent"))).unwrap();
+    arriving.add(actor(FIRST, camera("silent"))).unwrap();
     // The other one may be added later.
-    host.add(local_link(&link_state)).unwrap();
-    host.add(actor(SECOND, processor("idle"))).unwrap();
+    arriving.add(local_link(&link_state)).unwrap();
+    arriving.add(actor(SECOND, processor("idle"))).unwrap();
 }
 
 #[test]
