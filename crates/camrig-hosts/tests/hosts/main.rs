@@ -15,7 +15,9 @@ mod program;
 
 use std::process::ExitCode;
 
-use libtest_mimic::{Arguments, Failed, Trial};
+use libtest_mimic::Arguments;
+
+use self::harness::test;
 
 /// Tests that run at the same time: each has up to ten processes.
 const TESTS_AT_ONCE: usize = 2;
@@ -31,15 +33,4 @@ fn main() -> ExitCode {
     agents::add_to(&mut trials);
     namespaces::add_to(&mut trials);
     libtest_mimic::run(&arguments, trials).exit_code()
-}
-
-/// Adds one test.
-fn test(trials: &mut Vec<Trial>, name: impl Into<String>, run: impl FnOnce() + Send + 'static) {
-    trials.push(Trial::test(name, move || {
-        std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).map_err(|panic| {
-            let text = panic.downcast_ref::<String>().map(String::as_str);
-            let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("failed");
-            Failed::from(format!("{text}\nthe last rig: {}", harness::take_last_output()))
-        })
-    }));
 }

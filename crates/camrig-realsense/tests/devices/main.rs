@@ -22,7 +22,7 @@ mod software;
 
 use std::process::ExitCode;
 
-use libtest_mimic::{Arguments, Failed, Trial};
+use libtest_mimic::{Arguments, Trial};
 
 use self::harness::Placement;
 
@@ -39,12 +39,6 @@ fn main() -> ExitCode {
 /// The same test for each placement.
 fn conformance(trials: &mut Vec<Trial>, name: &str, run: fn(Placement)) {
     for placement in [Placement::InProcess, Placement::MultiProcess] {
-        trials.push(Trial::test(format!("{name}::{}", placement.name()), move || {
-            std::panic::catch_unwind(|| run(placement)).map_err(|panic| {
-                let text = panic.downcast_ref::<String>().map(String::as_str);
-                let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("failed");
-                Failed::from(format!("{text}\nthe last rig: {}", harness::take_last_output()))
-            })
-        }));
+        harness::test(trials, format!("{name}::{}", placement.name()), move || run(placement));
     }
 }

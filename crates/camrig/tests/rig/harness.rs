@@ -16,6 +16,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use camrig_status::{RigStatus, socket};
+use libtest_mimic::{Failed, Trial};
 use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
 use tempfile::{NamedTempFile, TempDir};
@@ -481,8 +482,19 @@ thread_local! {
     static LAST: std::cell::RefCell<String> = const { std::cell::RefCell::new(String::new()) };
 }
 
+/// Adds one test. Its failure shows the output of the last rig.
+pub(crate) fn test(trials: &mut Vec<Trial>, name: impl Into<String>, run: impl FnOnce() + Send + 'static) {
+    trials.push(Trial::test(name, move || {
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).map_err(|panic| {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("failed");
+            Failed::from(format!("{text}\nthe last rig: {}", take_last_output()))
+        })
+    }));
+}
+
 /// Returns the output of this thread's last rig, for the message of a failed test.
-pub(crate) fn take_last_output() -> String {
+fn take_last_output() -> String {
     LAST.take()
 }
 

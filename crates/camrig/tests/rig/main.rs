@@ -33,10 +33,10 @@ mod unknown_peers;
 use std::alloc::System;
 use std::process::ExitCode;
 
-use libtest_mimic::{Arguments, Failed, Trial};
+use libtest_mimic::{Arguments, Trial};
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 
-use self::harness::Placement;
+use self::harness::{Placement, test};
 
 /// Counts every allocation of this binary, for `costs`.
 #[global_allocator]
@@ -72,17 +72,6 @@ fn main() -> ExitCode {
     runner::add_to(&mut trials);
     soak::add_to(&mut trials);
     libtest_mimic::run(&arguments, trials).exit_code()
-}
-
-/// Adds one test.
-fn test(trials: &mut Vec<Trial>, name: impl Into<String>, run: impl FnOnce() + Send + 'static) {
-    trials.push(Trial::test(name, move || {
-        std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).map_err(|panic| {
-            let text = panic.downcast_ref::<String>().map(String::as_str);
-            let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("failed");
-            Failed::from(format!("{text}\nthe last rig: {}", harness::take_last_output()))
-        })
-    }));
 }
 
 /// Adds the same test for each placement, and for all actors on one thread.
