@@ -9,6 +9,9 @@ export LD_LIBRARY_PATH := sdk / "lib" + ":" + env("LD_LIBRARY_PATH", "")
 # Empty without librealsense. Backticks do not see the exports above.
 features := `PKG_CONFIG_PATH="target/sdk/lib/pkgconfig:${PKG_CONFIG_PATH:-}" pkg-config --exists realsense2 2>/dev/null && echo "--features realsense" || true`
 
+# One set of features, so that what a recipe builds and what it tests share their libraries.
+with_realsense := "-p camrig-realsense -p camrig-cli --features camrig-realsense/librealsense,camrig-cli/realsense"
+
 # List the recipes
 @default:
     just --list --unsorted
@@ -55,8 +58,9 @@ test:
 
 # Run the tests of the realsense driver, with the system's librealsense or that of `just sdk`
 test-realsense *args:
-    cargo test -p camrig-realsense -p camrig-cli --features camrig-realsense/librealsense,camrig-cli/realsense \
-        --lib --example write-bag --test devices --test points --test realsense {{ args }}
+    # The tests run this example, which `cargo test --example` builds as a test only.
+    cargo build {{ with_realsense }} --example write-bag
+    cargo test {{ with_realsense }} --lib --test devices --test points --test realsense {{ args }}
 
 # Run the tests of several hosts, also those whose hosts are network namespaces: needs root and iproute2
 test-hosts *args:

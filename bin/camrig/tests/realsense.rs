@@ -60,11 +60,7 @@ fn write_bag(folder: &Folder, name: &str, framesets: u32) {
 fn write_bag_of(folder: &Folder, name: &str, framesets: u32, more: &[&str]) {
     let programs = Path::new(env!("CARGO_BIN_EXE_camrig")).parent().unwrap();
     let writer = programs.join("examples/write-bag");
-    assert!(
-        writer.exists(),
-        "{} is not built: run `cargo build -p camrig-realsense --example write-bag` first",
-        writer.display()
-    );
+    assert!(writer.exists(), "{} is not built: run `just test-realsense`", writer.display());
     let framesets = framesets.to_string();
     let size = if more.contains(&"--size") { &[][..] } else { &["--size", "64x48"] };
     let arguments = [&[name, "--framesets", &framesets], size, more].concat();

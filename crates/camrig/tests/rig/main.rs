@@ -42,7 +42,7 @@ use self::harness::{Placement, test};
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-/// Rigs that run at the same time: each has up to ten processes.
+/// Rigs that run at the same time, unless `RUST_TEST_THREADS` says it: each has up to ten processes.
 const RIGS_AT_ONCE: usize = 2;
 
 fn main() -> ExitCode {
@@ -50,7 +50,9 @@ fn main() -> ExitCode {
         return program::main();
     }
     let mut arguments = Arguments::from_args();
-    arguments.test_threads.get_or_insert(RIGS_AT_ONCE);
+    // libtest-mimic does not read the variable.
+    let threads = std::env::var("RUST_TEST_THREADS").ok().and_then(|number| number.parse().ok());
+    arguments.test_threads.get_or_insert(threads.unwrap_or(RIGS_AT_ONCE));
     let mut trials = Vec::new();
     placement::add_to(&mut trials);
     copies::add_to(&mut trials);
