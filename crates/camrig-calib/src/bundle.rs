@@ -25,14 +25,14 @@ const BEHIND_PIXELS: f64 = 1e4;
 
 /// The weight of errors.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Scale {
+pub(crate) enum ErrorWeight {
     /// By their squares.
     Squares,
     /// By their squares while they are small against this number of pixels; from there on hardly more.
     Pixels(f64),
 }
 
-impl Scale {
+impl ErrorWeight {
     fn cost(self, error: f64) -> f64 {
         match self {
             Self::Squares => error * error / 2.0,
@@ -117,12 +117,12 @@ impl Problem<'_> {
         sum / f64::max(count, 1.0)
     }
 
-    fn cost(&self, state: &State, scale: Scale) -> f64 {
+    fn cost(&self, state: &State, scale: ErrorWeight) -> f64 {
         self.errors(state).into_iter().map(|error| scale.cost(error)).sum()
     }
 
     /// Returns the state near `state` with the least cost.
-    pub(crate) fn minimize(&self, mut state: State, scale: Scale) -> State {
+    pub(crate) fn minimize(&self, mut state: State, scale: ErrorWeight) -> State {
         let (mut least, mut damping) = (self.cost(&state, scale), DAMPING);
         let mut equations = self.equations(&state, scale);
         for _ in 0..STEPS {
@@ -153,7 +153,7 @@ impl Problem<'_> {
         state
     }
 
-    fn equations(&self, state: &State, scale: Scale) -> Equations {
+    fn equations(&self, state: &State, scale: ErrorWeight) -> Equations {
         let mut equations = Equations {
             cameras: vec![(Matrix6::zeros(), Vector6::zeros()); state.cameras.len()],
             boards: vec![(Matrix6::zeros(), Vector6::zeros()); state.boards.len()],
@@ -184,7 +184,7 @@ impl Problem<'_> {
     /// radians; that of the root is zero. `variance` is that of one coordinate of a corner, in square pixels. Returns `None`
     /// if the corners do not determine the poses.
     pub(crate) fn covariance(&self, state: &State, variance: f64) -> Option<Vec<Matrix6<f64>>> {
-        let (squares, _) = self.equations(state, Scale::Squares).reduced(self.root, 0.0)?;
+        let (squares, _) = self.equations(state, ErrorWeight::Squares).reduced(self.root, 0.0)?;
         let inverse = squares.cholesky()?.inverse() * variance;
         let block = |camera: usize| match row(camera, self.root) {
             Some(row) => inverse.fixed_view::<6, 6>(row, row).into_owned(),

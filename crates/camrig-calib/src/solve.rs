@@ -6,7 +6,7 @@ use camrig_frame::Intrinsics;
 use nalgebra::{Matrix6, Point3, Vector2};
 
 use crate::board_pose::{Sight, board_pose};
-use crate::bundle::{Observation, Problem, Scale, State};
+use crate::bundle::{ErrorWeight, Observation, Problem, State};
 use crate::graph::{self, Posed};
 use crate::lens::Lens;
 use crate::{Board, Corner, Pose};
@@ -58,7 +58,7 @@ pub struct View {
 
 /// The reason why cameras have no poses.
 #[derive(Debug, PartialEq, thiserror::Error)]
-pub enum CalibrationError {
+pub enum SolveError {
     /// There are no cameras to relate to each other.
     #[error("a calibration needs at least two cameras, not {0}")]
     Cameras(usize),
@@ -115,7 +115,7 @@ pub enum CalibrationError {
 #[derive(Clone, Debug)]
 pub struct Solution {
     /// For each camera its pose.
-    pub cameras: Vec<CameraPose>,
+    pub cameras: Vec<SolvedPose>,
     /// The pose of the board at each moment that was used, in the root's coordinates.
     pub boards: BTreeMap<usize, Pose>,
     /// The square mean of all errors of corners that are not false, in pixels.
@@ -126,7 +126,7 @@ pub struct Solution {
 
 /// The pose of one camera, and its covariance.
 #[derive(Clone, Debug)]
-pub struct CameraPose {
+pub struct SolvedPose {
     /// From the coordinates of its images to those of the root's.
     pub pose: Pose,
     /// The covariance of the pose in its own coordinates, by rows: translation in metres, then rotation in radians.
@@ -141,7 +141,7 @@ pub struct CameraPose {
     pub false_corners: usize,
 }
 
-impl CameraPose {
+impl SolvedPose {
     /// Returns the standard deviations of the pose: metres, and radians. That of the root is zero.
     pub fn deviation(&self) -> (f64, f64) {
         deviation(&Matrix6::from_fn(|row, column| self.covariance[row][column]))
@@ -164,9 +164,9 @@ pub fn calibrate(
     cameras: &[UncalibratedCamera],
     root: usize,
     views: &[View],
-) -> Result<Solution, CalibrationError> {
+) -> Result<Solution, SolveError> {
     if cameras.len() < 2 || root >= cameras.len() {
-        return Err(CalibrationError::Cameras(cameras.len()));
+        return Err(SolveError::Cameras(cameras.len()));
     }
     let lenses = cameras.iter().map(lens).collect::<Result<Vec<_>, _>>()?;
     let sights: Vec<_> = views.iter().map(|view| sights(board, view)).collect();
@@ -178,7 +178,7 @@ pub fn calibrate(
     if let Some(unseen) =
         (0..cameras.len()).find(|camera| posed.iter().flatten().all(|view| view.camera != *camera))
     {
-        return Err(CalibrationError::Unseen(cameras[unseen].name.clone()));
+        return Err(SolveError::Unseen(cameras[unseen].name.clone()));
     }
     let work = Work { board, cameras, lenses: &lenses, root, sights: &sights, posed: &posed };
     let all = (0..views.len()).filter(|view| posed[*view].is_some()).collect();
@@ -193,11 +193,11 @@ fn narrowed(problem: &Problem<'_>, state: State) -> State {
     let last = *SCALE_PIXELS.start();
     let first = (SCALE_TIMES * median(problem.errors(&state))).clamp(last, *SCALE_PIXELS.end());
     let scales = [first, (first * last).sqrt(), last];
-    scales.into_iter().fold(state, |state, pixels| problem.minimize(state, Scale::Pixels(pixels)))
+    scales.into_iter().fold(state, |state, pixels| problem.minimize(state, ErrorWeight::Pixels(pixels)))
 }
 
-fn lens(camera: &UncalibratedCamera) -> Result<Lens, CalibrationError> {
-    Lens::new(&camera.intrinsics).ok_or_else(|| CalibrationError::Fisheye {
+fn lens(camera: &UncalibratedCamera) -> Result<Lens, SolveError> {
+    Lens::new(&camera.intrinsics).ok_or_else(|| SolveError::Fisheye {
         camera: camera.name.clone(),
         distortion: camera.intrinsics.distortion.name(),
     })
@@ -259,7 +259,7 @@ impl<'a> Work<'a> {
         mut problem: Problem<'a>,
         mut moments: Vec<usize>,
         mut state: State,
-    ) -> Result<Solution, CalibrationError> {
+    ) -> Result<Solution, SolveError> {
         let all = views.clone();
         state = narrowed(&problem, state);
         for _ in 0..VIEW_ROUNDS {
@@ -286,7 +286,7 @@ impl<'a> Work<'a> {
             let before = problem.observations.len();
             let mut errors = errors.into_iter();
             problem.observations.retain(|_| errors.next().is_some_and(|error| error <= limit));
-            state = problem.minimize(state, Scale::Squares);
+            state = problem.minimize(state, ErrorWeight::Squares);
             if problem.observations.len() == before {
                 break;
             }
@@ -324,7 +324,7 @@ impl<'a> Work<'a> {
         all: &BTreeSet<usize>,
         left: &BTreeSet<usize>,
         unfit: &BTreeMap<usize, f64>,
-    ) -> Result<(), CalibrationError> {
+    ) -> Result<(), SolveError> {
         let of = |views: &BTreeSet<usize>, camera: usize| {
             let of_camera =
                 |view: &&usize| self.posed[**view].as_ref().is_some_and(|posed| posed.camera == camera);
@@ -338,7 +338,7 @@ impl<'a> Work<'a> {
             .max_by(|a, b| (a.2 * b.1).cmp(&(b.2 * a.1)));
         match worst {
             Some((camera, views, gone)) if gone as f64 > MAX_UNFIT * views as f64 => {
-                Err(CalibrationError::Unfit {
+                Err(SolveError::Unfit {
                     camera: self.cameras[camera].name.clone(),
                     unfit: gone,
                     views,
@@ -356,7 +356,7 @@ impl<'a> Work<'a> {
         state: &State,
         found: &[usize],
         unfit_views: usize,
-    ) -> Result<Solution, CalibrationError> {
+    ) -> Result<Solution, SolveError> {
         let errors = problem.errors(state);
         let squares: f64 = errors.iter().map(|error| error * error).sum();
         let unknowns = 6 * (state.cameras.len() - 1 + state.boards.len());
@@ -371,7 +371,7 @@ impl<'a> Work<'a> {
             let views: BTreeSet<_> = of_camera().map(|(seen, _)| seen.view).collect();
             let squares: f64 = of_camera().map(|(_, error)| error * error).sum();
             let corners = of_camera().count();
-            cameras.push(CameraPose {
+            cameras.push(SolvedPose {
                 pose: pose.inverse().into(),
                 covariance: std::array::from_fn(|row| {
                     std::array::from_fn(|column| covariance[(row, column)])
@@ -396,11 +396,11 @@ impl<'a> Work<'a> {
         &self,
         camera: usize,
         covariance: Option<&'b Matrix6<f64>>,
-    ) -> Result<&'b Matrix6<f64>, CalibrationError> {
+    ) -> Result<&'b Matrix6<f64>, SolveError> {
         let (meters, radians) = covariance.map_or((f64::INFINITY, f64::INFINITY), deviation);
         match covariance {
             Some(covariance) if meters <= MAX_METERS && radians <= MAX_RADIANS => Ok(covariance),
-            _ => Err(CalibrationError::Undetermined {
+            _ => Err(SolveError::Undetermined {
                 camera: self.cameras[camera].name.clone(),
                 millimeters: meters * 1000.0,
                 degrees: radians.to_degrees(),
@@ -409,7 +409,7 @@ impl<'a> Work<'a> {
     }
 
     /// Returns the error that names the cameras which nothing links to the root.
-    fn not_linked(&self, views: &[Posed]) -> CalibrationError {
+    fn not_linked(&self, views: &[Posed]) -> SolveError {
         let reached = graph::chain(self.cameras.len(), self.root, views);
         let views_of =
             |camera: &usize| self.posed.iter().flatten().filter(|view| view.camera == *camera).count();
@@ -419,7 +419,7 @@ impl<'a> Work<'a> {
         let name = |camera: usize| self.cameras[camera].name.clone();
         let most =
             |cameras: &[usize]| name(cameras.iter().copied().max_by_key(views_of).unwrap_or(self.root));
-        CalibrationError::NotLinked {
+        SolveError::NotLinked {
             pair: (most(&linked), most(&missing)),
             linked: linked.into_iter().map(name).collect(),
             missing: missing.into_iter().map(name).collect(),

@@ -63,7 +63,7 @@ impl Exchange {
 
 /// The other host's clock as this host knows it.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct ClockEstimate {
+pub struct HostClock {
     /// This host's time minus the other's at [`Self::at_nanos`], in nanoseconds.
     pub offset_nanos: i64,
     /// By how much this host's clock runs faster, in parts per million.
@@ -74,7 +74,7 @@ pub struct ClockEstimate {
     pub at_nanos: u64,
 }
 
-impl ClockEstimate {
+impl HostClock {
     /// Returns the time of this host at which the other's clock shows `there`, in nanoseconds.
     pub fn here(&self, there: u64) -> u64 {
         let here = i128::from(there) + i128::from(self.offset_nanos);
@@ -135,7 +135,7 @@ impl ClockFilter {
     }
 
     /// Returns the estimate; `None` before the first exchange.
-    pub fn estimate(&self) -> Option<ClockEstimate> {
+    pub fn estimate(&self) -> Option<HostClock> {
         let at_nanos = self.exchanges.back()?.middle();
         let delay = |exchange: &Exchange| exchange.delay_nanos().unwrap_or(u64::MAX);
         let exchanges: Vec<_> = self.exchanges.iter().copied().collect();
@@ -149,7 +149,7 @@ impl ClockFilter {
             let age = at_nanos.abs_diff(least.middle()) as f64;
             let uncertainty = delay(&least) / 2 + (age * DRIFT_PPM_MAX / 1e6) as u64;
             let offset_nanos = least.offset_nanos();
-            return Some(ClockEstimate {
+            return Some(HostClock {
                 offset_nanos,
                 drift_ppm: 0.0,
                 uncertainty_nanos: uncertainty,
@@ -158,7 +158,7 @@ impl ClockFilter {
         };
         let worst = best.iter().map(delay).max()? / 2;
         let residual = best.iter().map(|exchange| line.residual(exchange)).fold(0.0, f64::max);
-        Some(ClockEstimate {
+        Some(HostClock {
             offset_nanos: line.offset(),
             drift_ppm: line.slope * 1e6,
             uncertainty_nanos: worst.saturating_add(residual as u64),
@@ -242,7 +242,7 @@ pub fn exchange(session: &Session, key: &str) -> Option<Exchange> {
 
 /// Asks this number of times for the time of the host that serves `key`; `None` if it never answers. Waits: not to be called on
 /// the thread of an actor.
-pub fn measure(session: &Session, key: &str, rounds: usize) -> Option<ClockEstimate> {
+pub fn measure(session: &Session, key: &str, rounds: usize) -> Option<HostClock> {
     let mut filter = ClockFilter::default();
     (0..rounds).filter_map(|_| exchange(session, key)).for_each(|exchange| filter.add(exchange));
     filter.estimate()
@@ -283,7 +283,7 @@ mod tests {
         }
 
         /// Returns the estimate after exchanges of a second each, and how wrong it is at a time of this host.
-        fn run(&mut self, exchanges: u64) -> (ClockEstimate, impl Fn(u64) -> u64 + use<>) {
+        fn run(&mut self, exchanges: u64) -> (HostClock, impl Fn(u64) -> u64 + use<>) {
             let mut filter = ClockFilter::default();
             (0..exchanges).for_each(|second| filter.add(self.exchange(100 * SECOND + second * SECOND)));
             let estimate = filter.estimate().unwrap();
@@ -333,7 +333,7 @@ mod tests {
     #[test]
     fn a_window_narrower_than_twice_the_uncertainty_is_refused_with_the_figure() {
         let estimate =
-            ClockEstimate { offset_nanos: 0, drift_ppm: 0.0, uncertainty_nanos: 4_250_000, at_nanos: 0 };
+            HostClock { offset_nanos: 0, drift_ppm: 0.0, uncertainty_nanos: 4_250_000, at_nanos: 0 };
         assert_eq!(estimate.check_window(8_500_000), Ok(()));
         assert_eq!(
             estimate.check_window(5_000_000).unwrap_err().to_string(),

@@ -31,7 +31,7 @@ const WORD_BYTES: usize = 2;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 #[schemars(with = "String")]
-pub enum Codec {
+pub enum WireCodec {
     /// As they are.
     Raw,
     /// Compressed by zstd, without loss.
@@ -39,7 +39,7 @@ pub enum Codec {
     /// The difference of each pixel from the one before it in its row; of pixels with 16 bits the high bytes behind the low
     /// ones; then zstd. Without loss. For images; other frames by zstd alone.
     Delta,
-    /// JPEG of this quality, 1 to 100. For light with 8 bits per channel; other frames as [`Codec::Delta`].
+    /// JPEG of this quality, 1 to 100. For light with 8 bits per channel; other frames as [`WireCodec::Delta`].
     Jpeg(u8),
 }
 
@@ -51,7 +51,7 @@ pub struct ParseCodecError(String);
 /// Maximum length of a text that an error repeats, in characters.
 const SHOWN_CHARS: usize = 40;
 
-impl FromStr for Codec {
+impl FromStr for WireCodec {
     type Err = ParseCodecError;
 
     fn from_str(text: &str) -> Result<Self, ParseCodecError> {
@@ -66,7 +66,7 @@ impl FromStr for Codec {
     }
 }
 
-impl fmt::Display for Codec {
+impl fmt::Display for WireCodec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Raw => f.write_str("raw"),
@@ -77,7 +77,7 @@ impl fmt::Display for Codec {
     }
 }
 
-impl TryFrom<String> for Codec {
+impl TryFrom<String> for WireCodec {
     type Error = ParseCodecError;
 
     fn try_from(text: String) -> Result<Self, ParseCodecError> {
@@ -85,13 +85,13 @@ impl TryFrom<String> for Codec {
     }
 }
 
-impl From<Codec> for String {
-    fn from(codec: Codec) -> Self {
+impl From<WireCodec> for String {
+    fn from(codec: WireCodec) -> Self {
         codec.to_string()
     }
 }
 
-impl Codec {
+impl WireCodec {
     /// Returns the codec of a stream where the topology names none: as it is on a link of at least 5 Gb/s; otherwise light
     /// as JPEG, other images by `delta`, and the rest as it is.
     pub fn by_rate(stream: &StreamInfo, mbps: u32) -> Self {
@@ -147,7 +147,7 @@ impl Coding {
 
 /// An encoded frame that cannot be decoded.
 #[derive(Debug, thiserror::Error)]
-pub enum DecodeError {
+pub enum CodecError {
     /// It decodes to another number of bytes.
     #[error("it decodes to another size than {0} bytes")]
     Size(usize),
@@ -179,16 +179,16 @@ impl Encoder {
 
     /// Encodes a frame by `codec`, or by one without loss where that does not fit. Returns `None` if the frame is to be
     /// sent as it is: because the codec says so, or because encoding would not make it smaller.
-    pub fn encode(&mut self, codec: Codec, frame: Frame<'_>) -> Option<(Coding, Vec<u8>)> {
+    pub fn encode(&mut self, codec: WireCodec, frame: Frame<'_>) -> Option<(Coding, Vec<u8>)> {
         let (payload, bytes) = (*frame.payload(), frame.bytes());
         let (coding, coded) = match codec.fitting(&payload) {
-            Codec::Raw => return None,
-            Codec::Zstd => (Coding::Zstd, self.zstd.compress(bytes).ok()?),
-            Codec::Delta => {
+            WireCodec::Raw => return None,
+            WireCodec::Zstd => (Coding::Zstd, self.zstd.compress(bytes).ok()?),
+            WireCodec::Delta => {
                 differences(&payload, bytes, &mut self.planes);
                 (Coding::Delta, self.zstd.compress(&self.planes).ok()?)
             }
-            Codec::Jpeg(quality) => (Coding::Jpeg, jpeg(frame, quality)?.ok()?),
+            WireCodec::Jpeg(quality) => (Coding::Jpeg, jpeg(frame, quality)?.ok()?),
         };
         (coded.len() < bytes.len()).then_some((coding, coded))
     }
@@ -219,14 +219,14 @@ impl Decoder {
         coded: &[u8],
         header: &FrameHeader,
         pixels: &mut [u8],
-    ) -> Result<(), DecodeError> {
+    ) -> Result<(), CodecError> {
         let payload = &header.payload;
         match coding {
             Coding::Raw if coded.len() == pixels.len() => pixels.copy_from_slice(coded),
-            Coding::Raw => return Err(DecodeError::Size(pixels.len())),
+            Coding::Raw => return Err(CodecError::Size(pixels.len())),
             Coding::Zstd => self.decompress(coded, pixels)?,
             Coding::Delta => {
-                let Payload::Image { .. } = payload else { return Err(DecodeError::Form(*payload)) };
+                let Payload::Image { .. } = payload else { return Err(CodecError::Form(*payload)) };
                 let mut planes = std::mem::take(&mut self.planes);
                 planes.resize(pixels.len(), 0);
                 let decompressed = self.decompress(coded, &mut planes);
@@ -239,9 +239,9 @@ impl Decoder {
         Ok(())
     }
 
-    fn decompress(&mut self, coded: &[u8], whole: &mut [u8]) -> Result<(), DecodeError> {
-        let size = self.zstd.decompress_to_buffer(coded, whole).map_err(DecodeError::Zstd)?;
-        if size == whole.len() { Ok(()) } else { Err(DecodeError::Size(whole.len())) }
+    fn decompress(&mut self, coded: &[u8], whole: &mut [u8]) -> Result<(), CodecError> {
+        let size = self.zstd.decompress_to_buffer(coded, whole).map_err(CodecError::Zstd)?;
+        if size == whole.len() { Ok(()) } else { Err(CodecError::Size(whole.len())) }
     }
 }
 
@@ -251,11 +251,11 @@ fn fits_jpeg(payload: &Payload) -> bool {
         && payload.row_bytes() == payload.stride_bytes()
 }
 
-fn from_jpeg(coded: &[u8], payload: &Payload, pixels: &mut [u8]) -> Result<(), DecodeError> {
+fn from_jpeg(coded: &[u8], payload: &Payload, pixels: &mut [u8]) -> Result<(), CodecError> {
     let (Payload::Image { format, width, height, .. }, true) = (*payload, fits_jpeg(payload)) else {
-        return Err(DecodeError::Form(*payload));
+        return Err(CodecError::Form(*payload));
     };
-    decode_jpeg(coded, (width, height), format, pixels).map_err(DecodeError::Jpeg)?;
+    decode_jpeg(coded, (width, height), format, pixels).map_err(CodecError::Jpeg)?;
     if format == PixelFormat::Bgr8 {
         pixels.chunks_exact_mut(3).for_each(|pixel| pixel.swap(0, 2));
     }
@@ -359,7 +359,7 @@ mod tests {
     }
 
     /// Encodes and decodes; returns the form, the encoded size, and the frame that came back.
-    fn there_and_back(codec: Codec, payload: Payload, pixels: &[u8]) -> (Coding, usize, Vec<u8>) {
+    fn there_and_back(codec: WireCodec, payload: Payload, pixels: &[u8]) -> (Coding, usize, Vec<u8>) {
         let header = header(payload);
         let frame = Frame::new(&header, pixels).unwrap();
         let coded = Encoder::new().unwrap().encode(codec, frame);
@@ -392,12 +392,12 @@ mod tests {
             let pixels: Vec<u8> = (0..payload.size_bytes())
                 .map(|_| { value = value.wrapping_add(random.u8(0..=step)); value })
                 .collect();
-            for codec in [Codec::Raw, Codec::Zstd, Codec::Delta] {
+            for codec in [WireCodec::Raw, WireCodec::Zstd, WireCodec::Delta] {
                 prop_assert_eq!(&there_and_back(codec, payload, &pixels).2, &pixels, "{}", codec);
             }
-            let codec = Codec::Jpeg(80).fitting(&payload);
+            let codec = WireCodec::Jpeg(80).fitting(&payload);
             if codec.is_lossless() {
-                prop_assert_eq!(&there_and_back(Codec::Jpeg(80), payload, &pixels).2, &pixels);
+                prop_assert_eq!(&there_and_back(WireCodec::Jpeg(80), payload, &pixels).2, &pixels);
             }
         }
 
@@ -423,7 +423,7 @@ mod tests {
             let payload = image(PixelFormat::Z16, 24, 20, 0);
             let header = header(payload);
             let pixels: Vec<u8> = (0..payload.size_bytes()).map(|at| (at / 7) as u8).collect();
-            for codec in [Codec::Zstd, Codec::Delta] {
+            for codec in [WireCodec::Zstd, WireCodec::Delta] {
                 let frame = Frame::new(&header, &pixels).unwrap();
                 let (coding, mut coded) = Encoder::new().unwrap().encode(codec, frame).unwrap();
                 let place = at.index(coded.len());
@@ -450,9 +450,9 @@ mod tests {
     #[test]
     fn depth_becomes_smaller_by_differences_than_by_zstd_alone() {
         let (payload, pixels) = depth();
-        let (coding, delta, back) = there_and_back(Codec::Delta, payload, &pixels);
+        let (coding, delta, back) = there_and_back(WireCodec::Delta, payload, &pixels);
         assert!(coding == Coding::Delta && back == pixels);
-        let (_, zstd, _) = there_and_back(Codec::Zstd, payload, &pixels);
+        let (_, zstd, _) = there_and_back(WireCodec::Zstd, payload, &pixels);
         assert!(delta * 4 < pixels.len() && delta * 2 < zstd, "{delta}, {zstd} of {}", pixels.len());
     }
 
@@ -461,7 +461,7 @@ mod tests {
         let payload = image(PixelFormat::Y8, 64, 64, 0);
         let random = &mut fastrand::Rng::with_seed(7);
         let noise: Vec<u8> = (0..payload.size_bytes()).map(|_| random.u8(..)).collect();
-        for codec in [Codec::Raw, Codec::Zstd, Codec::Delta] {
+        for codec in [WireCodec::Raw, WireCodec::Zstd, WireCodec::Delta] {
             assert_eq!(there_and_back(codec, payload, &noise), (Coding::Raw, noise.len(), noise.clone()));
         }
     }
@@ -474,7 +474,7 @@ mod tests {
             // Blue and red differ, so that swapped ones would show.
             let pixels: Vec<u8> =
                 (0..64 * 48).flat_map(|_| [200_u8, 100, 20].into_iter().take(channels)).collect();
-            let (coding, size, back) = there_and_back(Codec::Jpeg(90), payload, &pixels);
+            let (coding, size, back) = there_and_back(WireCodec::Jpeg(90), payload, &pixels);
             let far = back.iter().zip(&pixels).map(|(a, b)| a.abs_diff(*b)).max();
             assert!(coding == Coding::Jpeg && size < pixels.len() && far < Some(8), "{format}: {far:?}");
         }
@@ -482,11 +482,11 @@ mod tests {
 
     #[test]
     fn codecs_are_named_in_topologies() {
-        for codec in [Codec::Raw, Codec::Zstd, Codec::Delta, Codec::Jpeg(1), Codec::Jpeg(100)] {
+        for codec in [WireCodec::Raw, WireCodec::Zstd, WireCodec::Delta, WireCodec::Jpeg(1), WireCodec::Jpeg(100)] {
             assert_eq!(codec.to_string().parse(), Ok(codec));
         }
         for text in ["", "jpeg", "jpeg:0", "jpeg:101", "jpeg:-1", "JPEG:90", "lz4"] {
-            assert_eq!(text.parse::<Codec>(), Err(ParseCodecError(text.to_owned())));
+            assert_eq!(text.parse::<WireCodec>(), Err(ParseCodecError(text.to_owned())));
         }
         assert_eq!(Coding::of_number(4), None);
     }
@@ -499,11 +499,11 @@ mod tests {
         let depth = stream(Stream::DEPTH, PixelFormat::Z16);
         let motion = StreamInfo::motion(Stream::GYRO, 200);
         for (mbps, codecs) in [
-            (1000, [Codec::Jpeg(85), Codec::Delta, Codec::Raw]),
-            (2500, [Codec::Jpeg(85), Codec::Delta, Codec::Raw]),
-            (10_000, [Codec::Raw; 3]),
+            (1000, [WireCodec::Jpeg(85), WireCodec::Delta, WireCodec::Raw]),
+            (2500, [WireCodec::Jpeg(85), WireCodec::Delta, WireCodec::Raw]),
+            (10_000, [WireCodec::Raw; 3]),
         ] {
-            assert_eq!([color, depth, motion].map(|stream| Codec::by_rate(&stream, mbps)), codecs);
+            assert_eq!([color, depth, motion].map(|stream| WireCodec::by_rate(&stream, mbps)), codecs);
         }
     }
 }

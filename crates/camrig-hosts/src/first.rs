@@ -13,7 +13,7 @@ use camrig::{Exit, HostSpec, Report, spawn_thread};
 
 use self::agents::Agent;
 use crate::identity;
-use crate::protocol::{Answer, Part, PartRequest, Request};
+use crate::protocol::{Answer, PartRequest, PartState, Request};
 use crate::split::{self, split};
 
 /// Interval at which agents are asked how their parts go.
@@ -218,20 +218,20 @@ impl Host {
         let mut seen = locked(&self.seen);
         let was_lost = seen.state == HostState::Lost;
         match answer {
-            Ok(Answer::Part(Part::Running(status))) => {
+            Ok(Answer::Part(PartState::Running(status))) => {
                 seen.state = HostState::Running;
                 seen.status = Some(*status);
             }
-            Ok(Answer::Part(Part::Ended(report))) => {
+            Ok(Answer::Part(PartState::Ended(report))) => {
                 seen.state = HostState::Ended;
                 seen.status = None;
                 seen.report = Some(*report);
             }
-            Ok(Answer::Part(Part::Unknown)) if seen.stops || seen.restarts >= RESTARTS_MAX => {
+            Ok(Answer::Part(PartState::Unknown)) if seen.stops || seen.restarts >= RESTARTS_MAX => {
                 seen.state = HostState::Ended;
                 RESTARTED.clone_into(&mut seen.error);
             }
-            Ok(Answer::Part(Part::Unknown)) => {
+            Ok(Answer::Part(PartState::Unknown)) => {
                 seen.restarts += 1;
                 RESTARTED.clone_into(&mut seen.error);
                 drop(seen);

@@ -88,7 +88,7 @@ pub(crate) struct Hello {
 /// How the part of a run goes.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum Part {
+pub(crate) enum PartState {
     /// It runs.
     Running(Box<RigStatus>),
     /// It has ended.
@@ -103,7 +103,7 @@ pub(crate) enum Part {
 pub(crate) enum Answer {
     Hello(Hello),
     Done,
-    Part(Part),
+    Part(PartState),
     /// The reasons, one line each.
     Refused(Vec<String>),
 }

@@ -32,7 +32,7 @@ pub struct OpenRecording {
     path: PathBuf,
     range: Range<u64>,
     cameras: Vec<OpenCamera>,
-    places: Vec<Place>,
+    places: Vec<FrameSetPlace>,
     damage: Vec<String>,
     /// Memory of decoded frames.
     buffers: Buffers,
@@ -49,7 +49,7 @@ pub struct OpenCamera {
 
 /// The place of one frameset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct FrameSetPlace {
     /// The index of its camera in [`OpenRecording::cameras`].
     pub camera: usize,
     /// Time of its arrival by the wall clock, in nanoseconds since 1970.
@@ -114,7 +114,7 @@ impl OpenRecording {
                 of_names.map(|camera| cameras.iter().position(|known| known.name == camera.name)).collect();
             let found = by_index(recording).unwrap_or_else(|| by_reading(recording, &mut damage));
             places.extend(found.into_iter().filter_map(|Found { camera, arrived_nanos, at, earlier }| {
-                Some(Place { camera: numbers[camera]?, arrived_nanos, file, at, earlier })
+                Some(FrameSetPlace { camera: numbers[camera]?, arrived_nanos, file, at, earlier })
             }));
         }
         places.sort_by_key(|place| place.arrived_nanos);
@@ -129,7 +129,7 @@ impl OpenRecording {
     }
 
     /// Returns the place of each frameset, in the order of their arrival.
-    pub fn places(&self) -> &[Place] {
+    pub fn places(&self) -> &[FrameSetPlace] {
         &self.places
     }
 

@@ -39,21 +39,21 @@ pub fn ask(rig: &str, request: &Request) -> Result<Answer> {
 }
 
 /// Adds a processor to the rig whose status socket is called `rig`, and waits for the answer. It is removed when
-/// [`Attached`] drops, or this process ends in any way; `None` if it was not added.
+/// [`AttachedConnection`] drops, or this process ends in any way; `None` if it was not added.
 ///
 /// # Errors
 /// As [`ask`].
-pub fn attach(rig: &str, attach: Attach) -> Result<(Answer, Option<Attached>)> {
+pub fn attach(rig: &str, attach: Attach) -> Result<(Answer, Option<AttachedConnection>)> {
     let (stream, answer) = exchange(rig, &Request::Attach(attach))?;
     let is_added = matches!(answer, Answer::Changes(_));
-    Ok((answer, is_added.then_some(Attached(stream))))
+    Ok((answer, is_added.then_some(AttachedConnection(stream))))
 }
 
 /// The connection of an attached processor.
 #[derive(Debug)]
-pub struct Attached(UnixStream);
+pub struct AttachedConnection(UnixStream);
 
-impl Attached {
+impl AttachedConnection {
     /// Removes the processor, and waits until it has been removed.
     ///
     /// # Errors

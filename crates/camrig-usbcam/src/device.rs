@@ -83,7 +83,7 @@ pub enum Effect {
 
 /// Values that metadata repeat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Settings {
+pub struct SensorValues {
     /// Exposure time of the depth imagers, in microseconds.
     pub exposure_us: u32,
     /// Gain of the depth imagers.
@@ -198,13 +198,13 @@ impl Device {
     }
 
     /// Returns the settings of the depth imagers as reported in metadata.
-    pub fn settings(&self) -> Settings {
+    pub fn settings(&self) -> SensorValues {
         use controls::selector;
         let Some(controls) = self.controls.values().next() else {
-            return Settings { exposure_us: 0, gain: 0, laser_power_mw: 0, auto_exposure: false, emitter: 0 };
+            return SensorValues { exposure_us: 0, gain: 0, laser_power_mw: 0, auto_exposure: false, emitter: 0 };
         };
         let extension = |selector| controls.value(EXTENSION_UNIT, selector);
-        Settings {
+        SensorValues {
             exposure_us: extension(selector::EXPOSURE) as u32,
             gain: controls.value(descriptors::PROCESSING_UNIT, selector::GAIN) as u32,
             laser_power_mw: extension(selector::LASER_POWER) as u32,
@@ -302,7 +302,7 @@ impl Device {
                 self.monitor_reply = hwmon::reply(command.operation, &outcome);
                 let failed = self.monitor_error.is_some();
                 let monitor = Effect::Monitor { operation: command.operation, failed };
-                (Some(Vec::new()), Some(effect.map_or(monitor, |hwmon::Effect::Reset| Effect::Reset)))
+                (Some(Vec::new()), Some(effect.map_or(monitor, |hwmon::CommandEffect::Reset| Effect::Reset)))
             }
             _ => (Some(vec![0; hwmon::REPLY_BYTES]), None),
         }

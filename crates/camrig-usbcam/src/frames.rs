@@ -6,7 +6,7 @@
 use camrig::emulated::Pictures;
 use camrig::frame::{PixelFormat, Stream, StreamProfile};
 
-use crate::device::{Commit, Settings};
+use crate::device::{Commit, SensorValues};
 use crate::models::{Format, Model};
 
 /// UVC payload header: length, flags, presentation time, source clock.
@@ -28,7 +28,7 @@ pub struct FrameInfo {
     /// Time of the device's clock, in microseconds.
     pub time_us: u32,
     /// Settings of the depth imagers.
-    pub settings: Settings,
+    pub settings: SensorValues,
 }
 
 /// Returns the payload of one frame. The frame id toggles with the parity of the number of frames sent.
@@ -127,7 +127,7 @@ mod tests {
 
     fn frame(number: u32) -> FrameInfo {
         let settings =
-            Settings { exposure_us: 8_500, gain: 16, laser_power_mw: 150, auto_exposure: true, emitter: 1 };
+            SensorValues { exposure_us: 8_500, gain: 16, laser_power_mw: 150, auto_exposure: true, emitter: 1 };
         FrameInfo { number, time_us: 77, settings }
     }
 

@@ -41,7 +41,7 @@ pub const INVALID_PARAMETER: i32 = -6;
 
 /// Side effect of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Effect {
+pub enum CommandEffect {
     /// The device disconnects and starts again.
     Reset,
 }
@@ -152,7 +152,7 @@ impl HardwareMonitor {
     ///
     /// # Errors
     /// A negative error number of the firmware.
-    pub fn run(&mut self, command: &Command<'_>) -> (Result<Vec<u8>, i32>, Option<Effect>) {
+    pub fn run(&mut self, command: &Command<'_>) -> (Result<Vec<u8>, i32>, Option<CommandEffect>) {
         let [first, second, ..] = command.parameters;
         let reply = match command.operation {
             // MRD reads registers; librealsense reads the device's clock, in microseconds.
@@ -160,7 +160,7 @@ impl HardwareMonitor {
             0x09 => Ok(vec![second as u8; if second == 0 { 4 } else { second.min(1000) as usize }]),
             VERSION => Ok(self.version_data()),
             0x15 => self.calibration(first),
-            0x20 => return (Ok(Vec::new()), Some(Effect::Reset)),
+            0x20 => return (Ok(Vec::new()), Some(CommandEffect::Reset)),
             0x2A => Ok(vec![30]),
             0x2B if first == 9 => self.set_depth_table(command.data),
             0x2B | 0x7B => Ok(Vec::new()),
@@ -370,6 +370,6 @@ mod tests {
     fn a_reset_is_an_effect() {
         let bytes = command(0x20, [0; 4], &[]);
         let (outcome, effect) = monitor().run(&Command::parse(&bytes).unwrap());
-        assert_eq!((outcome, effect), (Ok(Vec::new()), Some(Effect::Reset)));
+        assert_eq!((outcome, effect), (Ok(Vec::new()), Some(CommandEffect::Reset)));
     }
 }

@@ -66,10 +66,10 @@ impl Sensor {
 
 /// The settings of both sensors.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct MotionSensors([Settings; 2]);
+pub struct MotionSensors([SensorSettings; 2]);
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Settings {
+struct SensorSettings {
     reporting: u8,
     power: u8,
     interval_millis: u32,
@@ -112,7 +112,7 @@ impl MotionSensors {
         if kind != FEATURE || data[0] != number {
             return None;
         }
-        self.0[sensor as usize - 1] = Settings {
+        self.0[sensor as usize - 1] = SensorSettings {
             reporting: data[1],
             power: data[2],
             interval_millis: u32::from_le_bytes([data[3], data[4], data[5], data[6]]),

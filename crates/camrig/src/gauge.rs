@@ -14,7 +14,7 @@ use crate::ids::{ActorId, LinkId, ProcessId};
 use crate::report::{self, rounded};
 use crate::topology::{Role, Topology, shown_role};
 use crate::usage::Usage;
-use crate::wiring::Rig;
+use crate::wiring::RigWiring;
 
 /// The counts of the last update, and their growth per second since the update before.
 #[derive(Default)]
@@ -58,7 +58,7 @@ pub(crate) struct Doing<'a> {
 
 impl Gauge {
     /// Reads all counters; `usage` has each process's resource usage, `None` for a process that has ended.
-    pub(crate) fn note(&mut self, rig: &Rig, usage: Vec<Option<Usage>>) {
+    pub(crate) fn note(&mut self, rig: &RigWiring, usage: Vec<Option<Usage>>) {
         let elapsed = self.at.replace(Instant::now()).map(|at| at.elapsed());
         let produced = rig.actor_counters.iter().map(|counters| counters.produced() as f64);
         let frames = rig.actor_counters.iter().flat_map(|counters| {
@@ -88,7 +88,7 @@ impl Gauge {
     pub(crate) fn status<'a>(
         &self,
         topology: &Topology,
-        rig: &Rig,
+        rig: &RigWiring,
         actors: impl Iterator<Item = ActorId>,
         links: impl Iterator<Item = LinkId>,
         doing: impl Fn(ActorId) -> Doing<'a>,
@@ -121,7 +121,7 @@ impl Gauge {
         }
     }
 
-    fn actor(&self, topology: &Topology, rig: &Rig, id: ActorId, doing: Doing<'_>) -> ActorStatus {
+    fn actor(&self, topology: &Topology, rig: &RigWiring, id: ActorId, doing: Doing<'_>) -> ActorStatus {
         let (spec, counters) = (topology.actor(id), &rig.actor_counters[id.index()]);
         let own = topology.links().iter().zip(&rig.links).filter(|(link, _)| link.from == id);
         let slots = own.fold(0, |bits, (_, link)| bits | link.link_state.slots_in_use());
@@ -145,7 +145,7 @@ impl Gauge {
         }
     }
 
-    fn link(&self, topology: &Topology, rig: &Rig, id: LinkId) -> LinkStatus {
+    fn link(&self, topology: &Topology, rig: &RigWiring, id: LinkId) -> LinkStatus {
         let (spec, link_state) = (&topology.links()[id.index()], &rig.links[id.index()].link_state);
         let (counts, latency, histogram) =
             (link_state.counts(), link_state.latency(), link_state.latency_histogram());

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use actix::Addr;
 use actix::dev::channel::channel;
 use camrig_ipc::protocol::Announcement;
-use camrig_ipc::protocol::Joining;
+use camrig_ipc::protocol::LinkStart;
 use camrig_ipc::{
     Absence, ActorCounters, LinkReader, LinkState, LinkWriter, Listener, MemoryError, Notifier, Sender,
 };
@@ -131,7 +131,7 @@ impl Arriving {
                     self.actor(from)?.parts.on_thread.push(Arc::clone(&local));
                 }
                 let reader = LocalReader::new(&local);
-                let Joining { replaces, slots } = joining;
+                let LinkStart { replaces, slots } = joining;
                 self.change(from, LinkChange::Publish { link, end: local, replaces, slots });
                 if let Some(to) = to {
                     self.change(to, LinkChange::Read { from: producer, end: Box::new(reader) });
@@ -143,7 +143,7 @@ impl Arriving {
                 let writer = Arc::new(LinkWriter::new(link_state, notifier, announcements, overflow, queue));
                 self.known(from)?;
                 self.writers.insert(link, Arc::clone(&writer));
-                let Joining { replaces, slots } = joining;
+                let LinkStart { replaces, slots } = joining;
                 self.change(from, LinkChange::Publish { link, end: writer, replaces, slots });
             }
             Part::Input { from, to, link_state, announcements } => {

@@ -76,7 +76,7 @@ pub use frameset::{FrameSet, HeldFrames};
 pub use hosts::HostSpec;
 pub use inputs::Delivered;
 pub use matching::{Match, MatchRules, MatchStatus, Matcher};
-pub use output::{CameraOutput, FrameHeaders, LinkStatus, Loan, OutputError, ProcessorOutput};
+pub use output::{CameraOutput, FrameHeaders, InputLinkStatus, Loan, OutputError, ProcessorOutput};
 pub use processor::{Declared, Input, NoOptions, Processor, ProcessorError, ProcessorOptions};
 pub use registry::Registry;
 pub use report::{ActorReport, LinkReport, ProcessReport, Report};

@@ -178,7 +178,7 @@ impl Registry {
 
 /// All reasons why options are refused.
 #[derive(Debug, Default)]
-pub(crate) struct Refused {
+pub(crate) struct RefusedOptions {
     /// Options that do not match their schema.
     pub(crate) mismatches: Vec<Mismatch>,
     /// Options that their type rejects, with a location in the topology.
@@ -187,7 +187,7 @@ pub(crate) struct Refused {
     pub(crate) values: Vec<WrongOption>,
 }
 
-impl Refused {
+impl RefusedOptions {
     fn is_empty(&self) -> bool {
         self.mismatches.is_empty() && self.types.is_empty() && self.values.is_empty()
     }
@@ -200,9 +200,9 @@ impl Refused {
 /// A driver with erased types.
 pub(crate) trait DriverEntry: Send + Sync {
     /// Reads and checks options without a device.
-    fn check(&self, options: &Spanned<DeValue<'_>>) -> Result<Arc<dyn CameraOptions>, Refused>;
+    fn check(&self, options: &Spanned<DeValue<'_>>) -> Result<Arc<dyn CameraOptions>, RefusedOptions>;
     /// Opens the device for the camera called `name`. `options` is the text of a TOML table, which was checked.
-    fn open(&self, name: &str, options: &str) -> Result<Box<dyn OpenCamera>, DriverError>;
+    fn open(&self, name: &str, options: &str) -> Result<Box<dyn ErasedCamera>, DriverError>;
     /// Resets the device of the camera called `name`.
     fn reset(&self, name: &str, options: &str) -> Result<(), DriverError>;
     /// Returns the library of the driver, with its version; `None` for a driver that needs none.
@@ -244,7 +244,7 @@ impl fmt::Debug for dyn CameraOptions {
 }
 
 /// An open device with an erased type.
-pub(crate) trait OpenCamera {
+pub(crate) trait ErasedCamera {
     fn info(&self) -> CameraInfo;
     fn join(&mut self, timeline: Range<u64>);
     /// Returns whether a declared stream may be silent while others go on.
@@ -266,7 +266,7 @@ pub(crate) trait OpenCamera {
 /// A kind of processor with erased types.
 pub(crate) trait KindEntry: Send + Sync {
     /// Checks options.
-    fn check(&self, options: &Spanned<DeValue<'_>>) -> Result<(), Refused>;
+    fn check(&self, options: &Spanned<DeValue<'_>>) -> Result<(), RefusedOptions>;
     /// Checks that the files and folders of the options exist. `options` is the text of a TOML table, which was checked.
     fn probe(&self, options: &str) -> Result<(), WrongOptions>;
     /// Returns the command of the process that runs it, where that is not this program.
@@ -292,12 +292,12 @@ pub(crate) trait KindEntry: Send + Sync {
 struct TypedDriver<D>(PhantomData<fn() -> D>);
 
 impl<D: Driver> DriverEntry for TypedDriver<D> {
-    fn check(&self, options: &Spanned<DeValue<'_>>) -> Result<Arc<dyn CameraOptions>, Refused> {
+    fn check(&self, options: &Spanned<DeValue<'_>>) -> Result<Arc<dyn CameraOptions>, RefusedOptions> {
         let options = read(options, |options| D::check(options).map_err(DriverError::into_wrong_options))?;
         Ok(Arc::new(TypedOptions::<D>(options)))
     }
 
-    fn open(&self, name: &str, options: &str) -> Result<Box<dyn OpenCamera>, DriverError> {
+    fn open(&self, name: &str, options: &str) -> Result<Box<dyn ErasedCamera>, DriverError> {
         Ok(Box::new(TypedCamera(D::open(name, parse_checked(options)?)?)))
     }
 
@@ -360,7 +360,7 @@ impl<D: Driver> CameraOptions for TypedOptions<D> {
 
 struct TypedCamera<D>(D);
 
-impl<D: Driver> OpenCamera for TypedCamera<D> {
+impl<D: Driver> ErasedCamera for TypedCamera<D> {
     fn info(&self) -> CameraInfo {
         self.0.info()
     }
@@ -414,7 +414,7 @@ where
     O: DeserializeOwned + JsonSchema + 'static,
     F: Fn(O, ProcessorOutput, Inputs) -> Result<Instance, ProcessorError> + Send + Sync + 'static,
 {
-    fn check(&self, options: &Spanned<DeValue<'_>>) -> Result<(), Refused> {
+    fn check(&self, options: &Spanned<DeValue<'_>>) -> Result<(), RefusedOptions> {
         read::<O>(options, |_| Ok(())).map(drop)
     }
 
@@ -452,7 +452,7 @@ struct CheckedKind<O> {
 }
 
 impl<O: ProcessorOptions> KindEntry for CheckedKind<O> {
-    fn check(&self, options: &Spanned<DeValue<'_>>) -> Result<(), Refused> {
+    fn check(&self, options: &Spanned<DeValue<'_>>) -> Result<(), RefusedOptions> {
         read(options, O::check)?;
         self.kind.check(options)
     }
@@ -496,13 +496,13 @@ impl<O: ProcessorOptions> KindEntry for CheckedKind<O> {
 fn read<O: DeserializeOwned + JsonSchema>(
     options: &Spanned<DeValue<'_>>,
     check: impl FnOnce(&O) -> Result<(), WrongOptions>,
-) -> Result<O, Refused> {
+) -> Result<O, RefusedOptions> {
     let mismatches = OptionsSchema::of::<O>().check(options);
     let (mut rest, mut removed) = (options.clone(), Vec::new());
     for mismatch in &mismatches {
         removed.extend(remove_at(&mut rest, &mismatch.span));
     }
-    let mut refused = Refused { mismatches, ..Refused::default() };
+    let mut refused = RefusedOptions { mismatches, ..RefusedOptions::default() };
     let parsed = loop {
         match O::deserialize(ValueDeserializer::from(rest.clone())) {
             Ok(parsed) => break Some(parsed),

@@ -21,7 +21,7 @@ use crate::hosts::RunningHosts;
 use crate::late::StartTime;
 use crate::registry::Registry;
 use crate::report::Report;
-use crate::supervisor::{self, ChangeError, Control, Run, RunLimits, Stage, Wanted};
+use crate::supervisor::{self, ChangeError, Run, RunControl, RunLimits, Stage, Wanted};
 use crate::topology::{Placement, Problems, Topology, TopologyBuilder};
 
 /// Polling interval of an unbounded wait.
@@ -240,7 +240,7 @@ impl Drop for RunningRig {
 /// Queries and stops a running rig, from any thread.
 #[derive(Clone)]
 pub struct RigHandle {
-    control: Control,
+    control: RunControl,
 }
 
 impl RigHandle {

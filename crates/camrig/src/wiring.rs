@@ -19,8 +19,8 @@ use crate::ids::{ActorId, LinkId, ProcessId};
 use crate::matching::MatchStats;
 use crate::topology::{ActorSpec, LinkSpec, Role, Topology};
 
-/// The supervisor's view of a rig: all counts, independent of the processes.
-pub(crate) struct Rig {
+/// All connections of a rig and all its counts, which outlast the processes.
+pub(crate) struct RigWiring {
     /// By actor; an actor that replaces another has its counters.
     pub(crate) actor_counters: Vec<Arc<ActorCounters>>,
     /// By actor; `None` unless its inputs are matched.
@@ -65,7 +65,7 @@ pub(crate) enum Presence {
     Ended,
 }
 
-impl Rig {
+impl RigWiring {
     /// Creates all connections of a topology's actors.
     ///
     /// # Errors

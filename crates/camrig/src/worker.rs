@@ -111,7 +111,7 @@ mod tests {
     use std::sync::mpsc;
     use std::time::Duration;
 
-    use camrig_ipc::protocol::Joining;
+    use camrig_ipc::protocol::LinkStart;
     use camrig_ipc::{ActorCounters, LinkState, Overflow, Receiver, Sender, channel};
 
     use super::*;
@@ -203,7 +203,7 @@ mod tests {
         let (commands, _events, exit) = worker();
         let link_state = LinkState::new().unwrap().share().unwrap();
         let overflow = Overflow::Block;
-        let (link, producer, joining) = (LinkId(0), String::new(), Joining::default());
+        let (link, producer, joining) = (LinkId(0), String::new(), LinkStart::default());
         let link =
             Part::Local { link, from: ACTOR, producer, to: None, link_state, overflow, queue: 1, joining };
         commands.send(WorkerCommand::Host(link)).unwrap();

@@ -7,7 +7,7 @@ mod stage;
 use self::render::{Frame, Painter, Print, Vector, normal_deviate, pixel};
 use self::stage::{USUAL, arc, board, intrinsics, shown};
 use crate::{
-    Board, CalibrationError, Corner, Detector, Pose, Scale, Solution, UncalibratedCamera, View, calibrate,
+    Board, SolveError, Corner, Detector, Pose, Scale, Solution, UncalibratedCamera, View, calibrate,
     expected_depth, view_ratio,
 };
 
@@ -51,7 +51,7 @@ impl Stage {
         (0..self.board.corners()).filter_map(corner).collect()
     }
 
-    fn calibrate(&self) -> Result<Solution, CalibrationError> {
+    fn calibrate(&self) -> Result<Solution, SolveError> {
         calibrate(&self.board, &self.cameras, 0, &self.views)
     }
 
@@ -163,7 +163,7 @@ fn a_missing_link_is_named() {
         "no moment links `camera-2`, `camera-3` to `camera-0`, `camera-1`: show the board to `camera-1` and `camera-2` at once"
     );
     stage.views.retain(|view| view.camera != 3);
-    assert_eq!(stage.calibrate().unwrap_err(), CalibrationError::Unseen("camera-3".to_owned()));
+    assert_eq!(stage.calibrate().unwrap_err(), SolveError::Unseen("camera-3".to_owned()));
 }
 
 #[test]
@@ -188,7 +188,7 @@ fn a_camera_that_moved_is_named_and_single_bad_views_are_left_out() {
         }
     }
     match stage.calibrate().unwrap_err() {
-        CalibrationError::Unfit { camera, views: 12, unfit: 5.., .. } => assert_eq!(camera, "camera-2"),
+        SolveError::Unfit { camera, views: 12, unfit: 5.., .. } => assert_eq!(camera, "camera-2"),
         other => panic!("{other:?}"),
     }
 }
@@ -203,7 +203,7 @@ fn cameras_that_were_swapped_in_between_are_refused() {
         }
     }
     let error = stage.calibrate().unwrap_err();
-    assert!(matches!(error, CalibrationError::Unfit { .. }), "{error}");
+    assert!(matches!(error, SolveError::Unfit { .. }), "{error}");
 }
 
 #[test]
@@ -215,7 +215,7 @@ fn one_far_view_determines_too_little() {
     stage.show(&[0, 1], 0.0, 1, 0.5);
     let error = stage.calibrate().unwrap_err();
     assert!(
-        matches!(&error, CalibrationError::Undetermined { camera, .. } if camera == "camera-1"),
+        matches!(&error, SolveError::Undetermined { camera, .. } if camera == "camera-1"),
         "{error}"
     );
 }

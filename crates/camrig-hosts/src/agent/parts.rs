@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use camrig::{Registry, Report, Rig, RigHandle, spawn_thread};
 
-use crate::protocol::{Answer, Hello, Part, PartRequest, Request};
+use crate::protocol::{Answer, Hello, PartRequest, PartState, Request};
 use crate::split;
 
 /// Maximum number of parts that run, or whose report a first host may still ask for.
@@ -96,13 +96,13 @@ impl Parts {
         Ok(())
     }
 
-    fn status(&self, run: &str) -> Part {
-        let Some(part) = locked(&self.running).get(run).cloned() else { return Part::Unknown };
+    fn status(&self, run: &str) -> PartState {
+        let Some(part) = locked(&self.running).get(run).cloned() else { return PartState::Unknown };
         let report =
             locked(&part.report).as_deref().and_then(|report| serde_json::from_str::<Report>(report).ok());
         match report {
-            Some(report) => Part::Ended(Box::new(report)),
-            None => Part::Running(Box::new(part.handle.status())),
+            Some(report) => PartState::Ended(Box::new(report)),
+            None => PartState::Running(Box::new(part.handle.status())),
         }
     }
 

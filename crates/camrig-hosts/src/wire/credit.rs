@@ -48,7 +48,7 @@ pub struct Ack {
 
 /// The number of a frameset, as a sender writes it into its messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Place {
+pub struct FrameSetNumber {
     /// The epoch of `number`, never 0: another one when the numbers begin again.
     pub epoch: u64,
     /// The number of framesets that the receiver had accounted for at number 0 of the epoch, as it has said; `None` before.
@@ -90,8 +90,8 @@ impl Sender {
     }
 
     /// Returns the place of a frameset with this number.
-    pub fn place(&self, number: u64) -> Place {
-        Place { epoch: self.epoch, base: self.base, number }
+    pub fn place(&self, number: u64) -> FrameSetNumber {
+        FrameSetNumber { epoch: self.epoch, base: self.base, number }
     }
 
     /// Records that a frameset is sent.
@@ -125,7 +125,7 @@ impl Sender {
     }
 
     /// Returns the question for what is in flight; `None` if nothing is.
-    pub fn probe(&self) -> Option<Place> {
+    pub fn probe(&self) -> Option<FrameSetNumber> {
         self.pending.back().map(|&(number, _)| self.place(number))
     }
 }
@@ -168,8 +168,8 @@ impl Receiver {
     }
 
     /// Decides on a frameset; it is accounted for from here on.
-    pub fn arrived(&mut self, place: Place) -> Arrival {
-        let before = place.number.checked_sub(1).map(|number| Place { number, ..place });
+    pub fn arrived(&mut self, place: FrameSetNumber) -> Arrival {
+        let before = place.number.checked_sub(1).map(|number| FrameSetNumber { number, ..place });
         match before.and_then(|before| self.resolve(before)) {
             Some(Resolved { lost, is_last: true }) => {
                 self.accounted += 1;
@@ -181,14 +181,14 @@ impl Receiver {
 
     /// Accounts for everything up to a number, at the question of the sender or at its end. Returns how many framesets are
     /// to be counted as lost.
-    pub fn probed(&mut self, place: Place) -> u64 {
+    pub fn probed(&mut self, place: FrameSetNumber) -> u64 {
         self.resolve(place).map_or(0, |resolved| resolved.lost)
     }
 
     /// Accounts for what is missing up to a number; `None` for a message of an epoch that is over, or with an impossible
     /// number.
-    fn resolve(&mut self, place: Place) -> Option<Resolved> {
-        let Place { epoch, number, .. } = place;
+    fn resolve(&mut self, place: FrameSetNumber) -> Option<Resolved> {
+        let FrameSetNumber { epoch, number, .. } = place;
         if epoch == 0 || self.over.contains(&epoch) {
             return None;
         }
@@ -210,7 +210,7 @@ impl Receiver {
 
     /// Returns the base of an epoch that began before this instance. If the sender does not know it either, the numbers are
     /// of the first epoch, unless that is impossible: then nothing of their epoch is missing.
-    fn base_of_instances_before(&self, place: Place) -> u64 {
+    fn base_of_instances_before(&self, place: FrameSetNumber) -> u64 {
         // 0 if the number is at least what is accounted for.
         place
             .base

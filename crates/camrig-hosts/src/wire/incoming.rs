@@ -23,7 +23,7 @@ use super::connection::Connection;
 use super::credit::{Arrival, Receiver, Window};
 use super::message::{self, Answer, Incoming, IncomingFrameSet, Kind};
 use super::{Ends, check_key, keys};
-use crate::clock::{self, ClockEstimate, ClockFilter};
+use crate::clock::{self, HostClock, ClockFilter};
 use crate::codec::{Coding, Decoder};
 use crate::session::{self, SessionOptions};
 
@@ -325,7 +325,7 @@ struct ClockThread {
 
 #[derive(Default)]
 struct SharedClock {
-    estimate: Mutex<Option<ClockEstimate>>,
+    estimate: Mutex<Option<HostClock>>,
     changed: Condvar,
     ends: AtomicBool,
 }
@@ -343,7 +343,7 @@ impl ClockThread {
         Ok(Self { shared, thread: Some(thread) })
     }
 
-    fn estimate(&self) -> Option<ClockEstimate> {
+    fn estimate(&self) -> Option<HostClock> {
         *self.shared.estimate.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

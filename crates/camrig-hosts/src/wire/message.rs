@@ -11,7 +11,7 @@ use camrig_frame::{CameraInfo, FrameSetHeader, Layout, LayoutError};
 use camrig_ipc::{header_from_bytes, header_to_bytes};
 use serde::{Deserialize, Serialize};
 
-use super::credit::{Ack, Place};
+use super::credit::{Ack, FrameSetNumber};
 use crate::codec::Coding;
 
 /// The first bytes of a message from a sender.
@@ -72,7 +72,7 @@ impl Description {
 #[derive(Debug)]
 pub(super) struct Incoming {
     pub(super) kind: Kind,
-    pub(super) place: Place,
+    pub(super) place: FrameSetNumber,
     /// `None` unless it is a frameset.
     pub(super) frameset: Option<IncomingFrameSet>,
 }
@@ -104,7 +104,7 @@ pub(super) enum MessageError {
 }
 
 /// Returns the bytes of a message without a frameset.
-pub(super) fn plain(kind: Kind, place: Place) -> Vec<u8> {
+pub(super) fn plain(kind: Kind, place: FrameSetNumber) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(HEAD_BYTES);
     push_head(&mut bytes, kind, place, [0; 3], 0);
     bytes
@@ -112,7 +112,7 @@ pub(super) fn plain(kind: Kind, place: Place) -> Vec<u8> {
 
 /// Returns the bytes of a frameset's message up to its frames; `described` if the receiver may lack the description.
 pub(super) fn frameset(
-    place: Place,
+    place: FrameSetNumber,
     header: &FrameSetHeader,
     description: &Description,
     described: bool,
@@ -132,12 +132,12 @@ pub(super) fn frameset(
     bytes
 }
 
-fn push_head(bytes: &mut Vec<u8>, kind: Kind, place: Place, sizes: [u32; 3], info_id: u64) {
+fn push_head(bytes: &mut Vec<u8>, kind: Kind, place: FrameSetNumber, sizes: [u32; 3], info_id: u64) {
     let [header, info, frames] = sizes;
     bytes.extend_from_slice(&MAGIC);
     bytes.extend_from_slice(&VERSION.to_le_bytes());
     bytes.extend_from_slice(&[kind as u8, frames as u8]);
-    let Place { epoch, base, number } = place;
+    let FrameSetNumber { epoch, base, number } = place;
     for number in [epoch, base.unwrap_or(NO_BASE), number] {
         bytes.extend_from_slice(&number.to_le_bytes());
     }
@@ -165,7 +165,7 @@ pub(super) fn read(from: &mut impl Read) -> Result<Incoming, MessageError> {
     let kind = kind.ok_or(MessageError::Damaged("its kind is unknown"))?;
     let count = usize::from(rest[3]);
     let [epoch, base, number] = [8, 16, 24].map(|at| u64_at(&head, at));
-    let place = Place { epoch, base: Some(base).filter(|&base| base != NO_BASE), number };
+    let place = FrameSetNumber { epoch, base: Some(base).filter(|&base| base != NO_BASE), number };
     if kind != Kind::FrameSet {
         return Ok(Incoming { kind, place, frameset: None });
     }
@@ -253,7 +253,7 @@ mod tests {
     use super::super::credit::Window;
     use super::*;
 
-    const PLACE: Place = Place { epoch: 7, base: Some(3), number: 12 };
+    const PLACE: FrameSetNumber = FrameSetNumber { epoch: 7, base: Some(3), number: 12 };
 
     fn camera() -> CameraInfo {
         let stream = StreamInfo::image(Stream::DEPTH, PixelFormat::Z16, "8x4@30".parse().unwrap());
@@ -290,7 +290,7 @@ mod tests {
     #[test]
     fn questions_and_ends_have_a_place() {
         for (kind, base) in [(Kind::Question, None), (Kind::End, Some(8))] {
-            let place = Place { base, ..PLACE };
+            let place = FrameSetNumber { base, ..PLACE };
             let read = read(&mut &plain(kind, place)[..]).unwrap();
             assert!(read.kind == kind && read.place == place && read.frameset.is_none());
         }

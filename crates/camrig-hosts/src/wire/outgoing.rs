@@ -20,7 +20,7 @@ use super::connection::Connection;
 use super::credit::Sender;
 use super::message::{self, Answer, Description, Kind};
 use super::{Ends, check_key, keys};
-use crate::codec::{Codec, Coding, DEFAULT_MBPS, Encoder};
+use crate::codec::{WireCodec, Coding, DEFAULT_MBPS, Encoder};
 use crate::session::{self, SessionOptions};
 
 /// Time between two looks at the input while there is no credit.
@@ -52,7 +52,7 @@ pub struct WireOutOptions {
     session: SessionOptions,
     /// The codec of each stream: `raw`, `zstd`, `delta` or `jpeg:QUALITY`. The others follow from the rate.
     #[serde(default)]
-    codecs: BTreeMap<String, Codec>,
+    codecs: BTreeMap<String, WireCodec>,
     /// The rate of the network.
     #[serde(default = "default_mbps")]
     #[schemars(range(min = 1, max = 1_000_000), extend("x-unit" = "Mb/s"))]
@@ -158,7 +158,7 @@ impl WireOut {
 
     fn encode(&mut self, frame: Frame<'_>) -> Option<(Coding, Vec<u8>)> {
         let named = self.options.codecs.get(frame.stream().name()).copied();
-        let by_rate = || Codec::of_payload(frame.role(), frame.payload(), self.options.rate_mbps);
+        let by_rate = || WireCodec::of_payload(frame.role(), frame.payload(), self.options.rate_mbps);
         let codec = named.unwrap_or_else(by_rate);
         self.encoder.encode(codec, frame)
     }

@@ -46,7 +46,7 @@ pub enum Part {
         /// The maximum number of queued framesets.
         queue: usize,
         /// The place of the link among those of a running producer.
-        joining: Joining,
+        joining: LinkStart,
     },
     /// The producer's end of a link to another process.
     Output {
@@ -65,7 +65,7 @@ pub enum Part {
         /// The maximum number of queued framesets.
         queue: usize,
         /// The place of the link among those of a running producer.
-        joining: Joining,
+        joining: LinkStart,
     },
     /// The reader's end of a link from another process.
     Input {
@@ -84,7 +84,7 @@ pub enum Part {
 
 /// The begin of a new link at a running producer. A link that begins with its producer replaces no other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Joining {
+pub struct LinkStart {
     /// The link that ends where this one begins: no frameset is published between them, and none on both.
     pub replaces: Option<LinkId>,
     /// Minimum number of slots of the producer from now on.

@@ -55,11 +55,11 @@ pub(super) struct Newest {
     shown: Arc<Shown>,
     frames: FrameSet,
     /// The messages of the streams that were asked for, encoded once for all viewers; `None` where that failed.
-    messages: Mutex<BTreeMap<Stream, Option<Arc<Encoded>>>>,
+    messages: Mutex<BTreeMap<Stream, Option<Arc<EncodedFrame>>>>,
 }
 
 /// The messages of a frame.
-pub(super) struct Encoded {
+pub(super) struct EncodedFrame {
     pub(super) message: Vec<u8>,
     pub(super) samples: Vec<ImuMessage>,
 }
@@ -157,7 +157,7 @@ impl Cameras {
     }
 
     /// Returns the messages of a stream; `None` if the frameset lacks it.
-    pub(super) fn encode(&self, newest: &Newest, stream: Stream) -> Option<Arc<Encoded>> {
+    pub(super) fn encode(&self, newest: &Newest, stream: Stream) -> Option<Arc<EncodedFrame>> {
         let mut messages = newest.messages.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = messages.get(&stream) {
             return known.clone();
@@ -168,7 +168,7 @@ impl Cameras {
             let encoded = newest.shown.source.encode(&newest.frames, index, self.jpeg_quality, &mut message);
             encoded
                 .inspect_err(|error| log::warn!("a {stream} frame is not shown: {error}"))
-                .map(|(_, samples)| Arc::new(Encoded { message, samples }))
+                .map(|(_, samples)| Arc::new(EncodedFrame { message, samples }))
                 .ok()
         });
         messages.insert(stream, encoded.clone());

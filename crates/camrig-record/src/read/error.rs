@@ -157,7 +157,7 @@ pub(crate) enum FrameSetError {
     TooManyOrigins(usize),
     /// A frame is damaged.
     #[error(transparent)]
-    Frame(#[from] FrameError),
+    Frame(#[from] RecordedFrameError),
     /// Its frames have impossible sizes.
     #[error(transparent)]
     Layout(#[from] LayoutError),
@@ -166,12 +166,12 @@ pub(crate) enum FrameSetError {
 /// A frame that cannot be decoded from its message. The text completes "frameset 7: ".
 #[derive(Debug, thiserror::Error)]
 #[error("its {stream} {fault}")]
-pub(crate) struct FrameError {
+pub(crate) struct RecordedFrameError {
     stream: Stream,
     fault: FrameFault,
 }
 
-impl FrameError {
+impl RecordedFrameError {
     pub(super) fn new(stream: Stream, fault: FrameFault) -> Self {
         Self { stream, fault }
     }

@@ -39,7 +39,7 @@ use rustix::io::Errno;
 
 pub(crate) use self::buffers::Buffers;
 pub use self::error::ReadError;
-pub(crate) use self::error::{ChunkError, FrameError, FrameSetError};
+pub(crate) use self::error::{ChunkError, RecordedFrameError, FrameSetError};
 use self::error::{IndexError, MetadataError};
 pub(crate) use self::fields::AttachmentRecord;
 use self::file::RecordedFile;

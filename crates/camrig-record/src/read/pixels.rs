@@ -4,7 +4,7 @@ use bytes::Bytes;
 use camrig::frame::{FrameHeader, Payload, PixelFormat};
 use camrig_image::decode_jpeg;
 
-use super::error::{FrameError, FrameFault};
+use super::error::{RecordedFrameError, FrameFault};
 use crate::depth::{from_meters, meters_bytes};
 use crate::format::{DEPTH, DEPTH_METERS, FrameRecord, JPEG, RAW};
 use crate::images::{self, Present};
@@ -59,8 +59,8 @@ fn varint(rest: &mut &[u8]) -> Option<u64> {
 ///
 /// # Errors
 /// If the message is invalid.
-pub(crate) fn image_data(frame: &FrameRecord, message: Bytes) -> Result<Bytes, FrameError> {
-    let invalid = |error: String| FrameError::new(frame.stream, FrameFault::Message(error));
+pub(crate) fn image_data(frame: &FrameRecord, message: Bytes) -> Result<Bytes, RecordedFrameError> {
+    let invalid = |error: String| RecordedFrameError::new(frame.stream, FrameFault::Message(error));
     let not_protobuf = || invalid("it is not of its schema".to_owned());
     match frame.coding.as_str() {
         RAW => match frame.payload {
@@ -90,7 +90,7 @@ pub(crate) fn image_data(frame: &FrameRecord, message: Bytes) -> Result<Bytes, F
             Ok(message.slice_ref(image.data))
         }
         JPEG => data_of(&message, COMPRESSED_DATA).ok_or_else(not_protobuf),
-        other => Err(FrameError::new(frame.stream, FrameFault::Coding(other.to_owned()))),
+        other => Err(RecordedFrameError::new(frame.stream, FrameFault::Coding(other.to_owned()))),
     }
 }
 
@@ -98,7 +98,7 @@ pub(crate) fn image_data(frame: &FrameRecord, message: Bytes) -> Result<Bytes, F
 ///
 /// # Errors
 /// If the size does not match.
-pub(crate) fn check_image(frame: &FrameRecord, data: &[u8]) -> Result<(), FrameError> {
+pub(crate) fn check_image(frame: &FrameRecord, data: &[u8]) -> Result<(), RecordedFrameError> {
     let size_bytes = match frame.coding.as_str() {
         RAW | DEPTH => frame.payload.size_bytes(),
         DEPTH_METERS => meters_bytes(&frame.payload),
@@ -107,8 +107,8 @@ pub(crate) fn check_image(frame: &FrameRecord, data: &[u8]) -> Result<(), FrameE
     if data.len() as u64 == size_bytes { Ok(()) } else { Err(size_fault(frame, data.len(), size_bytes)) }
 }
 
-fn size_fault(frame: &FrameRecord, found: usize, expected: u64) -> FrameError {
-    FrameError::new(frame.stream, FrameFault::Size { found: found as u64, expected })
+fn size_fault(frame: &FrameRecord, found: usize, expected: u64) -> RecordedFrameError {
+    RecordedFrameError::new(frame.stream, FrameFault::Size { found: found as u64, expected })
 }
 
 /// Returns the decoded format of an image stored as JPEG: gray stays gray, everything else becomes RGB.
@@ -139,7 +139,7 @@ pub(crate) fn is_stored(frame: &FrameRecord, data: &[u8]) -> bool {
 ///
 /// # Errors
 /// If they are invalid.
-pub(crate) fn write_pixels(frame: &FrameRecord, data: &[u8], pixels: &mut [u8]) -> Result<(), FrameError> {
+pub(crate) fn write_pixels(frame: &FrameRecord, data: &[u8], pixels: &mut [u8]) -> Result<(), RecordedFrameError> {
     if frame.coding == DEPTH_METERS {
         check_image(frame, data)?;
         from_meters(&frame.payload, data, frame.unit_meters.unwrap_or(f32::NAN), pixels);
@@ -154,7 +154,7 @@ pub(crate) fn write_pixels(frame: &FrameRecord, data: &[u8], pixels: &mut [u8]) 
     }
     let size = frame.payload.size().unwrap_or_default();
     decode_jpeg(data, size, decoded_format(&frame.payload), pixels)
-        .map_err(|error| FrameError::new(frame.stream, FrameFault::Jpeg(error)))
+        .map_err(|error| RecordedFrameError::new(frame.stream, FrameFault::Jpeg(error)))
 }
 
 #[cfg(test)]

@@ -37,7 +37,7 @@ pub(crate) use self::played::clock_of;
 use self::reader::Reader;
 use crate::format::{FrameRecord, FrameSetRecord};
 use crate::read::{
-    FrameError, FrameSetError, ReadError, ReadFrameSet, image_data, shown_header, write_pixels,
+    RecordedFrameError, FrameSetError, ReadError, ReadFrameSet, image_data, shown_header, write_pixels,
 };
 
 /// A camera of a recording. See [`ReplayOptions`].
@@ -206,8 +206,8 @@ enum NotPublished {
     Failed(OutputError),
 }
 
-impl From<FrameError> for NotPublished {
-    fn from(error: FrameError) -> Self {
+impl From<RecordedFrameError> for NotPublished {
+    fn from(error: RecordedFrameError) -> Self {
         Self::Unreadable(error.into())
     }
 }

@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 
 use crate::error::DriverError;
 use crate::files;
-use crate::registry::OpenCamera;
+use crate::registry::ErasedCamera;
 
 /// The streams of an open camera.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +63,7 @@ impl DeviceCalls {
     ///
     /// # Errors
     /// If the streams do not start again.
-    pub(super) fn make(&self, camera: &mut dyn OpenCamera, streams: &mut Streams) -> Result<(), DriverError> {
+    pub(super) fn make(&self, camera: &mut dyn ErasedCamera, streams: &mut Streams) -> Result<(), DriverError> {
         while let Some(DeviceRequest { number, call }) = self.take() {
             let answer = match call {
                 DeviceCall::Controls => Ok(camera.controls()),
@@ -106,7 +106,7 @@ impl DeviceCalls {
 }
 
 /// Sets controls, and returns them as the device has them then. If one is refused, those before it get their values back.
-fn set(settings: &[(String, ControlValue)], camera: &mut dyn OpenCamera) -> DeviceAnswer {
+fn set(settings: &[(String, ControlValue)], camera: &mut dyn ErasedCamera) -> DeviceAnswer {
     let before = camera.controls();
     for (name, value) in Control::in_order(settings, &before) {
         if let Err(error) = camera.set(name, value) {
@@ -122,14 +122,14 @@ fn set(settings: &[(String, ControlValue)], camera: &mut dyn OpenCamera) -> Devi
     Ok(camera.controls().into_iter().filter(|control| is_set(&control.name)).collect())
 }
 
-fn save(file: &Path, camera: &dyn OpenCamera) -> DeviceAnswer {
+fn save(file: &Path, camera: &dyn ErasedCamera) -> DeviceAnswer {
     let text = camera.preset().map_err(|error| error.to_string())?;
     let written = files::write(file, |file| file.write_all(text.as_bytes()));
     written.map_err(|error| format!("`{}` cannot be written: {error}", file.display()))?;
     Ok(Vec::new())
 }
 
-fn pause(camera: &mut dyn OpenCamera, streams: &mut Streams) -> DeviceAnswer {
+fn pause(camera: &mut dyn ErasedCamera, streams: &mut Streams) -> DeviceAnswer {
     match streams {
         Streams::Held => return Err("its streams have not started".to_owned()),
         Streams::On => camera.pause().map_err(|error| error.to_string())?,

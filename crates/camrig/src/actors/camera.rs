@@ -14,7 +14,7 @@ use crate::driver::Captured;
 use crate::failure::Failure;
 use crate::mail::Unread;
 use crate::output::{CameraOutput, Publisher};
-use crate::registry::{DriverEntry, OpenCamera};
+use crate::registry::{DriverEntry, ErasedCamera};
 use crate::topology::of_another_device;
 
 /// Maximum time of one call of a driver, after which the camera reads its mail.
@@ -45,7 +45,7 @@ pub(super) struct CameraInstance {
 
 /// An open device; it is dropped before its output.
 struct Capturing {
-    camera: Box<dyn OpenCamera>,
+    camera: Box<dyn ErasedCamera>,
     output: CameraOutput,
     calls: DeviceCalls,
     streams: Streams,

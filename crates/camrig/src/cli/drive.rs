@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::progress::Progress;
+use super::progress::ProgressDisplay;
 use super::signals;
 use super::watch::Watched;
 use crate::console::print_note;
@@ -73,7 +73,7 @@ fn stop_after(time: Duration, rig: RigHandle, others: Arc<dyn RunningHosts>) -> 
 
 /// Shows how a run goes, until it is over.
 fn show_progress(rig: &RunningRig) -> io::Result<()> {
-    let mut progress = Progress::new()?;
+    let mut progress = ProgressDisplay::new()?;
     let mut stage = Stage::Active;
     while stage != Stage::Over {
         stage = rig.wait_for_stage(stage, if stage == Stage::Active { progress.due_in() } else { LONG });

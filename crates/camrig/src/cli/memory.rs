@@ -9,7 +9,7 @@ use camrig_frame::{Layout, StreamInfo};
 use camrig_ipc::SlotPool;
 
 use crate::output::largest_frames;
-use crate::topology::{ActorSpec, Published, Role, Topology};
+use crate::topology::{ActorSpec, PublishedStreams, Role, Topology};
 
 /// Size of a link state, of counters, or of a notifier.
 const PAGE_BYTES: usize = 4096;
@@ -42,9 +42,9 @@ pub(super) fn bound(topology: &Topology) -> Bound {
             continue;
         }
         let sizes = match &actor.streams {
-            Published::Unknown => None,
-            Published::Nothing => Some(BTreeSet::new()),
-            Published::Cameras(cameras) => pool_sizes(cameras),
+            PublishedStreams::Unknown => None,
+            PublishedStreams::Nothing => Some(BTreeSet::new()),
+            PublishedStreams::Cameras(cameras) => pool_sizes(cameras),
         };
         match sizes {
             Some(sizes) => {
@@ -60,7 +60,7 @@ pub(super) fn bound(topology: &Topology) -> Bound {
 pub(super) fn bytes_per_second(topology: &Topology) -> u64 {
     let of_stream = |stream: &StreamInfo| stream.payload.size_bytes() * u64::from(stream.frames_per_second);
     let of_actor = |actor: &ActorSpec| match (&actor.role, &actor.streams) {
-        (Role::Camera { .. }, Published::Cameras(cameras)) => cameras.iter().flatten().map(of_stream).sum(),
+        (Role::Camera { .. }, PublishedStreams::Cameras(cameras)) => cameras.iter().flatten().map(of_stream).sum(),
         _ => 0,
     };
     topology.actors().iter().map(of_actor).sum()

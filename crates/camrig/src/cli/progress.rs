@@ -21,14 +21,14 @@ const TABLE_INTERVAL: Duration = Duration::from_millis(500);
 const LINE_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Writes the state of a rig to stderr.
-pub(crate) struct Progress {
+pub(crate) struct ProgressDisplay {
     /// `None` if stderr is not a terminal. The thread that handles Ctrl-Z has it too.
     table: Option<Arc<Mutex<Footer>>>,
     /// Time of the next output.
     due: Instant,
 }
 
-impl Progress {
+impl ProgressDisplay {
     /// Begins with a table where stderr is a terminal.
     ///
     /// # Errors

@@ -183,7 +183,7 @@ fn local_link(link_state: &LinkState) -> Part {
         link_state,
         overflow: Overflow::Block,
         queue: 1,
-        joining: Joining::default(),
+        joining: LinkStart::default(),
     }
 }
 

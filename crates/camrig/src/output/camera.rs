@@ -6,7 +6,7 @@ use std::time::Duration;
 use camrig_frame::{CameraInfo, FrameHeader, FrameSetHeader, Layout, Origins, Stream, StreamInfo};
 use camrig_ipc::LostReason;
 
-use super::publisher::{Lent, Origin, Publisher};
+use super::publisher::{Lent, FrameSetOrigin, Publisher};
 use super::{FrameHeaders, Loan, OutputError, largest_frames};
 use crate::clock::monotonic_nanos;
 use crate::frameset::HeldFrames;
@@ -81,7 +81,7 @@ impl CameraOutput {
         origins: Origins,
         frames: FrameHeaders,
     ) -> Result<Option<Loan>, OutputError> {
-        let origin = Origin { matched, origins, ..self.origin(arrival_nanos) };
+        let origin = FrameSetOrigin { matched, origins, ..self.origin(arrival_nanos) };
         match self.publisher.loan(origin, frames)? {
             Lent::Slot(loan) => Ok(Some(loan)),
             Lent::Nothing(frames) => {
@@ -109,7 +109,7 @@ impl CameraOutput {
             self.publisher.counters().declare_streams(self.streams.iter().map(|info| info.stream), false);
         }
         let FrameSetHeader { sequence, arrival_nanos, matched, origins, frames, .. } = header;
-        let origin = Origin { source: self.publisher.source(source)?, arrival_nanos, matched, origins };
+        let origin = FrameSetOrigin { source: self.publisher.source(source)?, arrival_nanos, matched, origins };
         let loan = self.publisher.loan(origin, frames)?.slot();
         Ok(loan.map(|loan| Loan { sequence: Some(sequence), ..loan }))
     }
@@ -192,8 +192,8 @@ impl CameraOutput {
         self.publisher.produced()
     }
 
-    fn origin(&self, arrival_nanos: u64) -> Origin {
-        Origin { source: self.source, arrival_nanos, matched: None, origins: Origins::NONE }
+    fn origin(&self, arrival_nanos: u64) -> FrameSetOrigin {
+        FrameSetOrigin { source: self.source, arrival_nanos, matched: None, origins: Origins::NONE }
     }
 
     /// Counts the gaps before these frames. Decreasing numbers mean a restart.

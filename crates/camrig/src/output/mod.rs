@@ -51,7 +51,7 @@ pub type FrameHeaders = ArrayVec<FrameHeader, MAX_FRAMES>;
 
 /// One input link, as returned by [`ProcessorOutput::inputs`].
 #[derive(Clone, Debug)]
-pub struct LinkStatus<'a> {
+pub struct InputLinkStatus<'a> {
     /// The actor at the other end.
     pub from: &'a str,
     /// The number of framesets that this actor had published before the link began; they are not among `counts`.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use camrig_frame::{CameraInfo, Name, Origins, StreamInfo};
 use camrig_ipc::MAX_SOURCES;
 
-use super::publisher::{Origin, Publisher};
-use super::{FrameHeaders, LinkStatus, Loan, OutputError};
+use super::publisher::{FrameSetOrigin, Publisher};
+use super::{FrameHeaders, InputLinkStatus, Loan, OutputError};
 use crate::frameset::FrameSet;
 use crate::inputs::InputLink;
 use crate::matching::{Match, MatchStats, MatchStatus};
@@ -68,10 +68,10 @@ impl ProcessorOutput {
     }
 
     /// Returns the current status of the input links.
-    pub fn inputs(&self) -> impl Iterator<Item = LinkStatus<'_>> {
+    pub fn inputs(&self) -> impl Iterator<Item = InputLinkStatus<'_>> {
         self.inputs.links.iter().filter_map(|input| {
             let link_state = input.link_state()?;
-            Some(LinkStatus {
+            Some(InputLinkStatus {
                 from: &input.from,
                 joined: link_state.joined(),
                 counts: link_state.counts(),
@@ -102,7 +102,7 @@ impl ProcessorOutput {
         let source = self.source_of(origin.info())?;
         let (arrival_nanos, matched) = (origin.arrival_nanos(), origin.header().matched);
         let origins = origin.header().origins.clone();
-        Ok(self.publisher.loan(Origin { source, arrival_nanos, matched, origins }, frames)?.slot())
+        Ok(self.publisher.loan(FrameSetOrigin { source, arrival_nanos, matched, origins }, frames)?.slot())
     }
 
     /// Returns the number of the source of framesets that are derived from this camera's.
@@ -171,7 +171,7 @@ impl ProcessorOutput {
             return Err(OutputError::Unnamed);
         }
         let source = self.publisher.source(source)?;
-        Ok(self.publisher.loan(Origin { source, arrival_nanos, matched, origins }, frames)?.slot())
+        Ok(self.publisher.loan(FrameSetOrigin { source, arrival_nanos, matched, origins }, frames)?.slot())
     }
 
     /// Publishes a loan after all its frames have been written.

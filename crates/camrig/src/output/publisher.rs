@@ -46,8 +46,8 @@ pub(crate) struct Wiring {
     pub(crate) counters: Arc<ActorCounters>,
 }
 
-/// Origin of a frameset.
-pub(super) struct Origin {
+/// The origin of a frameset.
+pub(super) struct FrameSetOrigin {
     /// The index of its camera: see [`Publisher::source`].
     pub(super) source: usize,
     /// Time at which it reached its camera actor.
@@ -76,7 +76,7 @@ impl Lent {
     }
 }
 
-impl Origin {
+impl FrameSetOrigin {
     fn header(self, sequence: u64, frames: FrameHeaders) -> FrameSetHeader {
         let Self { source, arrival_nanos, matched, origins } = self;
         FrameSetHeader { sequence, source: source as u16, arrival_nanos, matched, origins, frames }
@@ -159,7 +159,7 @@ impl Publisher {
     /// Publishes frames in place, or copies them into a slot if a reader requires it.
     pub(super) fn publish_held(
         &mut self,
-        origin: Origin,
+        origin: FrameSetOrigin,
         frames: FrameHeaders,
         held: Box<dyn HeldFrames>,
     ) -> Result<(), OutputError> {
@@ -195,7 +195,7 @@ impl Publisher {
     pub(super) fn forward(&mut self, frameset: &FrameSet, matched: Option<u64>) -> Result<(), OutputError> {
         let source = self.source(frameset.info())?;
         let origins = frameset.header().origins.clone();
-        let origin = Origin { source, arrival_nanos: frameset.arrival_nanos(), matched, origins };
+        let origin = FrameSetOrigin { source, arrival_nanos: frameset.arrival_nanos(), matched, origins };
         self.publish_held(origin, frameset.header().frames.clone(), Box::new(frameset.clone()))
     }
 
@@ -211,7 +211,7 @@ impl Publisher {
     }
 
     /// Lends a slot. If all slots are in use, counts the frameset as dropped and returns its frames.
-    pub(super) fn loan(&mut self, origin: Origin, frames: FrameHeaders) -> Result<Lent, OutputError> {
+    pub(super) fn loan(&mut self, origin: FrameSetOrigin, frames: FrameHeaders) -> Result<Lent, OutputError> {
         self.follow_links();
         let pool = self.provide_pool(Layout::of(&frames)?.size_bytes())?;
         let source = origin.source;

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use super::match_lines::match_lines;
 use crate::console::Lines;
 use crate::frameset::FrameSet;
-use crate::output::{LinkStatus, ProcessorOutput};
+use crate::output::{InputLinkStatus, ProcessorOutput};
 use crate::processor::{Declared, Processor, ProcessorError};
 
 /// The options of `stats`.
@@ -259,17 +259,17 @@ struct Row<'a> {
     name: &'a str,
     rate_hz: Option<f64>,
     framesets: u64,
-    link: Option<&'a LinkStatus<'a>>,
+    link: Option<&'a InputLinkStatus<'a>>,
 }
 
 /// Returns a row for each input link, so that a camera that never delivers is visible, followed by one for each camera
 /// that arrives through another processor, whose link states are not available here.
 fn rows<'a>(
     cameras: &'a BTreeMap<String, Arrivals>,
-    links: &'a [LinkStatus<'a>],
+    links: &'a [InputLinkStatus<'a>],
     rate: fn(&Arrivals) -> Option<f64>,
 ) -> Vec<Row<'a>> {
-    let of_link = |link: &'a LinkStatus<'a>| {
+    let of_link = |link: &'a InputLinkStatus<'a>| {
         let arrivals = cameras.get(link.from);
         let framesets = arrivals.map_or(link.counts.delivered, |arrivals| arrivals.last.number);
         Row { name: link.from, rate_hz: arrivals.and_then(rate), framesets, link: Some(link) }
@@ -302,7 +302,7 @@ fn render(rows: &[Row<'_>]) -> String {
     rows.iter().zip(&latencies).map(line).collect()
 }
 
-fn latency(link: &LinkStatus<'_>) -> String {
+fn latency(link: &InputLinkStatus<'_>) -> String {
     if link.counts.delivered == 0 {
         return "latency -".to_owned();
     }
@@ -311,7 +311,7 @@ fn latency(link: &LinkStatus<'_>) -> String {
     format!("latency {p50:.2}/{p99:.2}/{max:.2} ms (p50/p99/max)")
 }
 
-fn dropped(link: &LinkStatus<'_>) -> String {
+fn dropped(link: &InputLinkStatus<'_>) -> String {
     let of_reason = crate::DropReason::ALL.iter().zip(link.counts.dropped).filter(|&(_, count)| count > 0);
     let reasons: Vec<_> = of_reason.map(|(reason, count)| format!("{reason} {count}")).collect();
     match link.counts.dropped.iter().sum::<u64>() {

@@ -11,7 +11,7 @@ use camrig_status::control::{Attach, Edit, Edits};
 use camrig_status::{ActorRole, ActorState};
 
 use super::change::{ChangeError, ChangeRequest};
-use super::{Control as Rig, Message, OTHER_HOSTS};
+use super::{Message, OTHER_HOSTS, RunControl};
 use crate::control::DeviceCall;
 use crate::driver::{Control, ControlRange, ControlValue};
 use crate::ids::ActorId;
@@ -52,7 +52,7 @@ struct Setting {
     before: Vec<Control>,
 }
 
-impl Rig {
+impl RunControl {
     /// Changes the rig to another topology, and waits until that is done. Returns the changes.
     pub(crate) fn apply(&self, wanted: Wanted) -> Result<Vec<String>, ChangeError> {
         let _turn = self.turn(wanted.dry_run)?;

@@ -99,7 +99,7 @@ impl From<(ProcessId, u32, WorkerEvent)> for Message {
 
 /// A started run.
 pub(crate) struct Run {
-    pub(crate) control: Control,
+    pub(crate) control: RunControl,
     /// The thread that drives the run, and returns its report.
     pub(crate) thread: JoinHandle<Report>,
     /// The address of the metrics server, if configured.
@@ -122,7 +122,7 @@ pub(crate) fn start(
         return Err(io::Error::new(ErrorKind::InvalidInput, OTHER_HOSTS));
     }
     let (sender, messages) = sync_channel(MESSAGES);
-    let control = Control {
+    let control = RunControl {
         messages: sender,
         progress: Arc::default(),
         registry: Arc::clone(registry),
@@ -139,7 +139,7 @@ pub(crate) fn start(
 
 /// Queries and controls the supervisor of a run, from any thread.
 #[derive(Clone)]
-pub(crate) struct Control {
+pub(crate) struct RunControl {
     messages: SyncSender<Message>,
     progress: Arc<Progress>,
     registry: Arc<Registry>,
@@ -147,7 +147,7 @@ pub(crate) struct Control {
     turn: Arc<Mutex<()>>,
 }
 
-impl Control {
+impl RunControl {
     /// Stops the run in order; further calls have no effect.
     pub(crate) fn stop(&self) {
         // An error means that the run is over.

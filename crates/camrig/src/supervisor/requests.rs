@@ -14,7 +14,7 @@ use crate::topology::Topology;
 const BY_BYTES_MAX: usize = 200;
 
 /// Answers a request, on the thread of its client.
-pub(super) fn answer(control: &super::Control, registry: &Arc<Registry>, request: Request) -> Answer {
+pub(super) fn answer(control: &super::RunControl, registry: &Arc<Registry>, request: Request) -> Answer {
     let changed = match request {
         Request::Topology => {
             return match control.topology() {
@@ -42,7 +42,7 @@ pub(super) fn answer(control: &super::Control, registry: &Arc<Registry>, request
 }
 
 /// Removes a processor whose client is gone.
-pub(super) fn leave(control: &super::Control, attach: &Attach) -> Answer {
+pub(super) fn leave(control: &super::RunControl, attach: &Attach) -> Answer {
     told(control.leave(&attach.name, &attach.by))
 }
 
@@ -58,7 +58,7 @@ fn told(changed: Result<Vec<String>, ChangeError>) -> Answer {
 }
 
 /// Adds a processor; one that fails at its start is removed again.
-fn attach(control: &super::Control, attach: Attach) -> Result<Vec<String>, ChangeError> {
+fn attach(control: &super::RunControl, attach: Attach) -> Result<Vec<String>, ChangeError> {
     let (name, by) = (attach.name.clone(), attach.by.clone());
     let added = control.attach(attach);
     if let Err(ChangeError::Failed(_)) = added {
@@ -77,7 +77,7 @@ fn check_by(by: &str) -> Result<(), ChangeError> {
 }
 
 fn apply(
-    control: &super::Control,
+    control: &super::RunControl,
     registry: &Arc<Registry>,
     apply: Apply,
 ) -> Result<Vec<String>, ChangeError> {

@@ -19,7 +19,7 @@ use super::change::Left;
 use super::core::{Activity, Command, Core, Event, Observation, Setup};
 use super::progress::{Progress, Stage};
 use super::run_clock::RunClock;
-use super::{Control, Message, RunLimits, requests};
+use super::{Message, RunControl, RunLimits, requests};
 use crate::clock::monotonic_nanos;
 use crate::control::{ActorEvent, DeviceAnswer, DeviceCall, DeviceRequest, WorkerCommand};
 use crate::gauge::Gauge;
@@ -31,7 +31,7 @@ use crate::registry::Registry;
 use crate::report::Report;
 use crate::topology::Topology;
 use crate::usage::Usage;
-use crate::wiring::Rig as Wiring;
+use crate::wiring::RigWiring;
 use crate::workers::{Worker, WorkerEvent};
 
 /// Interval at which the usage of processes is measured.
@@ -69,7 +69,7 @@ pub(super) struct Shell {
     registry: Arc<Registry>,
     pub(super) core: Core,
     clock: RunClock,
-    pub(super) wiring: Wiring,
+    pub(super) wiring: RigWiring,
     pub(super) gauge: Gauge,
     pub(super) processes: Vec<Process>,
     /// The actors of this process.
@@ -98,12 +98,12 @@ impl Shell {
         topology: Arc<Topology>,
         registry: &Arc<Registry>,
         limits: RunLimits,
-        control: Control,
+        control: RunControl,
         messages: Receiver<Message>,
     ) -> io::Result<Self> {
         let sender = control.messages.clone();
         let socket = StatusSocket::open()?;
-        let wiring = Wiring::new(&topology, socket.name(), limits.framesets)?;
+        let wiring = RigWiring::new(&topology, socket.name(), limits.framesets)?;
         let metrics = topology.metrics().map(|spec| MetricsServer::start(spec, socket.name())).transpose()?;
         let asked = sender.clone();
         let socket = socket.serve(move || {

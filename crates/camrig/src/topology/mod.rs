@@ -61,7 +61,7 @@ pub(crate) use self::processes::{ProcessCommand, ProcessScheduling};
 #[cfg(any(test, feature = "program"))]
 pub(crate) use self::schema::schema;
 use self::section::Options;
-pub(crate) use self::streams::Published;
+pub(crate) use self::streams::PublishedStreams;
 use crate::driver::Device;
 use crate::hosts::HostSpec;
 use crate::ids::{ActorId, ProcessId};
@@ -191,7 +191,7 @@ pub(crate) struct ActorSpec {
     /// The streams that it publishes, as far as they are known before the first frameset.
     // Only commands of the program show it.
     #[cfg_attr(not(feature = "program"), allow(dead_code))]
-    pub(crate) streams: Published,
+    pub(crate) streams: PublishedStreams,
     options: Options,
 }
 

@@ -24,7 +24,7 @@ use super::processes::{ProcessDraft, add_own_commands, check_used, commands, dra
 use super::section::Section;
 use super::streams::declared_streams;
 use super::syntax;
-use super::watch::{self, Watch};
+use super::watch::{self, CheckWatch};
 use super::{
     ACTORS_MAX, ActorSpec, BACKOFF_MAX_MILLIS_DEFAULT, BACKOFF_MILLIS_DEFAULT, CAMERA_STALL_MILLIS_DEFAULT,
     DEVICE_TIMEOUT_MILLIS_DEFAULT, PROCESSOR_STALL_MILLIS_DEFAULT, Placement, Probed, QUEUE_MAX,
@@ -92,7 +92,7 @@ pub(super) fn parse(
 /// The bounds of the calls that check options.
 #[derive(Clone, Copy)]
 struct Checks<'a> {
-    watch: &'a Watch,
+    watch: &'a CheckWatch,
     time: StartTime,
 }
 

@@ -13,11 +13,11 @@ use toml::Spanned;
 use toml::de::{DeInteger, DeTable, DeValue, ValueDeserializer};
 
 use super::problem::{Problems, did_you_mean, quote};
-use super::watch::Watch;
+use super::watch::CheckWatch;
 use super::{INPUTS_MAX, MAIN, NAME_BYTES_MAX, Span};
 use crate::error::WrongOption;
 use crate::late::Late;
-use crate::registry::{CameraOptions, Refused};
+use crate::registry::{CameraOptions, RefusedOptions};
 use crate::schema::{Fact, Mismatch};
 
 /// The locations of the keys of options.
@@ -231,8 +231,8 @@ impl<'i> Section<'_, 'i> {
     pub(super) fn options(
         &mut self,
         taker: &str,
-        watched: (&Watch, Option<(Duration, Late)>),
-        check: impl FnOnce(&Spanned<DeValue<'i>>) -> Result<Option<Arc<dyn CameraOptions>>, Refused>,
+        watched: (&CheckWatch, Option<(Duration, Late)>),
+        check: impl FnOnce(&Spanned<DeValue<'i>>) -> Result<Option<Arc<dyn CameraOptions>>, RefusedOptions>,
     ) -> Options {
         let (span, value) = match self.table.remove_entry("options") {
             Some((key, value)) => (key.span(), value),
@@ -270,7 +270,7 @@ impl<'i> Section<'_, 'i> {
     }
 
     /// Reports all problems of `options`. `at` is their location.
-    fn refuse_options(&mut self, taker: &str, at: &Span, options: &Spanned<DeValue<'_>>, refused: Refused) {
+    fn refuse_options(&mut self, taker: &str, at: &Span, options: &Spanned<DeValue<'_>>, refused: RefusedOptions) {
         for mismatch in refused.mismatches {
             self.refuse_option(taker, mismatch);
         }

@@ -10,7 +10,7 @@ use crate::registry::{KindEntry, Registry};
 
 /// The streams that an actor publishes.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) enum Published {
+pub(crate) enum PublishedStreams {
     /// It depends on the first frameset.
     #[default]
     Unknown,
@@ -27,8 +27,8 @@ pub(super) fn declared_streams(
     links: &[LinkSpec],
     registry: &Registry,
     problems: &mut Problems,
-) -> Vec<Published> {
-    let mut declared: Vec<Option<Published>> = vec![None; drafts.len()];
+) -> Vec<PublishedStreams> {
+    let mut declared: Vec<Option<PublishedStreams>> = vec![None; drafts.len()];
     // Each round completes at least one actor, until only circles are left, which are problems of their own.
     loop {
         let before = declared.iter().flatten().count();
@@ -51,12 +51,12 @@ pub(super) fn declared_streams(
 }
 
 /// Returns the streams of a camera.
-fn camera_streams(options: &Options) -> Published {
-    let Some(options) = &options.camera else { return Published::Unknown };
+fn camera_streams(options: &Options) -> PublishedStreams {
+    let Some(options) = &options.camera else { return PublishedStreams::Unknown };
     let info = |it: DeviceProfile| StreamInfo::with_profile(it.stream, it.format, it.profile);
     match options.streams().into_iter().map(info).collect::<Option<Vec<_>>>() {
-        Some(streams) if !streams.is_empty() => Published::Cameras(vec![streams]),
-        _ => Published::Unknown,
+        Some(streams) if !streams.is_empty() => PublishedStreams::Cameras(vec![streams]),
+        _ => PublishedStreams::Unknown,
     }
 }
 
@@ -65,9 +65,9 @@ fn derived(
     reader: &Draft,
     kind: Option<&dyn KindEntry>,
     drafts: &[Draft],
-    inputs: &[(usize, Published)],
+    inputs: &[(usize, PublishedStreams)],
     problems: &mut Problems,
-) -> Published {
+) -> PublishedStreams {
     let mut all = Some(Vec::new());
     for (input, published) in inputs {
         let name = quote(&drafts[*input].name);
@@ -76,13 +76,13 @@ fn derived(
             written.map_or_else(|| reader.span.clone(), toml::Spanned::span)
         };
         match (published, kind, &reader.options.text) {
-            (Published::Nothing, ..) => {
+            (PublishedStreams::Nothing, ..) => {
                 let title =
                     format!("processor {} reads {name}, which publishes nothing", quote(&reader.name));
                 problems.add(at(), title, "");
                 all = None;
             }
-            (Published::Cameras(cameras), Some(kind), Some(options)) => {
+            (PublishedStreams::Cameras(cameras), Some(kind), Some(options)) => {
                 for streams in cameras {
                     let declared = kind.declare(options, streams).unwrap_or_else(|lack| {
                         let title = format!("{} cannot read {name}: {lack}", quote(&reader.name));
@@ -99,10 +99,10 @@ fn derived(
         }
     }
     match all {
-        Some(all) if !all.is_empty() && all.iter().all(Vec::is_empty) => Published::Nothing,
-        Some(all) => Published::Cameras(all),
-        None if kind.zip(reader.options.text.as_ref()).is_some_and(publishes_nothing) => Published::Nothing,
-        None => Published::Unknown,
+        Some(all) if !all.is_empty() && all.iter().all(Vec::is_empty) => PublishedStreams::Nothing,
+        Some(all) => PublishedStreams::Cameras(all),
+        None if kind.zip(reader.options.text.as_ref()).is_some_and(publishes_nothing) => PublishedStreams::Nothing,
+        None => PublishedStreams::Unknown,
     }
 }
 

@@ -18,9 +18,9 @@ struct Step {
 
 /// Knows which check runs.
 #[derive(Clone, Default)]
-pub(super) struct Watch(Arc<Mutex<Option<Step>>>);
+pub(super) struct CheckWatch(Arc<Mutex<Option<Step>>>);
 
-impl Watch {
+impl CheckWatch {
     /// Calls `check`. If it has not returned after `bound`, [`run`] returns `otherwise` instead.
     pub(super) fn call<T>(
         &self,
@@ -46,9 +46,9 @@ impl Watch {
 /// # Errors
 /// The problems of the parser, or those of a check that is late.
 pub(super) fn run<T: Send + 'static>(
-    parser: impl FnOnce(&Watch) -> Result<T, Problems> + Clone + Send + 'static,
+    parser: impl FnOnce(&CheckWatch) -> Result<T, Problems> + Clone + Send + 'static,
 ) -> Result<T, Problems> {
-    let watch = Watch::default();
+    let watch = CheckWatch::default();
     let (sender, parsed) = sync_channel(1);
     let (own, watched) = (parser.clone(), watch.clone());
     let spawned = camrig_ipc::spawn_thread("check", move || {

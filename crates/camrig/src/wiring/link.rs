@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use camrig_ipc::protocol::{Announcement, Joining};
+use camrig_ipc::protocol::{Announcement, LinkStart};
 use camrig_ipc::{Absence, Deaths, LinkState, Notifier, Receiver, Sender, channel};
 
 use crate::control::{Part, WorkerCommand};
@@ -122,8 +122,8 @@ impl RigLink {
         })
     }
 
-    fn joining(&self, ends: &Ends<'_>) -> Joining {
-        Joining { replaces: self.replaces, slots: ends.slots }
+    fn joining(&self, ends: &Ends<'_>) -> LinkStart {
+        LinkStart { replaces: self.replaces, slots: ends.slots }
     }
 
     /// Creates the part of the producer's process.

@@ -7,18 +7,18 @@ const CAMERA: ProcessId = ProcessId(1);
 const READER: ProcessId = ProcessId(2);
 
 /// A camera that a processor of its own process reads, and one of another process.
-fn rig() -> (Topology, Rig) {
+fn rig() -> (Topology, RigWiring) {
     let text = "[camera.c]\ndriver = 'synthetic'\nprocess = 'cameras'\n\
                 [processor.near]\nkind = 'stats'\nprocess = 'cameras'\ninputs = ['c']\n\
                 [processor.far]\nkind = 'stats'\nprocess = 'readers'\ninputs = ['c']\n";
     let topology = Topology::parse("t.toml", text, None, &Registry::new()).unwrap();
-    let rig = Rig::new(&topology, "rig", Some(7)).unwrap();
+    let rig = RigWiring::new(&topology, "rig", Some(7)).unwrap();
     (topology, rig)
 }
 
 /// Wires a process that begins, while others accept commands.
 fn begin(
-    rig: &mut Rig,
+    rig: &mut RigWiring,
     topology: &Topology,
     process: ProcessId,
     alive: impl Fn(ActorId) -> bool,
@@ -62,7 +62,7 @@ fn a_process_that_has_left_has_no_notifier() {
     for ends_first in [false, true] {
         let (topology, mut rig) = rig();
         begin(&mut rig, &topology, READER, |_| true, &[]).unwrap();
-        let has_one = |rig: &Rig| rig.processes[READER.index()].notifier.is_some();
+        let has_one = |rig: &RigWiring| rig.processes[READER.index()].notifier.is_some();
         if ends_first {
             rig.release(READER);
             assert!(has_one(&rig), "a restarted process needs it");

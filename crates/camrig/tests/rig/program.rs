@@ -15,7 +15,7 @@ use crate::devices::Shelf;
 use actix::{Actor, AsyncContext, Context, Handler, Message};
 use camrig::frame::{FrameHeader, Payload, PixelFormat, Stream};
 use camrig::prelude::*;
-use camrig::{DropReason, FrameHeaders, LinkStatus};
+use camrig::{DropReason, FrameHeaders, InputLinkStatus};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -297,7 +297,7 @@ impl Processor for Keep {
 
 /// Waits until a frameset is dropped because all slots are held.
 fn wait_until_no_slot_is_left(output: &ProcessorOutput) -> Result<(), ProcessorError> {
-    let dropped = |input: LinkStatus<'_>| input.counts.dropped[DropReason::NoSlot as usize];
+    let dropped = |input: InputLinkStatus<'_>| input.counts.dropped[DropReason::NoSlot as usize];
     while output.inputs().map(dropped).sum::<u64>() == 0 {
         check_inputs(output)?;
         std::thread::sleep(Duration::from_micros(100));

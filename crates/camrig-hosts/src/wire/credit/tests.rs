@@ -11,8 +11,8 @@ const BYTES: u64 = 300;
 
 #[derive(Clone, Copy, Debug)]
 enum Message {
-    Data(Place),
-    Question(Place),
+    Data(FrameSetNumber),
+    Question(FrameSetNumber),
 }
 
 /// Both ends with the network between them. A frameset has an identity beside its number.
@@ -232,13 +232,13 @@ fn without_a_receiver_nothing_is_sent() {
     assert!(!sender.acked(receiver.ack()) && sender.may_send(5000), "a large frameset crosses alone");
     sender.sent(1, 5000);
     assert!(!sender.may_send(1));
-    assert_eq!(sender.probe(), Some(Place { epoch: 9, base: None, number: 1 }));
+    assert_eq!(sender.probe(), Some(FrameSetNumber { epoch: 9, base: None, number: 1 }));
 }
 
 #[test]
 fn a_gap_is_lost_and_what_comes_late_is_ignored() {
     let mut receiver = Receiver::new(1, 0, WINDOW);
-    let place = |number| Place { epoch: 9, base: None, number };
+    let place = |number| FrameSetNumber { epoch: 9, base: None, number };
     assert_eq!(receiver.arrived(place(1)), Arrival::Next { lost: 0 });
     assert_eq!(receiver.arrived(place(4)), Arrival::Next { lost: 2 });
     for late in [1, 2, 3, 4] {
@@ -247,7 +247,7 @@ fn a_gap_is_lost_and_what_comes_late_is_ignored() {
     assert_eq!((receiver.probed(place(6)), receiver.probed(place(6)), receiver.probed(place(2))), (2, 0, 0));
     assert_eq!(receiver.ack().number, 6);
     // Another epoch begins from 1, and messages of the one before are late.
-    let other = |number| Place { epoch: 10, base: None, number };
+    let other = |number| FrameSetNumber { epoch: 10, base: None, number };
     assert_eq!(receiver.arrived(other(2)), Arrival::Next { lost: 1 });
     assert_eq!(receiver.arrived(place(7)), Arrival::Late);
     assert_eq!((receiver.ack().base, receiver.ack().number), (6, 2));
@@ -255,7 +255,7 @@ fn a_gap_is_lost_and_what_comes_late_is_ignored() {
 
 #[test]
 fn an_instance_continues_where_the_one_before_has_died() {
-    let place = |base, number| Place { epoch: 9, base, number };
+    let place = |base, number| FrameSetNumber { epoch: 9, base, number };
     // Of the first epoch; of a later one whose begin the sender knows; of one that nobody knows.
     for (base, number, lost) in [(None, 13, 2), (Some(6), 7, 2), (None, 3, 0)] {
         let mut receiver = Receiver::new(2, 10, WINDOW);
@@ -268,8 +268,8 @@ fn impossible_numbers_change_nothing() {
     let mut receiver = Receiver::new(1, 3, WINDOW);
     let before = receiver.ack();
     for (epoch, number) in [(0, 5), (9, u64::MAX)] {
-        assert_eq!(receiver.probed(Place { epoch, base: None, number }), 0);
+        assert_eq!(receiver.probed(FrameSetNumber { epoch, base: None, number }), 0);
     }
-    assert_eq!(receiver.arrived(Place { epoch: 9, base: None, number: 0 }), Arrival::Late);
+    assert_eq!(receiver.arrived(FrameSetNumber { epoch: 9, base: None, number: 0 }), Arrival::Late);
     assert_eq!(receiver.ack(), before);
 }

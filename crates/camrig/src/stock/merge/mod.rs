@@ -134,7 +134,8 @@ impl Merge {
         }
         let color = info.stream(Stream::COLOR).filter(|_| self.options.color);
         let cloud = PointCloud::decimated(depth, color, self.options.decimation)?;
-        let (root, to_root) = (pose.root.clone(), extrinsics(pose));
+        let root = pose.root.clone();
+        let to_root = Extrinsics::from_quaternion(pose.quaternion_xyzw, pose.translation_meters);
         self.cameras.insert(info.name.clone(), Converter { info: Arc::clone(info), cloud, root, to_root });
         self.source = None;
         Ok(())
@@ -180,14 +181,6 @@ fn payloads(points: usize) -> Option<[Payload; 2]> {
 
 fn origin_stream() -> Result<Stream, ProcessorError> {
     Ok(Stream::new("origin")?)
-}
-
-/// Returns a pose in single precision.
-fn extrinsics(pose: &CameraPose) -> Extrinsics {
-    let rows = pose.matrix();
-    // Column-major.
-    let rotation = std::array::from_fn(|at| rows[at % 3][at / 3] as f32);
-    Extrinsics { rotation, translation_meters: pose.translation_meters.map(|meters| meters as f32) }
 }
 
 impl Processor<Match> for Merge {
