@@ -23,7 +23,7 @@ pub struct RigCalibration {
     pub moments: usize,
     /// The square mean of the errors of all corners, in pixels.
     pub error_pixels: f64,
-    /// Depth measured, divided by what follows from the board; missing without depth.
+    /// Measured depth divided by the depth that follows from the board; missing without depth.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub depth_ratio: Option<f64>,
     /// The cameras, by name.
@@ -56,7 +56,7 @@ pub struct CalibratedCamera {
     pub corners: usize,
     /// Number of corners that were left out as false.
     pub false_corners: usize,
-    /// Depth measured, divided by what follows from the board; missing without depth.
+    /// Measured depth divided by the depth that follows from the board; missing without depth.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub depth_ratio: Option<f64>,
     /// The covariance of the pose, by rows, in the coordinates of the calibrated stream: translation in metres, then
@@ -105,7 +105,7 @@ pub struct Identity {
     pub intrinsics: Intrinsics,
     /// From the stream's coordinates to the camera's.
     pub stream_to_camera: Pose,
-    /// Depth measured, divided by what follows from the board.
+    /// Measured depth divided by the depth that follows from the board.
     pub depth_ratio: Option<f64>,
 }
 

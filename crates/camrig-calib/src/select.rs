@@ -146,7 +146,7 @@ fn distance(a: &[Corner], b: &[Corner]) -> Option<f64> {
     (common.len() >= MIN_COMMON).then(|| median(common))
 }
 
-/// Returns whether a moment shows what no chosen one shows: the board in another place for at least one of its cameras, or a
+/// Returns whether a moment adds to the chosen ones: shows the board in another place for at least one of its cameras, or a
 /// pair of cameras.
 fn is_new(seen: &[Seen], moment: &[usize], chosen: &[Vec<usize>]) -> bool {
     let shows = |known: &Vec<usize>| {

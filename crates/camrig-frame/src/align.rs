@@ -5,7 +5,7 @@ use crate::{
     StreamInfo,
 };
 
-/// Maximum width and height of what a pixel of depth covers in the color image. A calibration that says more is wrong.
+/// Maximum width and height of the area in the color image that a pixel of depth covers. A calibration with more is wrong.
 const MAX_COVERED: i32 = 32;
 
 /// Pairs of sizes, of depth and of color, for which librealsense maps two corners of each pixel although color has no more
@@ -15,7 +15,7 @@ const SPECIAL_SIZES: [[(u32, u32); 2]; 2] = [[(640, 240), (320, 180)], [(640, 48
 /// Moves the depth images of one camera into the pixels of its color images.
 ///
 /// The result is that of librealsense's filter `align` on x86, to the last bit where the calibration is the same: it maps
-/// the corners of each pixel of depth, fills what lies between them in the color image, and keeps the nearest depth. Like
+/// the corners of each pixel of depth, fills the area between them in the color image, and keeps the nearest depth. Like
 /// the filter it takes lenses of color as free of distortion unless they are `modified-brown-conrady`, and those of depth
 /// unless they are `inverse-brown-conrady`.
 #[derive(Clone, Debug)]
@@ -205,7 +205,7 @@ mod tests {
         let depth = stream(Stream::DEPTH, PixelFormat::Z16, (8, 1), 8.0);
         let mut color = stream(Stream::COLOR, PixelFormat::Rgb8, (8, 1), 8.0);
         assert_eq!(aligned(&depth, &color, &[1, 2, 3, 4, 0, 6, 7, 8]), [1, 2, 3, 4, 0, 6, 7, 8]);
-        // Color is 0.25 m to the left, so what is 1 m away is two columns further right, and 2 m one column.
+        // Color is 0.25 m to the left, so a point at 1 m is two columns further right, and one at 2 m one column.
         color.to_depth = Some(Extrinsics { translation_meters: [-0.25, 0.0, 0.0], ..Extrinsics::IDENTITY });
         let units = [2000, 2000, 1000, 2000, 2000, 2000, 2000, 2000];
         assert_eq!(aligned(&depth, &color, &units), [0, 2000, 2000, 0, 1000, 2000, 2000, 2000]);

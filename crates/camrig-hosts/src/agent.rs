@@ -51,7 +51,7 @@ pub struct AgentOptions {
     pub patience: Duration,
 }
 
-/// What happens to an agent.
+/// An event at an agent.
 enum Event {
     /// The first host of a run is there.
     Here(String),
@@ -174,7 +174,7 @@ fn end_by_signals(events: SyncSender<Event>) -> std::io::Result<()> {
     spawn_thread("signals", pass_on).map(drop)
 }
 
-/// Publishes what this process and its workers write on stderr, line by line. It is still written there.
+/// Publishes each line that this process and its workers write on stderr. It is still written there.
 fn publish_log(session: &Session) -> std::io::Result<()> {
     let (reader, writer) = std::io::pipe()?;
     let mut original = std::fs::File::from(rustix::io::fcntl_dupfd_cloexec(std::io::stderr(), 3)?);

@@ -1,7 +1,7 @@
 //! The offset of another host's monotonic clock from this host's: an exchange of four times, and a filter.
 //!
 //! This host asks at `asked`, the other receives the question at `received` and answers at `answered`, the answer arrives at
-//! `arrived`. The network delays both ways; whatever part of that is in one direction, the offset is wrong by at most half of
+//! `arrived`. The network delays both ways; however the delay is divided between them, the offset is wrong by at most half of
 //! the delay. So the exchanges with the least delay say most: of each stretch of the window the best one is used, and a line
 //! through those gives offset and drift.
 

@@ -1,4 +1,4 @@
-//! The first host's side: has agents check, run and stop their parts, and collects what they report.
+//! The first host's side: has agents check, run and stop their parts, and collects their reports.
 
 mod agents;
 
@@ -159,7 +159,7 @@ impl PreparedHosts for PreparedRig {
 /// The function that stops the part of the first host.
 type StopOwn = Box<dyn Fn() + Send + Sync>;
 
-/// What was seen of a part.
+/// Observations of a part.
 #[derive(Default)]
 struct Seen {
     state: HostState,

@@ -4,7 +4,7 @@
 //! * `identity`: the keys of hosts, and TLS that trusts pinned keys only
 //! * `agent`: `camrig join`, which runs the parts that first hosts give it
 //! * `first`: the first host, which has agents run their parts; `protocol`: the messages between both
-//! * `session`: sessions of Zenoh that do nothing but what they are told
+//! * `session`: sessions of Zenoh without scouting and without other listeners
 //! * `wire`: the crossing of framesets, with its account
 //! * `codec`: the forms in which frames cross, pure
 //! * `clock`: the offset of another host's clock

@@ -63,7 +63,7 @@ pub(crate) struct PartRequest {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) enum Request {
-    /// What its program has.
+/// The drivers and kinds of its program.
     Hello,
     /// Whether its part can be run.
     Check(PartRequest),
@@ -77,7 +77,7 @@ pub(crate) enum Request {
     Status { run: String },
 }
 
-/// What the program of an agent has.
+/// The drivers and kinds of an agent's program.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Hello {
     pub(crate) pid: u32,

@@ -50,7 +50,7 @@ struct Crossing {
     window_millis: Option<i64>,
 }
 
-/// What the split needs to know of an actor.
+/// The properties of an actor that decide the split.
 struct Actor {
     role: &'static str,
     host: Option<String>,

@@ -48,7 +48,7 @@ impl<T: Serialize + DeserializeOwned> Place<T> {
     /// Returns `None` if the place was closed.
     ///
     /// # Errors
-    /// If what arrives is not a setup.
+/// If the message is not a setup.
     pub fn take(self) -> Result<Option<(T, Sender<()>)>> {
         let server = self.server;
         let taken = catching(move || server.accept());
@@ -66,7 +66,7 @@ impl<T: Serialize + DeserializeOwned> Place<T> {
 /// Hands a setup over. The channel gets a message when the program has ended its part, and closes if the program has ended.
 ///
 /// # Errors
-/// If there is no such place any more: what is left of it is removed.
+/// If there is no such place any more: its remains are removed.
 pub fn hand_over<T: Serialize + DeserializeOwned>(place: &str, setup: T) -> Result<Receiver<()>> {
     let (ended, receiver) = channel()?;
     send(place, Some(HandedOver { setup, ended })).inspect_err(|_| remove(Path::new(place)))?;

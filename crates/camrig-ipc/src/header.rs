@@ -40,7 +40,7 @@ pub(crate) fn decode(buffer: &[u8]) -> Option<FrameSetHeader> {
         return None;
     }
     let shared = rest.get(..u32::from_le_bytes(len) as usize)?;
-    // A private copy, no longer than the header: the writer of the slot cannot change what was checked.
+    // A private copy, no longer than the header: the writer of the slot cannot change the checked bytes.
     let mut copy = [0; HEADER_BYTES];
     let bytes = &mut copy[..shared.len()];
     bytes.copy_from_slice(shared);

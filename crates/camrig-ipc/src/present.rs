@@ -1,7 +1,7 @@
 //! Slots whose pages are present in a process: the first ones from the start, every other from its first use.
 //!
-//! The memory of all slots is reserved when it is made. What comes later is the page's place in a mapping, and that it is
-//! zeroed: most of the time that memory costs at the start, and what processes are charged for.
+//! The memory of all slots is reserved when it is made. Only the page's place in a mapping comes later, and that it is
+//! zeroed: most of the time that memory costs at the start, and the memory that processes are charged for.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -52,7 +52,7 @@ mod tests {
 
     use super::*;
 
-    /// A multiple of the size of a page, far above what the kernel maps around an access.
+    /// A multiple of the size of a page, far above the pages that the kernel maps around an access.
     const PIXEL_BYTES: usize = 1 << 20;
     const SLOTS: usize = 8;
 

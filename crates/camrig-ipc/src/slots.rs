@@ -3,7 +3,7 @@
 //! # Access to slots
 //!
 //! A slot is the producer's alone while its `busy` flag is set and no link state holds it as queued or reading:
-//! that is what a [`Loan`] stands for. Publishing turns the loan into shares: a [`Published`] handle is the
+//! a [`Loan`] stands for that. Publishing turns the loan into shares: a [`Published`] handle is the
 //! producer's own, for readers in its process, and each link state's word is one from the moment a [`LinkWriter`]
 //! queues the slot until its reader frees it. Shares only read. The slot is lent again only when the flag is clear
 //! and the word of every link is free that the pool was announced on, which comes before anything is queued there. A

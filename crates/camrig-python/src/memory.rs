@@ -1,6 +1,6 @@
 //! Memory of frames for Python: the buffer protocol and DLPack.
 //!
-//! What it lends to Python stays valid and in place as long as any array refers to it: each export holds the `Memory`
+//! Memory that it lends to Python stays valid and in place as long as any array refers to it: each export holds the `Memory`
 //! object, which holds the frameset, which holds its slot.
 
 #![allow(unsafe_code)]

@@ -159,7 +159,7 @@ impl PyRig {
             // A rig that stops ends it too.
             let _ = Rig::parse(&rig_name, &text, None, &registry).map(|rig| handle.apply(&rig, BY));
         };
-        // Without a thread the actor stays, and discards what arrives.
+        // Without a thread the actor stays, and discards its input.
         let _ = camrig_ipc::spawn_thread("leave", remove);
     }
 

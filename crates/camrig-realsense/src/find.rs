@@ -257,7 +257,7 @@ fn search(
     matching.pop().ok_or_else(|| not_found(selection, verb, &list_of(others.into_iter())))
 }
 
-/// Returns librealsense's words for why a camera cannot be opened, with what to do where they do not say it.
+/// Returns librealsense's reason why a camera cannot be opened, with advice where the reason has none.
 fn explained(fault: &Fault) -> String {
     let words = fault.to_string();
     if words != NO_MOTION_SENSORS {

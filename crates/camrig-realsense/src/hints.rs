@@ -1,5 +1,5 @@
-//! Files with what was found when cameras were opened, so that later fewer have to be opened. They are hints: everything
-//! works without them, and what they say is verified when a camera is opened.
+//! Files with facts that were found when cameras were opened, so that later fewer have to be opened. They are hints: everything
+//! works without them, and they are verified when a camera is opened.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};

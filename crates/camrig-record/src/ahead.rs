@@ -223,7 +223,7 @@ mod tests {
         assert_eq!(state.waiting_bytes, bytes);
         drop(state);
         drop(read);
-        // The threads end with their iterator, and drop what they share.
+        // The threads end with their iterator, and drop their shared state.
         while Arc::strong_count(&shared) > 1 {
             std::thread::yield_now();
         }

@@ -1,4 +1,4 @@
-//! Recording a rig, and running a rig on what was recorded: the processor `record`, the driver `replay`, and
+//! Recording a rig, and running a rig on a recording: the processor `record`, the driver `replay`, and
 //! commands about recordings. The processor `foxglove` shows a rig live in viewers of recordings.
 //!
 //! A recording is an MCAP file that other programs open too. This crate is registered as any crate of drivers

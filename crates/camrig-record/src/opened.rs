@@ -408,7 +408,7 @@ mod tests {
             let recording = OpenRecording::open(&path).unwrap();
             let count = || recording.parts.files()[0].read_bytes();
             let opened = count();
-            // The index, and what small reads keep.
+            // The index, and the buffers of small reads.
             assert!(opened <= size_bytes / 2 + (1 << 20), "{opened} of {size_bytes}");
             for number in 0..recording.places().len() {
                 recording.read(number).unwrap();

@@ -3,7 +3,7 @@
 //! * `row`: one actor as words and numbers
 //! * `columns`: the columns that fit a terminal's width
 //! * `dashboard`: a screen of rows, with the history of each rate
-//! * `keys`: what keys do, and which requests they make
+//! * `keys`: the effects of keys, and their requests
 //! * `screen`: shows the dashboard on a terminal and handles keys
 //! * `footer`: a table in the last lines of a terminal, below other output
 //!

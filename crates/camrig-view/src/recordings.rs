@@ -1,6 +1,6 @@
 //! The recordings of the rig: those that run, and those that have ended since the server started.
 //!
-//! The rig does not tell what its recorders have written. So this reads the names of their files from the topology, and
+//! The status of a rig has no sizes of recordings. So this reads the names of their files from the topology, and
 //! looks at the files: the recorders are on this machine.
 
 use std::path::{Path, PathBuf, absolute};

@@ -85,7 +85,7 @@ pub trait Driver: Sized + 'static {
     }
 
     /// Returns the device that an earlier [`Driver::probe`] of the same options found, if the machine shows that it is still
-    /// connected, without opening it. A run looks here first, and probes only what is not known; `camrig check` always
+    /// connected, without opening it. A run looks here first, and probes only devices that are not known; `camrig check` always
     /// probes. [`Driver::open`] has to check the options again.
     fn recall(options: &Self::Options) -> Option<Device> {
         let _ = options;

@@ -1,7 +1,7 @@
 //! Rigs over several hosts: the interface between the program and the code that reaches other hosts.
 //!
 //! A topology names other hosts and places actors on them. [`Hosts`] splits it into a part for each host, has agents check
-//! and run theirs, and returns the part of this host, which is an ordinary topology. What the agents report is merged here:
+//! and run theirs, and returns the part of this host, which is an ordinary topology. Their reports are merged here:
 //! rows of another host are named `HOST/NAME`.
 
 use std::sync::Arc;

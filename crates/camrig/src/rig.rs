@@ -334,7 +334,7 @@ impl RigHandle {
     }
 
     /// Stops the streams of cameras; their devices stay open, and other actors go on. A camera that is restarted after a
-    /// failure is paused again. Returns a line for each camera that was not paused. `by` names who asks.
+    /// failure is paused again. Returns a line for each camera that was not paused. `by` names the requester.
     ///
     /// # Errors
     /// If the rig has no such camera, its driver cannot pause, or its streams have not started.

@@ -16,7 +16,7 @@ use crate::registry::Registry;
 /// Exit code of a worker that cannot go on.
 const FAILURE: i32 = 1;
 
-/// Runs as a worker until the supervisor commands the end, or has ended. The process exits then, whatever its actors do.
+/// Runs as a worker until the supervisor commands the end, or has ended. The process then exits without waiting for actors.
 pub(crate) fn run(registry: &Arc<Registry>, setup: Setup) -> ExitCode {
     logging::init(&setup.process);
     let mut hosted = None;

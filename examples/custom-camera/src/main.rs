@@ -57,7 +57,7 @@ impl Driver for TestPattern {
         let loan = output.loan(monotonic_nanos(), [header].into_iter().collect());
         // No loan: all slots are in use. camrig has counted the frameset as dropped.
         if let Some(mut loan) = loan? {
-            // Drawn directly into the memory of the readers, in whatever process they are, without a copy.
+            // Drawn directly into the memory of the readers, in any process, without a copy.
             draw(loan.frame_mut(0), self.width, self.number as u8);
             output.publish(loan);
         }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::program::Test;
 
-/// Maximum time of a run, unless its topology is about what happens later.
+/// Maximum time of a run, unless its topology shows a later event.
 const SECONDS_MAX: u32 = 3;
 
 /// The parts that an example needs and a test does not have.

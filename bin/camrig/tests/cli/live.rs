@@ -276,7 +276,7 @@ fn cameras_of_a_running_rig_are_shown_in_a_page() {
     lab.end();
 }
 
-/// A recording says what was changed while it was made, and when.
+/// A recording lists the changes that were made during it, with their times.
 #[test]
 fn a_running_rig_is_recorded_across_a_change() {
     let lab = Lab::start(&[]);

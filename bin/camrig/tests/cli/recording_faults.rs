@@ -271,7 +271,7 @@ fn recorded() -> Test {
     test
 }
 
-/// Checks that a copy that failed named what it kept, and that this is whole.
+/// Checks that a failed copy named the part that it kept, and that this part is whole.
 #[track_caller]
 fn kept_in_part(
     test: &mut Test,
@@ -384,7 +384,7 @@ fn an_interrupted_fuse_leaves_no_file() {
 const WRITES: &str = "write,writev";
 
 /// Interrupts a command, whose system calls of these kinds are slow, when the file of this folder with this in its name has so
-/// many bytes; returns what it said, and its exit code.
+/// many bytes; returns its messages and its exit code.
 fn interrupted(
     test: &Test,
     calls: &str,

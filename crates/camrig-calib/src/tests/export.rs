@@ -93,7 +93,7 @@ fn every_format_has_the_same_pose() {
     near(&nerf[..16], matrix.as_flattened());
 }
 
-/// Writes pictures of a board, and what was found in them, for `crates/camrig-calib/tests/opencv/run`.
+/// Writes pictures of a board, and the corners that were found in them, for `crates/camrig-calib/tests/opencv/run`.
 #[test]
 #[ignore = "writes files for a program that compares them with OpenCV"]
 fn pictures_for_opencv() {

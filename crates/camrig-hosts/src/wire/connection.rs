@@ -67,7 +67,7 @@ impl Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         let open = self.open.take();
-        // Without a thread the process ends soon: the system closes what is left.
+        // Without a thread the process ends soon: the system closes the rest.
         if let Ok(closing) = spawn_thread("zenoh-close", move || drop(open)) {
             let _ = closing.join();
         }

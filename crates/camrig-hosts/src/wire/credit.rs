@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 /// Number of epochs whose late messages are recognised.
 const EPOCHS_KEPT: usize = 16;
 
-/// The maximum of what a receiver lets a sender have in flight.
+/// Maximum of framesets and bytes that a receiver lets a sender have in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Window {
     /// Framesets.
@@ -31,7 +31,7 @@ pub struct Window {
     pub bytes: u64,
 }
 
-/// The answer of a receiver: what it has accounted for, and what the sender may have in flight beyond it.
+/// The answer of a receiver: the framesets that it has accounted for, and the credit of the sender beyond them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ack {
     /// The receiver's instance.
@@ -42,7 +42,7 @@ pub struct Ack {
     pub base: u64,
     /// The last number that is accounted for.
     pub number: u64,
-    /// What the sender may have in flight beyond it.
+/// The credit of the sender beyond it.
     pub window: Window,
 }
 
@@ -124,7 +124,7 @@ impl Sender {
         self.pending.len()
     }
 
-    /// Returns the question for what is in flight; `None` if nothing is.
+/// Returns the question for the framesets in flight; `None` without any.
     pub fn probe(&self) -> Option<FrameSetNumber> {
         self.pending.back().map(|&(number, _)| self.place(number))
     }
@@ -185,7 +185,7 @@ impl Receiver {
         self.resolve(place).map_or(0, |resolved| resolved.lost)
     }
 
-    /// Accounts for what is missing up to a number; `None` for a message of an epoch that is over, or with an impossible
+/// Accounts for missing framesets up to a number; `None` for a message of an epoch that is over, or with an impossible
     /// number.
     fn resolve(&mut self, place: FrameSetNumber) -> Option<Resolved> {
         let FrameSetNumber { epoch, number, .. } = place;
@@ -211,7 +211,7 @@ impl Receiver {
     /// Returns the base of an epoch that began before this instance. If the sender does not know it either, the numbers are
     /// of the first epoch, unless that is impossible: then nothing of their epoch is missing.
     fn base_of_instances_before(&self, place: FrameSetNumber) -> u64 {
-        // 0 if the number is at least what is accounted for.
+        // 0 if the number is not below the accounted ones.
         place
             .base
             .filter(|&base| base <= self.accounted)

@@ -146,7 +146,7 @@ fn push_head(bytes: &mut Vec<u8>, kind: Kind, place: FrameSetNumber, sizes: [u32
     bytes.extend_from_slice(&info_id.to_le_bytes());
 }
 
-/// Reads a message from a sender, up to its frames. What it makes is bounded, whatever the bytes say.
+/// Reads a message from a sender, up to its frames. The memory that it makes is bounded for any bytes.
 ///
 /// # Errors
 /// If it is no valid message.

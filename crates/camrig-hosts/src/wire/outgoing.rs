@@ -26,10 +26,10 @@ use crate::session::{self, SessionOptions};
 /// Time between two looks at the input while there is no credit.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// Time without an acknowledgement after which the receiver is asked about what is in flight.
+/// Time without an acknowledgement after which the receiver is asked about the framesets in flight.
 const ASK_AFTER: Duration = Duration::from_millis(500);
 
-/// Time without any answer after which nothing is sent to the receiver: what is sent to nobody would be lost.
+/// Time without any answer after which nothing is sent to the receiver: it would be lost.
 const SILENCE: Duration = Duration::from_secs(2);
 
 /// Maximum time that framesets wait for credit, and the end for its acknowledgement, after the input has ended.
@@ -184,7 +184,7 @@ impl WireOut {
             if sender.in_flight() < before {
                 self.asked = Instant::now();
             } else if is_new {
-                // What was sent to the one before it is lost: it is asked about at once.
+                // Framesets sent to the receiver before it are lost: it is asked about them at once.
                 self.asked = Instant::now().checked_sub(ASK_AFTER).unwrap_or(self.asked);
             }
             next = self.answers.try_recv().ok();
@@ -197,7 +197,7 @@ impl WireOut {
         answers && self.sender.as_ref().is_some_and(|sender| sender.may_send(bytes))
     }
 
-    /// Asks about what is in flight, if nothing was acknowledged for some time.
+    /// Asks about the framesets in flight, if nothing was acknowledged for some time.
     fn ask(&mut self) {
         let place = self.sender.as_ref().and_then(Sender::probe);
         if let Some(place) = place.filter(|_| self.asked.elapsed() >= ASK_AFTER) {

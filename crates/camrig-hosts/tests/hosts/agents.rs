@@ -199,7 +199,7 @@ fn plain() {
     assert_eq!(agent.finish().0, Some(0));
 }
 
-/// However a rig ends, what was sent to another host has arrived: the sender stops first, and the reader after it.
+/// However a rig ends, each frameset sent to another host has arrived: the sender stops first, and the reader after it.
 fn ends_in_order(to_first: bool) {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();

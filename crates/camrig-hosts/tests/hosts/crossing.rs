@@ -168,7 +168,7 @@ fn carry(mut from: TcpStream, mut to: TcpStream, (whole, changed): &(Mutex<bool>
     let _ = to.shutdown(std::net::Shutdown::Both);
 }
 
-/// While the cable is cut, the queue drops; what was on its way is lost; after that framesets come again.
+/// While the cable is cut, the queue drops, and framesets on their way are lost; after that framesets come again.
 fn cut() {
     let address = free_address();
     let cable = Cable::to(&address);

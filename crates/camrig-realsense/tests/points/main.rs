@@ -1,5 +1,5 @@
 //! Points against librealsense's own: the same images and calibrations give the same points and colors.
-// `allow-unwrap-in-tests` reaches functions with `#[test]` only, not what they share.
+// `allow-unwrap-in-tests` reaches functions with `#[test]` only, not those that they share.
 #![allow(clippy::unwrap_used)]
 #![allow(clippy::print_stdout, clippy::print_stderr)] // Of a test, for its reader.
 
@@ -153,7 +153,7 @@ fn pixels_and_points_are_related_as_in_librealsense() {
 #[test]
 fn points_and_their_colors_are_those_of_librealsense() {
     for distortion in MODELS {
-        // Depth images of D400 cameras are rectified, whatever model they report. librealsense's point cloud
+        // Depth images of D400 cameras are rectified, although they report a model. librealsense's point cloud
         // ignores most other models, and then differs from its own `rs2_deproject_pixel_to_point`.
         for of_depth in [Distortion::None, Distortion::BrownConrady, Distortion::InverseBrownConrady] {
             let depth = Intrinsics { distortion: of_depth, ..DEPTH_LENS };

@@ -58,7 +58,7 @@ fn listed_in(folder: &Path) -> Option<Vec<PathBuf>> {
     Some(names(&text).filter(plain).map(|name| folder.join(name)).collect())
 }
 
-/// Returns the names in the list `relative_file_paths`. Of YAML only what rosbag2 and rosbags write is read: an item in each
+/// Returns the names in the list `relative_file_paths`. Of YAML only the form of rosbag2 and rosbags is read: an item in each
 /// line, or all in one pair of brackets.
 fn names(text: &str) -> impl Iterator<Item = &str> {
     let behind = text.split_once("relative_file_paths:").map_or("", |(_, behind)| behind);

@@ -20,7 +20,7 @@ use crate::ros;
 /// Maximum number of topics that are read.
 const MAX_TOPICS: usize = 4096;
 
-/// Upper bound for what a message has beside its pixels, in bytes.
+/// Upper bound for the part of a message beside its pixels, in bytes.
 const MESSAGE_BYTES: usize = 1 << 20;
 
 /// An open bag.

@@ -42,7 +42,7 @@ const LEVEL: f32 = 256.0;
 const NEIGHBOR_PIXELS: usize = 2;
 
 /// A surface that is seen at a smaller cosine of the angle between its normal and the ray is not used: that is 81 degrees.
-/// Depth is far less exact there, and what lies between an object and its background looks like this too.
+/// Depth is far less exact there, and the space between an object and its background looks like this too.
 const LEAST_COSINE: f32 = 0.15;
 
 /// The place of a block, in blocks from the root.
@@ -195,7 +195,7 @@ impl Block {
                 continue;
             };
             let distance = (seen.meters[2] - own[2]).min(truncation);
-            // What lies behind the surface is a guess, the less certain the deeper.
+            // The space behind the surface is a guess, the less certain the deeper.
             let certain = 1.0 + distance.min(0.0) / truncation;
             if certain <= 0.0 {
                 continue;

@@ -231,7 +231,7 @@ mod tests {
         let newest = cameras.newest(&of_front, 0).unwrap();
         assert_eq!(newest.count, 2 * camrig::testing::SLOTS as u64);
         assert!(cameras.newest(&of_front, newest.count).is_none(), "it was sent");
-        // Once for all viewers, and only what is asked for.
+        // Once for all viewers, and only requested streams.
         let encoded = cameras.encode(&newest, Stream::DEPTH).unwrap();
         assert!(Arc::ptr_eq(&encoded, &cameras.encode(&newest, Stream::DEPTH).unwrap()));
         assert!(cameras.encode(&newest, Stream::GYRO).is_none());

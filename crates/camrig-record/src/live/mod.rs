@@ -1,7 +1,7 @@
 //! The processor `foxglove`: shows a rig live in Foxglove and Lichtblick, with the topics and schemas of recordings.
 //!
 //! The actor keeps the newest frameset of each camera while a viewer subscribes to one of its channels, and none otherwise.
-//! The thread of the server encodes what is subscribed to, once for all viewers. A slow viewer gets fewer framesets, and
+//! The thread of the server encodes subscribed streams, once for all viewers. A slow viewer gets fewer framesets, and
 //! delays no other.
 //!
 //! * `options`: the options of a topology

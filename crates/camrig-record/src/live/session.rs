@@ -22,7 +22,7 @@ use crate::record::{ChannelOf, ContentOf};
 /// Maximum number of viewers at the same time.
 const VIEWERS_MAX: usize = 16;
 
-/// Maximum size of what a viewer sends, in bytes.
+/// Maximum size of a message of a viewer, in bytes.
 const ASKED_BYTES_MAX: usize = 256 << 10;
 
 /// Maximum number of subscriptions of a viewer to one channel.
@@ -167,7 +167,7 @@ impl Session {
         }
     }
 
-    /// Returns what is to be told of channels that came or went.
+/// Returns the messages about channels that came or went.
     fn news(&mut self) -> Option<Vec<Packet>> {
         let Some((version, shown)) = self.viewers.cameras.shown_since(self.version) else {
             return Some(Vec::new());
@@ -225,7 +225,7 @@ impl Session {
         packets
     }
 
-    /// Handles what a viewer asks for. Returns the answers; `None` if it cannot be understood.
+/// Handles a request of a viewer. Returns the answers; `None` if it cannot be understood.
     fn handle(&mut self, asked: &str) -> Option<Vec<Packet>> {
         match serde_json::from_str(asked).ok()? {
             Asked::Subscribe { subscriptions } => {

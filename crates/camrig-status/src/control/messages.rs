@@ -66,7 +66,7 @@ pub struct Edits {
     /// Actors that restart although nothing differs.
     #[serde(default)]
     pub restarts: Vec<String>,
-    /// Whether to refuse what needs the begin or the end of an actor: only options that devices can set while they run
+    /// Whether to refuse a change that begins or ends an actor: only options that devices can set while they run
     /// change.
     #[serde(default)]
     pub live: bool,

@@ -125,7 +125,7 @@ impl Capturing {
         }
     }
 
-    /// Lets the readers on this thread take what was published. Meanwhile the camera is blocked by them, not stalled.
+    /// Lets the readers on this thread take the published framesets. Meanwhile the camera is blocked by them, not stalled.
     async fn let_readers_run(&self, flow: &watch::Receiver<Flow>) {
         if self.on_thread.is_waited_for() {
             self.output.set_blocked(true);

@@ -1,4 +1,4 @@
-//! What packages install beside the program: man pages, and the completions of shells.
+//! Files that packages install beside the program: man pages, and the completions of shells.
 
 use std::io::Write;
 use std::path::PathBuf;

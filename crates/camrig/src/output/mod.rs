@@ -60,7 +60,7 @@ pub struct InputLinkStatus<'a> {
     pub counts: Counts,
     /// The time from the camera actor to this processor.
     pub latency: Latency,
-    /// Whether nothing more is published on it: what is in flight is the rest.
+    /// Whether nothing more is published on it: only framesets in flight are left.
     pub ended: bool,
 }
 

@@ -110,7 +110,7 @@ impl ProcessorOutput {
         if let Some((_, declared)) = self.declared.iter().find(|(known, _)| Arc::ptr_eq(known, camera)) {
             return self.publisher.source(declared);
         }
-        // The processor itself reports what the input lacks, when it is called.
+        // The processor itself reports missing streams, when it is called.
         let declared = self.declare.iter().find_map(|declare| declare(&camera.streams).transpose());
         let declared = match declared {
             Some(Ok(streams)) if streams != camera.streams => {

@@ -108,7 +108,7 @@ impl PythonOptions {
         let named = python.display();
         let request = serde_json::to_vec(self).map_err(|error| error.to_string())?;
         let failed = |error: std::io::Error| format!("interpreter `{named}` is lost: {error}");
-        // A script that ends the interpreter does not read what is left.
+        // A script that ends the interpreter does not read the rest.
         let _ = child.stdin.take().map(|mut stdin| stdin.write_all(&request));
         let (answer, errors) = (reader(child.stdout.take())?, reader(child.stderr.take())?);
         let deadline = Instant::now() + CHECK_TIME;
@@ -169,7 +169,7 @@ impl PythonOptions {
             }
         };
         if !has_script {
-            // The empty program ends at once; what it ends with does not matter.
+            // The empty program ends at once; its exit code does not matter.
             let _ = child.wait_with_output();
             return wrong.or_ok();
         }

@@ -230,7 +230,7 @@ mod tests {
         for arrival in 0..5 {
             snapshot.process(&front.frameset(arrival, &[COLOR_PIXELS]), &mut output).unwrap();
         }
-        // The first frameset to arrive is written, whatever its number.
+        // The first frameset to arrive is written; its number does not matter.
         left.frameset(0, &[COLOR_PIXELS, DEPTH_PIXELS]);
         snapshot.process(&left.frameset(1, &[COLOR_PIXELS, DEPTH_PIXELS]), &mut output).unwrap();
         let names = [

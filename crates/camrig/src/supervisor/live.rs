@@ -2,7 +2,7 @@
 //! there, and everything else is left to the supervisor's thread.
 //!
 //! It runs on the thread that asks. One thread at a time changes a rig, so that nothing differs between the steps. Devices
-//! are set first: what one refuses changes nothing.
+//! are set first: a change that one refuses has no effect.
 
 use std::collections::BTreeMap;
 use std::sync::{MutexGuard, PoisonError, TryLockError, mpsc};
@@ -260,7 +260,7 @@ impl RunControl {
         answered.recv().unwrap_or(Err(ChangeError::Over))
     }
 
-    /// Returns what devices can set of the options by which cameras differ.
+/// Returns those of the differing options of cameras that their devices can set.
     fn kept(
         &self,
         current: &Topology,

@@ -1,7 +1,7 @@
 //! The supervisor: one run of a rig, from a checked topology to its report.
 //!
 //! It starts workers, sends every process its parts, starts the flow of framesets when all actors are ready, restarts
-//! failed actors, and ends the run in order: cameras first, then what is in flight, then every process.
+//! failed actors, and ends the run in order: cameras first, then processors when they have drained, then every process.
 //!
 //! * `core`: decisions: from events and the time to commands
 //! * `shell`: turns messages and counters into events, and executes the commands, on its own thread
@@ -79,7 +79,7 @@ enum Message {
     Topology(SyncSender<Arc<Topology>>),
     /// A request to change the rig.
     Change(Box<ChangeRequest>),
-    /// Lines for the log and the report: what was changed, and by whom.
+/// Lines for the log and the report: each change with its requester.
     Note(Vec<String>, String),
     /// From an actor of this process.
     Actor(ActorEvent),

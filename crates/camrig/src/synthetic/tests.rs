@@ -1,4 +1,4 @@
-//! Tests of the camera's output: times and motion against the options, and what its submodules name.
+//! Tests of the camera's output: times and motion against the options, and the subjects of its submodules.
 
 mod controls;
 mod losses;

@@ -174,7 +174,7 @@ fn describe(topology: &Topology, id: ActorId) -> String {
 fn facts(old: &Topology, before: ActorId, new: &Topology, after: ActorId) -> Vec<String> {
     let options = options(old.actor(before).options(), new.actor(after).options());
     let mut facts = keys(old, before, new, after);
-    // Behind what is about the actor as a whole.
+    // Behind the changes of the actor as a whole.
     let place = facts.iter().take_while(|fact| fact.contains(' ')).count();
     facts.splice(place..place, options.iter().map(ToString::to_string));
     facts

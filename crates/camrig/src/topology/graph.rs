@@ -224,7 +224,7 @@ fn held_by(
 }
 
 /// Returns the framesets of one input that the readers of `actor` hold when it passes them on, which copies nothing as
-/// long as all of them are in its process: the input's share of what they can hold at once.
+/// long as all of them are in its process: the input's share of the framesets that they can hold at once.
 fn held_behind(
     actor: usize,
     process_of: &[ProcessId],

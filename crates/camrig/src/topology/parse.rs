@@ -135,7 +135,7 @@ fn parse_watched(
     add_own_commands(&drafts, registry, &processes, &process_of, &mut commands, &mut problems);
     let (mut probed, mut refused) = (Probed::new(), Vec::new());
     if let Some(probe) = probe {
-        // The agents of other hosts look for what is there.
+        // The agents of other hosts look for their own files and devices.
         for draft in drafts.iter().filter(|draft| draft.host.is_none()) {
             let how = (probe, checks.time.bound(draft.start_timeout));
             let Draft { name, role, options, .. } = draft;

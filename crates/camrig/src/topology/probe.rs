@@ -24,7 +24,7 @@ pub(crate) enum Probe {
     Unknown,
 }
 
-/// Probes the device of a camera, which is added to `devices`, or what the options of a processor name. Wrong options are
+/// Probes the device of a camera, which is added to `devices`, or the files that the options of a processor name. Wrong options are
 /// not probed. A probe that exceeds `bound` is a problem. Returns whether the probe found none.
 pub(super) fn probe_options(
     name: &str,

@@ -142,7 +142,7 @@ pub(super) fn schedulings(drafts: Vec<ProcessDraft>) -> BTreeMap<String, Process
     drafts.into_iter().filter_map(|draft| Some((draft.name, draft.scheduling?))).collect()
 }
 
-/// Reports what the kernel would refuse. No process is changed.
+/// Reports settings that the kernel would refuse. No process is changed.
 pub(super) fn probe_scheduling(process: &str, wanted: &ProcessScheduling, problems: &mut Problems) {
     let ProcessScheduling { scheduling, spans } = wanted;
     // Without a thread to try it, the start of the rig will say it.

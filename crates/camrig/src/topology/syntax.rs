@@ -1,4 +1,4 @@
-//! Errors in the syntax of a topology, with what the parser of TOML knows about their places.
+//! Errors in the syntax of a topology, with the places that the parser of TOML gives.
 
 use toml::de::Error;
 use toml_parser::decoder::ScalarKind;

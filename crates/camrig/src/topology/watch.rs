@@ -10,7 +10,7 @@ use crate::late::Late;
 /// Interval between two looks at a parser that has not finished.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// The check that runs: when it is late, and what is reported then.
+/// The check that runs: the time when it is late, and the report of that.
 struct Step {
     until: Instant,
     otherwise: Problems,

@@ -301,7 +301,7 @@ fn options_are_set_by_another_topology(placement: Placement) {
     assert_eq!(report.actor("b").restarts, 0);
 }
 
-/// A camera whose process is killed after it was set begins again with what was set.
+/// A camera whose process is killed after an option was set begins again with that value.
 fn set_options_outlast_a_crash() {
     let mut rig = Plan::new(CAMERAS, Placement::Mixed).start();
     let socket = socket(&mut rig);

@@ -48,7 +48,7 @@ impl Used {
     }
 }
 
-/// Counts framesets, and prints what those after the first [`WARM`] ones cost this process.
+/// Counts framesets, and prints the cost of those after the first [`WARM`] ones to this process.
 struct Meter {
     framesets: u64,
     warm: Option<Used>,
@@ -70,7 +70,7 @@ impl Meter {
         {
             let used = Used::now();
             let again = Used::now();
-            // The second reading measures what a reading itself allocates.
+            // The second reading measures the allocations of a reading itself.
             println!(
                 "{side} {} faults {} mappings {} allocations {} bytes",
                 used.faults - warm.faults,

@@ -115,7 +115,7 @@ fn is_installed(command: &&str) -> bool {
     Command::new(command).arg("--version").output().is_ok()
 }
 
-/// With any number of processes and threads below the required one, a rig names what cannot be started and the limit.
+/// With any number of processes and threads below the required one, a rig names the thing that cannot be started and the limit.
 fn too_few_threads(placement: Placement) {
     if !rustix::process::getuid().is_root() || !["setpriv", "prlimit"].iter().all(is_installed) {
         eprintln!("SKIPPED: the limit holds for all processes of a user, and another user cannot be taken");

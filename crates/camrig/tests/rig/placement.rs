@@ -221,7 +221,7 @@ pub(crate) fn add_to(trials: &mut Vec<Trial>) {
             threads(worker.pid)
         };
         let all = |threads: &[(String, i32)], wanted: &(String, i32)| {
-            // Two actors, and what they need.
+            // Two actors, and their needs.
             threads.len() > 2 && threads.iter().all(|thread| thread == wanted)
         };
         let wanted = (cpu.to_string(), 5);

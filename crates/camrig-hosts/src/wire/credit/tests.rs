@@ -107,7 +107,7 @@ impl Model {
     fn restart_receiver(&mut self) {
         self.instances += 1;
         self.receiver = Receiver::new(self.instances, self.accounted(), WINDOW);
-        // What was on its way went to the instance that died.
+        // Messages on their way went to the instance that died.
         self.there.clear();
     }
 

@@ -1,4 +1,4 @@
-//! The frames of a recorded frameset as they are shown, and what is computed from them: points, and aligned depth.
+//! The frames of a recorded frameset as they are shown, and those computed from them: points, and aligned depth.
 
 use bytes::Bytes;
 use camrig::encode_ply;

@@ -4,7 +4,7 @@
 //! * `tum`, `open3d`: data sets of color and aligned depth
 //! * `scene`, `poses`: images of all cameras with lens and place, for COLMAP and `NeRF`
 //! * `mp4`: videos
-//! * `decoded`, `pcd`: what is computed from frames
+//! * `decoded`, `pcd`: results computed from frames
 //! * `chosen`, `matched`: which framesets are exported, and under which names
 //! * `folder`: files that are created
 

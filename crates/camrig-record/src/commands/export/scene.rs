@@ -85,7 +85,7 @@ impl Scene {
         self.has_depth
     }
 
-    /// Adds a camera, which the recording calls `recorded`. Returns the folder of its images and what takes them.
+    /// Adds a camera, which the recording calls `recorded`. Returns the folder of its images and their writer.
     pub(super) fn add(
         self: &Rc<Self>,
         recorded: &str,

@@ -93,7 +93,7 @@ impl Options {
     }
 }
 
-/// What converts the depth of one camera.
+/// The converter of one camera's depth.
 struct Converter {
     info: Arc<CameraInfo>,
     cloud: PointCloud,
@@ -301,7 +301,7 @@ mod tests {
         let one = [0, 1024, 0, 0, 0, 0, 0, 0];
         // Column 1 of 4, row 0 of 2: a quarter to the left, a quarter up.
         assert_eq!(merged(ALL, [one, nothing]), [(0, [-0.25, -0.25, 1.0])]);
-        // What is left of a camera that faces back is on the right of the root.
+        // A point on the left of a camera that faces back is on the right of the root.
         assert_eq!(merged(ALL, [nothing, one]), [(1, [0.25, -0.25, 1.0])]);
         // Behind the root.
         let far = [0, 3072, 0, 0, 0, 0, 0, 0];

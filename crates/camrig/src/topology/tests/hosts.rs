@@ -21,7 +21,7 @@ fn reaching() -> Registry {
     registry
 }
 
-/// Returns what a user reads of a topology in a program that reaches hosts; empty if nothing is wrong.
+/// Returns the problems of a topology as text, in a program that reaches hosts; empty without any.
 fn problems(text: &str) -> String {
     Topology::parse("t.toml", text, None, &reaching())
         .map_or_else(|problems| problems.render(false), |_| String::new())
