@@ -34,4 +34,4 @@ pub use self::pose::Pose;
 pub use self::print::Sheet;
 pub use self::scale::{Scale, expected_depth, view_ratio};
 pub use self::select::{Seen, choose_moments};
-pub use self::solve::{SolveError, SolvedPose, Solution, UncalibratedCamera, View, calibrate};
+pub use self::solve::{Solution, SolveError, SolvedPose, UncalibratedCamera, View, calibrate};

@@ -337,14 +337,12 @@ impl<'a> Work<'a> {
             .filter(|(camera, ..)| *camera != self.root)
             .max_by(|a, b| (a.2 * b.1).cmp(&(b.2 * a.1)));
         match worst {
-            Some((camera, views, gone)) if gone as f64 > MAX_UNFIT * views as f64 => {
-                Err(SolveError::Unfit {
-                    camera: self.cameras[camera].name.clone(),
-                    unfit: gone,
-                    views,
-                    pixels: median(unfit.values().copied().collect()),
-                })
-            }
+            Some((camera, views, gone)) if gone as f64 > MAX_UNFIT * views as f64 => Err(SolveError::Unfit {
+                camera: self.cameras[camera].name.clone(),
+                unfit: gone,
+                views,
+                pixels: median(unfit.values().copied().collect()),
+            }),
             _ => Ok(()),
         }
     }

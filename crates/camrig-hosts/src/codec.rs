@@ -482,7 +482,9 @@ mod tests {
 
     #[test]
     fn codecs_are_named_in_topologies() {
-        for codec in [WireCodec::Raw, WireCodec::Zstd, WireCodec::Delta, WireCodec::Jpeg(1), WireCodec::Jpeg(100)] {
+        for codec in
+            [WireCodec::Raw, WireCodec::Zstd, WireCodec::Delta, WireCodec::Jpeg(1), WireCodec::Jpeg(100)]
+        {
             assert_eq!(codec.to_string().parse(), Ok(codec));
         }
         for text in ["", "jpeg", "jpeg:0", "jpeg:101", "jpeg:-1", "JPEG:90", "lz4"] {

@@ -63,7 +63,7 @@ pub(crate) struct PartRequest {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) enum Request {
-/// The drivers and kinds of its program.
+    /// The drivers and kinds of its program.
     Hello,
     /// Whether its part can be run.
     Check(PartRequest),

@@ -48,7 +48,7 @@ impl<T: Serialize + DeserializeOwned> Place<T> {
     /// Returns `None` if the place was closed.
     ///
     /// # Errors
-/// If the message is not a setup.
+    /// If the message is not a setup.
     pub fn take(self) -> Result<Option<(T, Sender<()>)>> {
         let server = self.server;
         let taken = catching(move || server.accept());

@@ -136,7 +136,7 @@ impl Shared {
         drop(given);
     }
 
-/// Takes the given input, or asks for the next one.
+    /// Takes the given input, or asks for the next one.
     fn poll(&self, state: &mut State) -> Polled {
         if let Some(given) = state.given.take() {
             // Fails if it was read before.

@@ -30,7 +30,7 @@ mod write;
 use camrig::App;
 
 pub use self::ahead::ReadAhead;
-pub use self::opened::{OpenCamera, FrameSetPlace, OpenRecording, RecordedFrameSet};
+pub use self::opened::{FrameSetPlace, OpenCamera, OpenRecording, RecordedFrameSet};
 pub use self::read::ReadError;
 pub use self::replay::{Replay, ReplayOptions};
 

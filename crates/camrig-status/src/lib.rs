@@ -55,7 +55,7 @@ pub struct RigStatus {
     /// The newest changes of the rig while it runs, in their order: at most [`CHANGES_MAX`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changes: Vec<ChangeReport>,
-/// The other hosts of the rig. Rows of their actors are named `HOST/NAME`, and come after those of this host.
+    /// The other hosts of the rig. Rows of their actors are named `HOST/NAME`, and come after those of this host.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hosts: Vec<HostStatus>,
 }

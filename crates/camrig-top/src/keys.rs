@@ -29,7 +29,7 @@ pub(crate) enum Mode {
     Set { actor: String, typed: String },
     /// Confirming the removal of an actor.
     Remove { actor: String },
-/// Reading the outcome of a request.
+    /// Reading the outcome of a request.
     Said(String),
 }
 
@@ -132,7 +132,7 @@ impl View<'_> {
         }
     }
 
-/// Sets the typed option.
+    /// Sets the typed option.
     fn set(&self, actor: String, typed: &str) -> (Mode, Effect) {
         match typed.split_once('=') {
             Some((key, value)) if !key.trim().is_empty() => {

@@ -201,7 +201,13 @@ impl Device {
     pub fn settings(&self) -> SensorValues {
         use controls::selector;
         let Some(controls) = self.controls.values().next() else {
-            return SensorValues { exposure_us: 0, gain: 0, laser_power_mw: 0, auto_exposure: false, emitter: 0 };
+            return SensorValues {
+                exposure_us: 0,
+                gain: 0,
+                laser_power_mw: 0,
+                auto_exposure: false,
+                emitter: 0,
+            };
         };
         let extension = |selector| controls.value(EXTENSION_UNIT, selector);
         SensorValues {

@@ -126,8 +126,13 @@ mod tests {
     }
 
     fn frame(number: u32) -> FrameInfo {
-        let settings =
-            SensorValues { exposure_us: 8_500, gain: 16, laser_power_mw: 150, auto_exposure: true, emitter: 1 };
+        let settings = SensorValues {
+            exposure_us: 8_500,
+            gain: 16,
+            laser_power_mw: 150,
+            auto_exposure: true,
+            emitter: 1,
+        };
         FrameInfo { number, time_us: 77, settings }
     }
 

@@ -7,7 +7,7 @@ mod stage;
 use self::render::{Frame, Painter, Print, Vector, normal_deviate, pixel};
 use self::stage::{USUAL, arc, board, intrinsics, shown};
 use crate::{
-    Board, SolveError, Corner, Detector, Pose, Scale, Solution, UncalibratedCamera, View, calibrate,
+    Board, Corner, Detector, Pose, Scale, Solution, SolveError, UncalibratedCamera, View, calibrate,
     expected_depth, view_ratio,
 };
 
@@ -214,10 +214,7 @@ fn one_far_view_determines_too_little() {
     }
     stage.show(&[0, 1], 0.0, 1, 0.5);
     let error = stage.calibrate().unwrap_err();
-    assert!(
-        matches!(&error, SolveError::Undetermined { camera, .. } if camera == "camera-1"),
-        "{error}"
-    );
+    assert!(matches!(&error, SolveError::Undetermined { camera, .. } if camera == "camera-1"), "{error}");
 }
 
 #[test]

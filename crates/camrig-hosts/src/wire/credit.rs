@@ -42,7 +42,7 @@ pub struct Ack {
     pub base: u64,
     /// The last number that is accounted for.
     pub number: u64,
-/// The credit of the sender beyond it.
+    /// The credit of the sender beyond it.
     pub window: Window,
 }
 
@@ -124,7 +124,7 @@ impl Sender {
         self.pending.len()
     }
 
-/// Returns the question for the framesets in flight; `None` without any.
+    /// Returns the question for the framesets in flight; `None` without any.
     pub fn probe(&self) -> Option<FrameSetNumber> {
         self.pending.back().map(|&(number, _)| self.place(number))
     }
@@ -185,7 +185,7 @@ impl Receiver {
         self.resolve(place).map_or(0, |resolved| resolved.lost)
     }
 
-/// Accounts for missing framesets up to a number; `None` for a message of an epoch that is over, or with an impossible
+    /// Accounts for missing framesets up to a number; `None` for a message of an epoch that is over, or with an impossible
     /// number.
     fn resolve(&mut self, place: FrameSetNumber) -> Option<Resolved> {
         let FrameSetNumber { epoch, number, .. } = place;

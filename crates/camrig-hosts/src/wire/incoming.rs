@@ -23,7 +23,7 @@ use super::connection::Connection;
 use super::credit::{Arrival, Receiver, Window};
 use super::message::{self, Answer, Incoming, IncomingFrameSet, Kind};
 use super::{Ends, check_key, keys};
-use crate::clock::{self, HostClock, ClockFilter};
+use crate::clock::{self, ClockFilter, HostClock};
 use crate::codec::{Coding, Decoder};
 use crate::session::{self, SessionOptions};
 

@@ -20,7 +20,7 @@ use super::connection::Connection;
 use super::credit::Sender;
 use super::message::{self, Answer, Description, Kind};
 use super::{Ends, check_key, keys};
-use crate::codec::{WireCodec, Coding, DEFAULT_MBPS, Encoder};
+use crate::codec::{Coding, DEFAULT_MBPS, Encoder, WireCodec};
 use crate::session::{self, SessionOptions};
 
 /// Time between two looks at the input while there is no credit.

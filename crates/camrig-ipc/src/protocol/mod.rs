@@ -13,7 +13,9 @@ pub use self::ids::{ActorId, LinkId, ProcessId};
 pub use self::messages::{
     ActorCommand, ActorEvent, DeviceAnswer, DeviceCall, DeviceRequest, Failure, Setup, WorkerCommand,
 };
-pub use self::parts::{ActorPart, CalibratedPose, LinkStart, MatchClock, MatchSpec, MatchedCamera, Part, Role};
+pub use self::parts::{
+    ActorPart, CalibratedPose, LinkStart, MatchClock, MatchSpec, MatchedCamera, Part, Role,
+};
 
 /// Asserts that the documentation has each of these fields at its offset.
 #[cfg(test)]

@@ -51,7 +51,7 @@ impl Framesets {
     /// Adds a message of one of its topics, and returns the framesets that are then complete.
     ///
     /// # Errors
-/// The fault of the message.
+    /// The fault of the message.
     pub(crate) fn add(&mut self, topic: u16, data: &Bytes, log_time: u64) -> Result<Vec<Encoded>, String> {
         let Some(&role) = self.of.topics.get(&topic) else { return Ok(Vec::new()) };
         let mut framesets = Vec::new();
@@ -91,7 +91,7 @@ impl Framesets {
     /// Returns the framesets of all frames that are left.
     ///
     /// # Errors
-/// The fault of one.
+    /// The fault of one.
     pub(crate) fn finish(&mut self) -> Result<Vec<Encoded>, String> {
         let mut framesets = Vec::new();
         self.gather.finish(&mut |frameset| framesets.push(frameset));

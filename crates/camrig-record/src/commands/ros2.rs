@@ -204,7 +204,7 @@ impl Output {
         self.write("/tf_static", ros::TRANSFORMS, Times { log_time: at, stamp: at }, &message)
     }
 
-/// Writes the waiting data to the file.
+    /// Writes the waiting data to the file.
     fn flush(&mut self) -> io::Result<()> {
         self.writer.flush().map_err(into_io)
     }

@@ -167,7 +167,7 @@ impl Session {
         }
     }
 
-/// Returns the messages about channels that came or went.
+    /// Returns the messages about channels that came or went.
     fn news(&mut self) -> Option<Vec<Packet>> {
         let Some((version, shown)) = self.viewers.cameras.shown_since(self.version) else {
             return Some(Vec::new());
@@ -225,7 +225,7 @@ impl Session {
         packets
     }
 
-/// Handles a request of a viewer. Returns the answers; `None` if it cannot be understood.
+    /// Handles a request of a viewer. Returns the answers; `None` if it cannot be understood.
     fn handle(&mut self, asked: &str) -> Option<Vec<Packet>> {
         match serde_json::from_str(asked).ok()? {
             Asked::Subscribe { subscriptions } => {

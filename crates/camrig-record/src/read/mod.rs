@@ -39,7 +39,7 @@ use rustix::io::Errno;
 
 pub(crate) use self::buffers::Buffers;
 pub use self::error::ReadError;
-pub(crate) use self::error::{ChunkError, RecordedFrameError, FrameSetError};
+pub(crate) use self::error::{ChunkError, FrameSetError, RecordedFrameError};
 use self::error::{IndexError, MetadataError};
 pub(crate) use self::fields::AttachmentRecord;
 use self::file::RecordedFile;

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use camrig::frame::{FrameHeader, Payload, PixelFormat};
 use camrig_image::decode_jpeg;
 
-use super::error::{RecordedFrameError, FrameFault};
+use super::error::{FrameFault, RecordedFrameError};
 use crate::depth::{from_meters, meters_bytes};
 use crate::format::{DEPTH, DEPTH_METERS, FrameRecord, JPEG, RAW};
 use crate::images::{self, Present};
@@ -139,7 +139,11 @@ pub(crate) fn is_stored(frame: &FrameRecord, data: &[u8]) -> bool {
 ///
 /// # Errors
 /// If they are invalid.
-pub(crate) fn write_pixels(frame: &FrameRecord, data: &[u8], pixels: &mut [u8]) -> Result<(), RecordedFrameError> {
+pub(crate) fn write_pixels(
+    frame: &FrameRecord,
+    data: &[u8],
+    pixels: &mut [u8],
+) -> Result<(), RecordedFrameError> {
     if frame.coding == DEPTH_METERS {
         check_image(frame, data)?;
         from_meters(&frame.payload, data, frame.unit_meters.unwrap_or(f32::NAN), pixels);

@@ -129,7 +129,7 @@ impl OpenFiles {
         Ok(())
     }
 
-/// Ends all open files, each with the losses of its cameras, and the changes of the rig.
+    /// Ends all open files, each with the losses of its cameras, and the changes of the rig.
     fn finish(&mut self, remarks: &Remarks, is_abandoned: bool) -> Result<(), WriteError> {
         let mut end = Ok(());
         let next = if is_abandoned { Next::Unknown } else { Next::End };

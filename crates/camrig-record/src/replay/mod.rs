@@ -37,7 +37,7 @@ pub(crate) use self::played::clock_of;
 use self::reader::Reader;
 use crate::format::{FrameRecord, FrameSetRecord};
 use crate::read::{
-    RecordedFrameError, FrameSetError, ReadError, ReadFrameSet, image_data, shown_header, write_pixels,
+    FrameSetError, ReadError, ReadFrameSet, RecordedFrameError, image_data, shown_header, write_pixels,
 };
 
 /// A camera of a recording. See [`ReplayOptions`].

@@ -63,7 +63,11 @@ impl DeviceCalls {
     ///
     /// # Errors
     /// If the streams do not start again.
-    pub(super) fn make(&self, camera: &mut dyn ErasedCamera, streams: &mut Streams) -> Result<(), DriverError> {
+    pub(super) fn make(
+        &self,
+        camera: &mut dyn ErasedCamera,
+        streams: &mut Streams,
+    ) -> Result<(), DriverError> {
         while let Some(DeviceRequest { number, call }) = self.take() {
             let answer = match call {
                 DeviceCall::Controls => Ok(camera.controls()),

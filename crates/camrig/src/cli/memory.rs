@@ -60,7 +60,9 @@ pub(super) fn bound(topology: &Topology) -> Bound {
 pub(super) fn bytes_per_second(topology: &Topology) -> u64 {
     let of_stream = |stream: &StreamInfo| stream.payload.size_bytes() * u64::from(stream.frames_per_second);
     let of_actor = |actor: &ActorSpec| match (&actor.role, &actor.streams) {
-        (Role::Camera { .. }, PublishedStreams::Cameras(cameras)) => cameras.iter().flatten().map(of_stream).sum(),
+        (Role::Camera { .. }, PublishedStreams::Cameras(cameras)) => {
+            cameras.iter().flatten().map(of_stream).sum()
+        }
         _ => 0,
     };
     topology.actors().iter().map(of_actor).sum()

@@ -6,7 +6,7 @@ use std::time::Duration;
 use camrig_frame::{CameraInfo, FrameHeader, FrameSetHeader, Layout, Origins, Stream, StreamInfo};
 use camrig_ipc::LostReason;
 
-use super::publisher::{Lent, FrameSetOrigin, Publisher};
+use super::publisher::{FrameSetOrigin, Lent, Publisher};
 use super::{FrameHeaders, Loan, OutputError, largest_frames};
 use crate::clock::monotonic_nanos;
 use crate::frameset::HeldFrames;
@@ -109,7 +109,8 @@ impl CameraOutput {
             self.publisher.counters().declare_streams(self.streams.iter().map(|info| info.stream), false);
         }
         let FrameSetHeader { sequence, arrival_nanos, matched, origins, frames, .. } = header;
-        let origin = FrameSetOrigin { source: self.publisher.source(source)?, arrival_nanos, matched, origins };
+        let origin =
+            FrameSetOrigin { source: self.publisher.source(source)?, arrival_nanos, matched, origins };
         let loan = self.publisher.loan(origin, frames)?.slot();
         Ok(loan.map(|loan| Loan { sequence: Some(sequence), ..loan }))
     }

@@ -38,7 +38,7 @@ mod tests {
 
     use super::*;
 
-/// Points of one row: x, y, z and further fields.
+    /// Points of one row: x, y, z and further fields.
     fn file(points: &[([f32; 3], [u8; 4])]) -> Vec<u8> {
         let bytes: Vec<u8> = points
             .iter()

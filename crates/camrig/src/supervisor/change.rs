@@ -16,7 +16,7 @@ pub(crate) struct ChangeRequest {
     pub(crate) restarts: Vec<String>,
     /// Names of cameras whose devices have the options by which they differ.
     pub(crate) sets: Vec<String>,
-/// Lines about changes that the topologies do not show.
+    /// Lines about changes that the topologies do not show.
     pub(crate) notes: Vec<String>,
     /// Origin of the request.
     pub(crate) by: String,

@@ -260,7 +260,7 @@ impl RunControl {
         answered.recv().unwrap_or(Err(ChangeError::Over))
     }
 
-/// Returns those of the differing options of cameras that their devices can set.
+    /// Returns those of the differing options of cameras that their devices can set.
     fn kept(
         &self,
         current: &Topology,

@@ -79,7 +79,7 @@ enum Message {
     Topology(SyncSender<Arc<Topology>>),
     /// A request to change the rig.
     Change(Box<ChangeRequest>),
-/// Lines for the log and the report: each change with its requester.
+    /// Lines for the log and the report: each change with its requester.
     Note(Vec<String>, String),
     /// From an actor of this process.
     Actor(ActorEvent),

@@ -270,7 +270,13 @@ impl<'i> Section<'_, 'i> {
     }
 
     /// Reports all problems of `options`. `at` is their location.
-    fn refuse_options(&mut self, taker: &str, at: &Span, options: &Spanned<DeValue<'_>>, refused: RefusedOptions) {
+    fn refuse_options(
+        &mut self,
+        taker: &str,
+        at: &Span,
+        options: &Spanned<DeValue<'_>>,
+        refused: RefusedOptions,
+    ) {
         for mismatch in refused.mismatches {
             self.refuse_option(taker, mismatch);
         }

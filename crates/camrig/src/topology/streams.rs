@@ -101,7 +101,9 @@ fn derived(
     match all {
         Some(all) if !all.is_empty() && all.iter().all(Vec::is_empty) => PublishedStreams::Nothing,
         Some(all) => PublishedStreams::Cameras(all),
-        None if kind.zip(reader.options.text.as_ref()).is_some_and(publishes_nothing) => PublishedStreams::Nothing,
+        None if kind.zip(reader.options.text.as_ref()).is_some_and(publishes_nothing) => {
+            PublishedStreams::Nothing
+        }
         None => PublishedStreams::Unknown,
     }
 }

@@ -98,7 +98,7 @@ pub(crate) struct Ended {
     pub(crate) status: ExitStatus,
     pub(crate) stdout: String,
     /// Whole lines without their timestamps, and without line and column of a panic in this program; without the line
-/// at the end about losses.
+    /// at the end about losses.
     pub(crate) stderr: Vec<String>,
     report: Option<Report>,
 }
