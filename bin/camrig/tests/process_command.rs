@@ -23,11 +23,12 @@ fn main() -> ExitCode {
     if std::env::var_os(calibrate::MARK).is_some() {
         return calibrate::program().main();
     }
-    let tests: [(&str, fn()); 5] = [
+    let tests: [(&str, fn()); 6] = [
         (
             "a_recording_of_boards_calibrates_its_cameras",
             calibrate::a_recording_of_boards_calibrates_its_cameras,
         ),
+        ("live_cameras_are_calibrated_while_they_run", calibrate::live_cameras_are_calibrated_while_they_run),
         ("a_second_program_gives_the_same_digests", a_second_program_gives_the_same_digests),
         ("a_program_that_does_not_exist_starts_nothing", a_program_that_does_not_exist_starts_nothing),
         ("a_program_that_cannot_be_executed_is_named", a_program_that_cannot_be_executed_is_named),

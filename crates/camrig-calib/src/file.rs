@@ -91,7 +91,7 @@ impl From<&Intrinsics> for Optics {
 }
 
 /// The description of a camera in a file, without its pose.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Identity {
     /// The camera's name.
     pub name: String,

@@ -4,6 +4,7 @@
 //! * [`Detector`]: the corners of a board in an image
 //! * [`calibrate()`]: from corners to poses
 //! * [`choose_moments`]: which pictures of many are used
+//! * [`Capture`]: the same of live cameras, as their pictures come
 //! * [`Scale`]: depth as a check of the board's scale
 //! * [`RigCalibration`]: the file of a calibrated rig, and its exports
 //!
@@ -13,6 +14,7 @@
 mod board;
 mod board_pose;
 mod bundle;
+mod capture;
 mod detect;
 mod export;
 mod file;
@@ -27,6 +29,7 @@ mod solve;
 mod tests;
 
 pub use self::board::{Board, BoardError, Rect};
+pub use self::capture::{BoardState, Capture, CaptureStatus, SeeingCamera};
 pub use self::detect::{Corner, Detector};
 pub use self::export::ExportFormat;
 pub use self::file::{CalibratedCamera, FileError, Identity, Optics, RigCalibration};

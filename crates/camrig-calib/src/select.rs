@@ -7,7 +7,7 @@ use crate::Corner;
 use crate::solve::median;
 
 /// The largest movement of the board in an image, in pixels, between two pictures that are one moment.
-const STILL_PIXELS: f64 = 0.3;
+pub(crate) const STILL_PIXELS: f64 = 0.3;
 /// The longest time between two pictures of a moment, in nanoseconds, however still the board is.
 const LONGEST_NANOS: u64 = 2_000_000_000;
 /// The longest time between two pictures of a camera from which its board's speed is told, in nanoseconds.
@@ -125,13 +125,13 @@ fn speeds(seen: &[Seen], pictures: &[usize]) -> BTreeMap<usize, f64> {
     speeds
 }
 
-fn speed(a: &Seen, b: &Seen) -> Option<f64> {
+pub(crate) fn speed(a: &Seen, b: &Seen) -> Option<f64> {
     let apart = b.nanos.abs_diff(a.nanos);
     let pixels = distance(&a.corners, &b.corners)?;
     (apart > 0 && apart <= SPEED_NANOS).then(|| pixels / seconds(apart))
 }
 
-fn seconds(nanos: u64) -> f64 {
+pub(crate) fn seconds(nanos: u64) -> f64 {
     nanos as f64 / 1e9
 }
 
@@ -148,7 +148,7 @@ fn distance(a: &[Corner], b: &[Corner]) -> Option<f64> {
 
 /// Returns whether a moment adds to the chosen ones: shows the board in another place for at least one of its cameras, or a
 /// pair of cameras.
-fn is_new(seen: &[Seen], moment: &[usize], chosen: &[Vec<usize>]) -> bool {
+pub(crate) fn is_new(seen: &[Seen], moment: &[usize], chosen: &[Vec<usize>]) -> bool {
     let shows = |known: &Vec<usize>| {
         moment.iter().all(|&picture| {
             let same = known.iter().find(|&&other| seen[other].camera == seen[picture].camera);

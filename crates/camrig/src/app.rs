@@ -174,6 +174,9 @@ impl App {
     /// second Ctrl-C.
     pub fn main(self) -> ExitCode {
         crate::threads::block_file_size_signal();
+        if let Some(code) = crate::attach::hand_over_if_asked() {
+            return code;
+        }
         if let Some(code) = self.registry.serve_worker() {
             return code;
         }

@@ -24,6 +24,10 @@ const CHANGE_TIME: Duration = Duration::from_secs(30);
 /// Pause before the next attempt to change the rig.
 const CHANGE_PAUSE: Duration = Duration::from_millis(20);
 
+/// The first argument of a worker that hands over, of a program whose `main` is that of an [`App`](crate::App).
+#[cfg(feature = "program")]
+const HAND_OVER: &str = "hand-over";
+
 /// A processor of this program in a rig that another program runs.
 pub struct Attached {
     rig: String,
@@ -115,6 +119,28 @@ pub fn hand_over_worker(place: &str, rig: &str) -> Option<ExitCode> {
         let _ = change(rig, "a program that has ended", &Edit::Remove { name });
     }
     Some(ExitCode::SUCCESS)
+}
+
+/// Returns the [`Joining::command`] of this program, whose `main` is that of an [`App`](crate::App).
+///
+/// # Errors
+/// If the program's path is unknown, or not UTF-8.
+#[cfg(feature = "program")]
+pub fn hand_over_command() -> std::io::Result<Vec<String>> {
+    let program = std::env::current_exe()?.into_os_string().into_string();
+    let program = program.map_err(|_| std::io::Error::other("the path of this program is not UTF-8"))?;
+    Ok(vec![program, HAND_OVER.to_owned()])
+}
+
+/// As [`hand_over_worker`] if the arguments of this process are those of [`hand_over_command`]; `None` otherwise.
+#[cfg(feature = "program")]
+pub(crate) fn hand_over_if_asked() -> Option<ExitCode> {
+    let mut arguments = std::env::args_os().skip(1);
+    if arguments.next()? != HAND_OVER {
+        return None;
+    }
+    let (place, rig) = (arguments.next()?.into_string().ok()?, arguments.next()?.into_string().ok()?);
+    hand_over_worker(&place, &rig)
 }
 
 /// Changes a rig. If it is changing already, it is asked again.

@@ -53,6 +53,8 @@ mod workers;
 
 #[cfg(feature = "program")]
 pub use app::App;
+#[cfg(feature = "program")]
+pub use attach::hand_over_command;
 pub use attach::{Attached, Joining, hand_over_worker};
 pub use calling::{ActorInput, InputActor};
 pub use camrig_frame as frame;
@@ -66,7 +68,7 @@ pub use camrig_status::control::Edit;
 #[cfg(feature = "program")]
 pub use clap;
 #[cfg(feature = "program")]
-pub use cli::{Attachment, MadeTopology, time_of};
+pub use cli::{Attachment, MadeTopology, parse_time, take_signals, time_of};
 pub use clock::monotonic_nanos;
 pub use driver::{Captured, Control, ControlRange, ControlValue, Device, DeviceProfile, Driver, DriverError};
 pub use error::WrongOptions;

@@ -32,9 +32,14 @@ pub(crate) fn init(process: &str) {
     }));
 }
 
+/// The lines that are logged unless `RUST_LOG` is set: not those of the detector of boards, which warns of each picture that
+/// shows none.
+#[cfg(feature = "program")]
+const FILTER: &str = "warn,calib_targets_charuco=off";
+
 #[cfg(feature = "program")]
 fn start_logger() {
-    let environment = env_logger::Env::default().default_filter_or("warn");
+    let environment = env_logger::Env::default().default_filter_or(FILTER);
     let _ = env_logger::Builder::from_env(environment)
         .format(|line, record| {
             let place = ACTOR.with_borrow(|actor| match actor {

@@ -1,4 +1,4 @@
-//! The pictures of a recording in which boards are looked for.
+//! The pictures in which boards are looked for.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,38 +16,26 @@ const MOST_PICTURES: u64 = 1500;
 /// Half of the width of the square in a depth image whose median counts, in pixels.
 const AROUND: i64 = 2;
 
-/// A camera of a recording whose images can be used.
+/// A camera whose images can be used.
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct UsableCamera {
-    /// The index in [`OpenRecording::cameras`].
-    pub(super) index: usize,
     pub(super) identity: Identity,
     stream: Stream,
 }
 
 /// Returns the cameras of a recording with images whose optics are known. Of one that was recorded both by itself and by a
 /// processor, such as `match`, the framesets with numbers of matches count.
-pub(super) fn sources(recording: &OpenRecording) -> Vec<UsableCamera> {
-    let mut named: BTreeMap<String, (bool, UsableCamera)> = BTreeMap::new();
+/// The result has the index in [`OpenRecording::cameras`] of each.
+pub(super) fn sources(recording: &OpenRecording) -> (Vec<usize>, Vec<UsableCamera>) {
+    let mut named: BTreeMap<String, (usize, UsableCamera)> = BTreeMap::new();
     for (index, camera) in recording.cameras().iter().enumerate() {
-        let Some(stream) = light(&camera.info) else { continue };
-        let Some(intrinsics) = stream.intrinsics else { continue };
-        let name = camera.name.rsplit('/').next().unwrap_or(&camera.name).to_owned();
-        let identity = Identity {
-            name: name.clone(),
-            serial: camera.info.serial.clone(),
-            model: camera.info.model.clone(),
-            stream: stream.stream.to_string(),
-            intrinsics,
-            stream_to_camera: Pose::from(&stream.to_depth.unwrap_or(Extrinsics::IDENTITY)),
-            depth_ratio: None,
-        };
-        let source = UsableCamera { index, identity, stream: stream.stream };
-        let is_matched = is_matched(recording, index);
-        if is_matched || !named.contains_key(&name) {
-            named.insert(name, (is_matched, source));
+        let name = camera.name.rsplit('/').next().unwrap_or(&camera.name);
+        let Some(source) = UsableCamera::new(name, &camera.info) else { continue };
+        if is_matched(recording, index) || !named.contains_key(name) {
+            named.insert(name.to_owned(), (index, source));
         }
     }
-    named.into_values().map(|(_, source)| source).collect()
+    named.into_values().unzip()
 }
 
 /// Returns the stream in which boards are looked for: color, or the first other one of light with known optics.
@@ -65,14 +53,14 @@ fn is_matched(recording: &OpenRecording, camera: usize) -> bool {
 
 /// Returns the numbers of the framesets that are looked at, in their order: all of a short recording, otherwise of each
 /// camera one in each interval.
-pub(super) fn looked_at(recording: &OpenRecording, sources: &[UsableCamera]) -> Vec<(usize, usize)> {
+pub(super) fn looked_at(recording: &OpenRecording, sources: &[usize]) -> Vec<(usize, usize)> {
     let range = recording.range();
     let interval = INTERVAL_NANOS.max(range.end.saturating_sub(range.start) / MOST_PICTURES);
     let mut taken = BTreeSet::new();
     let places = recording.places().iter().enumerate();
     let all: Vec<_> = places
         .filter_map(|(number, place)| {
-            let source = sources.iter().position(|source| source.index == place.camera)?;
+            let source = sources.iter().position(|source| *source == place.camera)?;
             Some((number, source, place.arrived_nanos))
         })
         .collect();
@@ -84,37 +72,79 @@ pub(super) fn looked_at(recording: &OpenRecording, sources: &[UsableCamera]) -> 
 }
 
 impl UsableCamera {
-    /// Returns the image of a frameset in gray, and its width; `None` if it has none.
-    pub(super) fn gray(&self, frames: &RecordedFrameSet) -> Option<(Vec<u8>, usize)> {
-        let index = frames.header().frames.iter().position(|frame| frame.stream == self.stream)?;
-        let header = &frames.header().frames[index];
-        let pixels = frames.decode(index).ok()?;
-        let image = LightImage::new(Frame::new(header, &pixels[..]).ok()?).ok()??;
-        let view = image.view()?;
-        // Luma, as JPEG has it.
-        let luma = |rgb: &[u8; 3]| {
-            ((u32::from(rgb[0]) * 77 + u32::from(rgb[1]) * 150 + u32::from(rgb[2]) * 29 + 128) >> 8) as u8
+    /// Describes a camera; `None` if it has no images whose optics are known.
+    pub(super) fn new(name: &str, info: &CameraInfo) -> Option<Self> {
+        let stream = light(info)?;
+        let identity = Identity {
+            name: name.to_owned(),
+            serial: info.serial.clone(),
+            model: info.model.clone(),
+            stream: stream.stream.to_string(),
+            intrinsics: stream.intrinsics?,
+            stream_to_camera: Pose::from(&stream.to_depth.unwrap_or(Extrinsics::IDENTITY)),
+            depth_ratio: None,
         };
-        let rgb = view.to_rgb8();
-        Some((rgb.as_chunks().0.iter().map(luma).collect(), view.frame().width() as usize))
+        Some(Self { identity, stream: stream.stream })
+    }
+
+    /// Returns the stream in which boards are looked for.
+    pub(super) fn stream(&self) -> Stream {
+        self.stream
+    }
+
+    /// Returns the image of a recorded frameset in gray, and its width; `None` if it has none.
+    pub(super) fn recorded_gray(&self, frames: &RecordedFrameSet) -> Option<(Vec<u8>, usize)> {
+        let index = frames.header().frames.iter().position(|frame| frame.stream == self.stream)?;
+        let pixels = frames.decode(index).ok()?;
+        gray(Frame::new(&frames.header().frames[index], &pixels[..]).ok()?)
     }
 }
 
-/// Returns the distances that the depth of a frameset has at these pixels, in metres, beside those that are expected.
-pub(super) fn depth(
+/// Returns an image in gray, and its width; `None` if it cannot be decoded.
+pub(super) fn gray(frame: Frame<'_>) -> Option<(Vec<u8>, usize)> {
+    let image = LightImage::new(frame).ok()??;
+    let view = image.view()?;
+    // Luma, as JPEG has it.
+    let luma = |rgb: &[u8; 3]| {
+        ((u32::from(rgb[0]) * 77 + u32::from(rgb[1]) * 150 + u32::from(rgb[2]) * 29 + 128) >> 8) as u8
+    };
+    let rgb = view.to_rgb8();
+    Some((rgb.as_chunks().0.iter().map(luma).collect(), view.frame().width() as usize))
+}
+
+/// Pixels of a depth image, each with the distance that is expected there, in metres.
+pub(super) type Expected = Vec<([u32; 2], f64)>;
+
+/// Returns the distances that the depth of a recorded frameset has, in metres, beside those that are expected.
+pub(super) fn recorded_depth(
     frames: &RecordedFrameSet,
-    expected: impl Fn(&StreamInfo) -> Vec<([u32; 2], f64)>,
+    expected: impl Fn(&StreamInfo) -> Expected,
 ) -> Vec<(f64, f64)> {
     let pairs = || {
-        let info = frames.info().stream_of(Role::Depth).filter(|info| info.intrinsics.is_some())?;
+        let info = depth_stream(frames.info())?;
         let index = frames.header().frames.iter().position(|frame| frame.stream == info.stream)?;
         let pixels = frames.decode(index).ok()?;
         let frame = Frame::new(&frames.header().frames[index], &pixels[..]).ok()?;
-        let view = DepthView::new(frame, frames.info().depth_unit_meters, info.intrinsics.as_ref())?;
-        let measured = expected(info).into_iter();
-        Some(measured.filter_map(|(pixel, meters)| Some((meters, median_around(&view, pixel)?))).collect())
+        Some(measured(frame, frames.info().depth_unit_meters, info, expected(info)))
     };
     pairs().unwrap_or_default()
+}
+
+/// Returns the stream of depth whose optics are known.
+pub(super) fn depth_stream(info: &CameraInfo) -> Option<&StreamInfo> {
+    info.stream_of(Role::Depth).filter(|info| info.intrinsics.is_some())
+}
+
+/// Returns the distances that a depth image with this unit has, in metres, beside those that are expected.
+pub(super) fn measured(
+    frame: Frame<'_>,
+    unit_meters: f32,
+    info: &StreamInfo,
+    expected: Expected,
+) -> Vec<(f64, f64)> {
+    let Some(view) = DepthView::new(frame, unit_meters, info.intrinsics.as_ref()) else { return Vec::new() };
+    let pair = |(pixel, meters)| Some((meters, median_around(&view, pixel)?));
+    expected.into_iter().filter_map(pair).collect()
 }
 
 /// Returns the median distance around a pixel, in metres; `None` if most pixels have none.

@@ -7,12 +7,13 @@ mod render;
 #[path = "../../../../crates/camrig-calib/src/tests/stage.rs"]
 mod stage;
 
-use std::process::Command;
-use std::time::Duration;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use camrig::frame::{
     CameraInfo, Clock, Extrinsics, Intrinsics, PixelFormat, Stream, StreamInfo, StreamProfile, Timestamp,
 };
+use camrig::status::socket;
 use camrig::{App, monotonic_nanos, prelude::*};
 use camrig_calib::RigCalibration;
 use serde::Deserialize;
@@ -35,6 +36,13 @@ const BESIDE: f64 = 0.015;
 const SCALE: f64 = 0.99;
 /// The time between two framesets, in nanoseconds.
 const PERIOD: u64 = 100_000_000;
+/// Time for which live cameras see the board in one place, in nanoseconds.
+const HOLD: u64 = 1_500_000_000;
+/// Number of places and of moments of a live capture.
+const LIVE_PLACES: usize = 6;
+const MOMENTS: usize = 4;
+/// The longest time that a rig may take to start.
+const WATCHDOG: Duration = Duration::from_secs(120);
 
 #[derive(Deserialize, JsonSchema)]
 #[schemars(crate = "camrig::schemars")]
@@ -42,11 +50,15 @@ const PERIOD: u64 = 100_000_000;
 struct Options {
     /// Its place in the arc.
     number: u32,
+    /// Shows each place for a while, again and again, instead of once.
+    #[serde(default)]
+    live: bool,
 }
 
 /// A camera that draws the board in one place after another.
 struct BoardCamera {
     number: usize,
+    live: bool,
     framesets: Vec<(Vec<u16>, Vec<u8>)>,
     next: usize,
 }
@@ -69,18 +81,19 @@ impl Driver for BoardCamera {
     type Options = Options;
 
     fn open(_: &str, options: Options) -> Result<Self, DriverError> {
-        let number = options.number as usize;
+        let (number, live) = (options.number as usize, options.live);
         let (board, painter) = (board(), Painter::new(optics()));
         let print = Print::new(&board);
         let [color, depth] = frames(number);
         let mut random = fastrand::Rng::with_seed(2);
-        let framesets = (0..PLACES).map(|place| {
+        let places = if live { LIVE_PLACES } else { PLACES };
+        let framesets = (0..places).map(|place| {
             let shown = shown(&board, 0.0, &mut random);
             let gray =
                 painter.draw(&print, [&color, &shown], SCALE, USUAL, (place * CAMERAS + number) as u64);
             (painter.depth(&print, [&depth, &shown], SCALE), gray)
         });
-        Ok(Self { number, framesets: framesets.collect(), next: 0 })
+        Ok(Self { number, live, framesets: framesets.collect(), next: 0 })
     }
 
     fn info(&self) -> CameraInfo {
@@ -111,7 +124,9 @@ impl Driver for BoardCamera {
     }
 
     fn capture(&mut self, output: &mut CameraOutput, _: Duration) -> Result<Captured, DriverError> {
-        let Some((depth, gray)) = self.framesets.get(self.next) else { return Ok(Captured::End) };
+        // All cameras have the same clock.
+        let place = if self.live { (monotonic_nanos() / HOLD) as usize % LIVE_PLACES } else { self.next };
+        let Some((depth, gray)) = self.framesets.get(place) else { return Ok(Captured::End) };
         let number = self.next as u64;
         let timestamp = Timestamp { clock: Clock::Global, nanos: number * PERIOD };
         let headers = self.info().streams.into_iter().map(|stream| stream.header(number, timestamp));
@@ -122,6 +137,9 @@ impl Driver for BoardCamera {
             output.publish(loan);
         }
         self.next += 1;
+        if self.live {
+            std::thread::sleep(Duration::from_nanos(PERIOD));
+        }
         Ok(Captured::FrameSet)
     }
 }
@@ -144,15 +162,7 @@ fn topology() -> String {
 pub(crate) fn a_recording_of_boards_calibrates_its_cameras() {
     let folder = Folder::new(&[]);
     std::fs::write(folder.0.path().join("rig.toml"), topology()).unwrap();
-    let recorded = Command::new("setpriv")
-        .args(["--pdeathsig", "KILL"])
-        .arg(std::env::current_exe().unwrap())
-        .args(["run", "rig.toml"])
-        .current_dir(&folder.0)
-        .env(MARK, "1")
-        .env_remove("RUST_LOG")
-        .output()
-        .unwrap();
+    let recorded = drawing(&folder, &["run", "rig.toml"]).output().unwrap();
     assert!(recorded.status.success(), "{recorded:?}");
 
     let output = folder.camrig(&["board", "--size", "8x6", "--square", "50mm", "-o", "board.svg"]);
@@ -173,22 +183,7 @@ pub(crate) fn a_recording_of_boards_calibrates_its_cameras() {
 
     let text = std::fs::read_to_string(folder.0.path().join("rig.calib.toml")).unwrap();
     let rig = RigCalibration::from_toml(&text).unwrap();
-    let root = frames(1)[1];
-    for (number, (name, camera)) in rig.camera.iter().enumerate() {
-        assert_eq!(
-            (name.as_str(), camera.serial.as_str()),
-            (&*format!("c{number}"), &*format!("00{number}"))
-        );
-        let truth = frames(number)[1];
-        // The board seems to be 1 % larger than it is, and with it the distances.
-        for at in [[0.0; 3], [0.0, 0.0, 1.0]] {
-            let found = camera.pose().apply(at.map(|meters| meters / SCALE));
-            let expected = root.inside(truth.out(at));
-            for (found, expected) in found.into_iter().zip(expected) {
-                assert!((found * SCALE - expected).abs() < 0.003, "{name}: {found} {expected}\n{text}");
-            }
-        }
-    }
+    assert_places(&rig, 0.003);
 
     let output = folder.camrig(&["calibration", "rig.calib.toml", "--format", "ros2"]);
     let lines = String::from_utf8(output.stdout).unwrap();
@@ -212,6 +207,114 @@ pub(crate) fn a_recording_of_boards_calibrates_its_cameras() {
     assert_eq!(output.status.code(), Some(65));
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(stderr, "error: `rig.mcap`: camera `c0` saw the board in no image that can be used\n");
+}
+
+/// Checks that each camera is where it was drawn, to this distance in metres.
+fn assert_places(rig: &RigCalibration, meters: f64) {
+    let root = frames(1)[1];
+    for (number, (name, camera)) in rig.camera.iter().enumerate() {
+        assert_eq!(
+            (name.as_str(), camera.serial.as_str()),
+            (&*format!("c{number}"), &*format!("00{number}"))
+        );
+        let truth = frames(number)[1];
+        // The board seems to be 1 % larger than it is, and with it the distances.
+        for at in [[0.0; 3], [0.0, 0.0, 1.0]] {
+            let found = camera.pose().apply(at.map(|meters| meters / SCALE));
+            let expected = root.inside(truth.out(at));
+            for (found, expected) in found.into_iter().zip(expected) {
+                assert!((found * SCALE - expected).abs() < meters, "{name}: {found} {expected}\n{rig:?}");
+            }
+        }
+    }
+}
+
+/// Returns a command of the program whose cameras draw boards, in this folder.
+fn drawing(folder: &Folder, arguments: &[&str]) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL"]).arg(std::env::current_exe().unwrap()).args(arguments);
+    command.current_dir(&folder.0).env(MARK, "1").env_remove("RUST_LOG");
+    command
+}
+
+/// A rig that ends with its test.
+struct Running(Child);
+
+impl Running {
+    /// Waits until the rig is ready; returns the process ID of its supervisor.
+    fn wait(&self) -> String {
+        let (pid, since) = (self.0.id().to_string(), Instant::now());
+        let status = || socket::read(&socket::find(Some(&pid)).ok()?).ok();
+        while status().is_none_or(|status| status.seconds == 0.0) {
+            assert!(since.elapsed() < WATCHDOG, "the rig is not ready");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        pid
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+pub(crate) fn live_cameras_are_calibrated_while_they_run() {
+    let folder = Folder::new(&[]);
+    let camera = |number| {
+        format!("[camera.c{number}]\ndriver = 'board'\noptions = {{ number = {number}, live = true }}\n")
+    };
+    let cameras: String = (0..CAMERAS).map(camera).collect();
+    std::fs::write(folder.0.path().join("live.toml"), format!("placement = 'in-process'\n{cameras}"))
+        .unwrap();
+    std::fs::write(folder.0.path().join("board.toml"), board().to_toml()).unwrap();
+    let moments = MOMENTS.to_string();
+    let how = ["--board", "board.toml", "--root", "c1", "--moments", &moments];
+
+    // A topology is run meanwhile.
+    let started = [&["calibrate", "live.toml", "--json", "-o", "started.calib.toml"], &how[..]].concat();
+    let output = drawing(&folder, &started).output().unwrap();
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{stdout}{stderr}");
+    let lines: Vec<serde_json::Value> =
+        stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let (done, captures) = lines.split_last().unwrap();
+    assert_eq!(done["calibration"]["root"], "c1");
+    // Moments are taken one after another, and the cameras are linked by the first ones.
+    let taken: Vec<_> = captures.iter().map(|line| line["capture"]["moments"].as_u64().unwrap()).collect();
+    assert!(taken.is_sorted() && taken[0] == 0, "{taken:?}");
+    let last = &captures.last().unwrap()["capture"];
+    let names: Vec<_> = last["cameras"].as_array().unwrap().iter().map(|camera| &camera["name"]).collect();
+    assert_eq!(names, ["c0", "c1", "c2"]);
+    let text = std::fs::read_to_string(folder.0.path().join("started.calib.toml")).unwrap();
+    let rig = RigCalibration::from_toml(&text).unwrap();
+    assert!(rig.moments >= 3, "{text}");
+    assert!(rig.depth_ratio.is_some_and(|ratio| (ratio - SCALE).abs() < 0.003), "{text}");
+    assert_places(&rig, 0.004);
+
+    // A running rig goes on.
+    let child = drawing(&folder, &["run", "live.toml"]).stdout(Stdio::null()).spawn().unwrap();
+    let running = Running(child);
+    let pid = running.wait();
+    let attach = ["calibrate", "--attach", &pid, "-o", "attached.calib.toml"];
+    let attached = folder.camrig(&[&attach[..], &how[..]].concat());
+    let stderr = String::from_utf8_lossy(&attached.stderr);
+    assert!(attached.status.success(), "{stderr}");
+    assert!(stderr.contains("1 moments; ") && stderr.contains("warning: depth says"), "{stderr}");
+    let stdout = String::from_utf8_lossy(&attached.stdout);
+    assert!(stdout.starts_with("attached.calib.toml: ") && stdout.contains("\nc1: the root; "), "{stdout}");
+    let text = std::fs::read_to_string(folder.0.path().join("attached.calib.toml")).unwrap();
+    assert_places(&RigCalibration::from_toml(&text).unwrap(), 0.004);
+    let status = socket::read(&socket::find(Some(&pid)).unwrap()).unwrap();
+    let actors: Vec<_> = status.actors.iter().filter(|actor| !actor.state.has_ended()).collect();
+    assert_eq!(actors.iter().map(|actor| &*actor.name).collect::<Vec<_>>(), ["c0", "c1", "c2"]);
+
+    let unknown = ["calibrate", "--attach", &pid, "--board", "board.toml", "--cameras", "c0,c9"];
+    let output = folder.camrig(&unknown);
+    assert_eq!(output.status.code(), Some(65));
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(stderr, "error: the rig has no camera `c9`; expected one of: `c0`, `c1`, `c2`\n");
 }
 
 /// A topology that names the calibration gives its cameras, and recordings of them, their poses, and refuses another device.

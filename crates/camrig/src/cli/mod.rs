@@ -31,6 +31,7 @@ use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand}
 
 pub use self::attach::Attachment;
 pub(crate) use self::plan::UsbDemands;
+pub use self::signals::take as take_signals;
 use self::watch::Watched;
 use crate::console::{print, print_error, print_stderr, print_warning};
 use crate::exit::Exit;
@@ -241,7 +242,11 @@ fn parse_set(text: &str) -> Result<Edit, &'static str> {
     }
 }
 
-fn parse_time(text: &str) -> Result<Duration, String> {
+/// Parses a time with its unit, such as `10s` or `5m`; it is more than zero.
+///
+/// # Errors
+/// A message for the command line.
+pub fn parse_time(text: &str) -> Result<Duration, String> {
     let span: jiff::SignedDuration =
         text.parse().map_err(|_| "expected a number with a unit, such as 500ms, 10s or 5m".to_owned())?;
     let time = Duration::try_from(span).map_err(|_| "must not be negative".to_owned())?;

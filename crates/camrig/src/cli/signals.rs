@@ -53,9 +53,12 @@ impl Received {
     }
 }
 
-/// Takes SIGINT, SIGTERM and SIGHUP from now on; they wait until [`pass_on`]. SIGHUP stays ignored if it was, as by
-/// `nohup`.
-pub(super) fn take() -> io::Result<Receiver<i32>> {
+/// Takes SIGINT, SIGTERM and SIGHUP from now on, once in a process: they wait in the channel that is returned. SIGHUP stays
+/// ignored if it was, as by `nohup`.
+///
+/// # Errors
+/// If the system lacks resources, or the signals are taken already.
+pub fn take() -> io::Result<Receiver<i32>> {
     let (sender, signals) = sync_channel(WAITING);
     let interrupts = sender.clone();
     let interrupted = move || {

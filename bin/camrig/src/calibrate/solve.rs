@@ -1,0 +1,183 @@
+//! From the pictures in which a board was found to the file of a calibrated rig.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use camrig::console::print_warning;
+use camrig::frame::StreamInfo;
+use camrig_calib::{
+    Board, Pose, RigCalibration, Scale, Seen, Solution, SolveError, UncalibratedCamera, View, choose_moments,
+    expected_depth, view_ratio,
+};
+
+use super::pictures::{Expected, UsableCamera};
+use super::{CommandError, write};
+
+/// The pictures of a rig in which its board was found.
+pub(super) struct Found<'a> {
+    pub(super) board: &'a Board,
+    pub(super) cameras: Vec<UsableCamera>,
+    /// The index of the root.
+    pub(super) root: usize,
+    pub(super) seen: &'a [Seen],
+    /// When the pictures were taken, in nanoseconds since 1970.
+    pub(super) nanos: u64,
+}
+
+/// Finds the poses from at most `moments` moments, and writes them to `output`. `depth` returns the distances that the
+/// depth image beside the picture of this index has, with those that are expected. Returns the calibration, and a summary
+/// for people.
+pub(super) fn solve(
+    found: Found<'_>,
+    moments: usize,
+    output: &Path,
+    depth: impl Fn(usize, &dyn Fn(&StreamInfo) -> Expected) -> Vec<(f64, f64)>,
+) -> Result<(RigCalibration, String), UnsolvedError> {
+    let Found { board, mut cameras, root, seen, nanos } = found;
+    let chosen = choose_moments(seen, moments);
+    let used: Vec<_> = chosen
+        .iter()
+        .enumerate()
+        .flat_map(|(moment, pictures)| pictures.iter().map(move |&picture| (moment, picture)))
+        .collect();
+    let view = |&(moment, picture): &(usize, usize)| View {
+        camera: seen[picture].camera,
+        moment,
+        corners: seen[picture].corners.clone(),
+    };
+    let views: Vec<_> = used.iter().map(view).collect();
+    let uncalibrated = cameras.iter().map(|camera| UncalibratedCamera {
+        name: camera.identity.name.clone(),
+        intrinsics: camera.identity.intrinsics,
+    });
+    let solution = camrig_calib::calibrate(board, &uncalibrated.collect::<Vec<_>>(), root, &views)?;
+    let measured = used.into_iter().map(|(moment, picture)| (moment, seen[picture].camera, picture));
+    let scale = scale(&mut cameras, board, &solution, measured, depth);
+    let identities: Vec<_> = cameras.into_iter().map(|camera| camera.identity).collect();
+    let calibration = RigCalibration::new(board, &identities, root, &solution, scale, date(nanos));
+    write(output, calibration.to_toml().as_bytes())?;
+    if let Some(scale) = scale.filter(Scale::is_wrong) {
+        print_warning(wrong_scale(board, scale));
+    }
+    let summary = summary(&calibration, &solution, scale, output);
+    Ok((calibration, summary))
+}
+
+/// The reason why there is no calibration.
+pub(super) enum UnsolvedError {
+    Views(SolveError),
+    Command(CommandError),
+}
+
+impl From<SolveError> for UnsolvedError {
+    fn from(error: SolveError) -> Self {
+        Self::Views(error)
+    }
+}
+
+impl From<CommandError> for UnsolvedError {
+    fn from(error: CommandError) -> Self {
+        Self::Command(error)
+    }
+}
+
+impl UnsolvedError {
+    /// Returns the error of a command about this subject.
+    pub(super) fn about(self, subject: &str) -> CommandError {
+        match self {
+            Self::Views(error) => CommandError::Data(format!("{subject}: {error}")),
+            Self::Command(error) => error,
+        }
+    }
+}
+
+/// Returns the index of the root among cameras with these names: the first, if none is named.
+pub(super) fn root<'a>(
+    names: impl Iterator<Item = &'a str> + Clone,
+    wanted: Option<&str>,
+) -> Result<usize, CommandError> {
+    let Some(wanted) = wanted else { return Ok(0) };
+    names.clone().position(|name| name == wanted).ok_or_else(|| {
+        let names: Vec<_> = names.map(|name| format!("`{name}`")).collect();
+        CommandError::Data(format!("no camera `{wanted}` has images; expected one of: {}", names.join(", ")))
+    })
+}
+
+/// Compares depth with the board: of each moment, camera and picture.
+fn scale(
+    cameras: &mut [UsableCamera],
+    board: &Board,
+    solution: &Solution,
+    measured: impl Iterator<Item = (usize, usize, usize)>,
+    depth: impl Fn(usize, &dyn Fn(&StreamInfo) -> Expected) -> Vec<(f64, f64)>,
+) -> Option<Scale> {
+    let mut of_cameras = vec![Vec::new(); cameras.len()];
+    for (moment, camera, picture) in measured {
+        let Some(shown) = solution.boards.get(&moment) else { continue };
+        let to_stream = solution.cameras[camera].pose.inverse().after(shown);
+        let to_depth = cameras[camera].identity.stream_to_camera.after(&to_stream);
+        let expected = |depth: &StreamInfo| {
+            depth.intrinsics.map(|optics| expected_depth(board, &to_depth, &optics)).unwrap_or_default()
+        };
+        of_cameras[camera].extend(view_ratio(board, &depth(picture, &expected)));
+    }
+    for (camera, ratios) in cameras.iter_mut().zip(&of_cameras) {
+        camera.identity.depth_ratio = Scale::new(ratios).map(|scale| scale.ratio);
+    }
+    Scale::new(&of_cameras.concat())
+}
+
+/// Formats nanoseconds since 1970 as a date.
+fn date(nanos: u64) -> String {
+    let seconds = i64::try_from(nanos / 1_000_000_000).unwrap_or_default();
+    jiff::Timestamp::from_second(seconds).unwrap_or_default().to_string()
+}
+
+fn wrong_scale(board: &Board, scale: Scale) -> String {
+    let square = board.square_millimeters();
+    format!(
+        "depth says that the board is {:.1} % of its size (+-{:.1} %, {} views): measure it; squares of {:.2} mm instead of \
+         {square} would agree",
+        scale.ratio * 100.0,
+        scale.deviation * 100.0,
+        scale.views,
+        square * scale.ratio,
+    )
+}
+
+fn summary(calibration: &RigCalibration, solution: &Solution, scale: Option<Scale>, output: &Path) -> String {
+    let mut text = format!("{}: {} moments", output.display(), calibration.moments);
+    if solution.unfit_views > 0 {
+        let _ = write!(text, ", {} views left out that do not fit the others", solution.unfit_views);
+    }
+    let _ = writeln!(text, "; errors of {:.2} pixels", calibration.error_pixels);
+    for (name, camera) in &calibration.camera {
+        let [x, y, z] = camera.translation_meters;
+        let (_, radians) = Pose { translation_meters: [0.0; 3], ..camera.pose() }.size();
+        let known = if *name == calibration.root {
+            "the root".to_owned()
+        } else {
+            format!(
+                "at {x:.3} {y:.3} {z:.3} m, turned by {:.1} degrees; known to {:.1} mm and {:.2} degrees",
+                radians.to_degrees(),
+                camera.deviation_millimeters,
+                camera.deviation_degrees,
+            )
+        };
+        let _ = writeln!(
+            text,
+            "{name}: {known}; {} views, {} corners, {} false, errors of {:.2} pixels",
+            camera.views, camera.corners, camera.false_corners, camera.error_pixels
+        );
+    }
+    if let Some(scale) = scale {
+        let _ = writeln!(
+            text,
+            "depth: {:.1} % of what follows from the board (+-{:.1} %, {} views)",
+            scale.ratio * 100.0,
+            scale.deviation * 100.0,
+            scale.views
+        );
+    }
+    text
+}
