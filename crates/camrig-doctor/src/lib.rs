@@ -34,6 +34,12 @@ pub struct Needs {
     pub transfers_mb: Option<u64>,
 }
 
+/// Returns the program that synchronises the system's clock of the machine whose file system is below `root`, such as
+/// `chronyd`; `None` without one.
+pub fn clock_synchronizer(root: &Path) -> Option<&'static str> {
+    time::synchronizer(&Root::new(root))
+}
+
 /// Examines the machine whose file system is below `root`, which is `/` for this one.
 ///
 /// The findings are in the order in which a user would solve them: the machine, USB, the kernel, power, memory,

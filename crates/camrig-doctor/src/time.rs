@@ -8,6 +8,11 @@ const TOPIC: &str = "time";
 /// Programs that synchronise the system's clock, the most exact first. Names of processes are cut after 15 letters.
 const KEEPERS: [&str; 6] = ["phc2sys", "ptp4l", "chronyd", "ntpd", "systemd-timesyn", "openntpd"];
 
+/// Returns the program that synchronises the system's clock, by the name of its process.
+pub(crate) fn synchronizer(root: &Root) -> Option<&'static str> {
+    root.running(&KEEPERS)
+}
+
 pub(crate) fn examine(root: &Root) -> Finding {
     let clocks = root.names("sys/class/ptp").len();
     let ptp = match clocks {
@@ -15,7 +20,7 @@ pub(crate) fn examine(root: &Root) -> Finding {
         1 => "; 1 PTP clock".to_owned(),
         count => format!("; {count} PTP clocks"),
     };
-    let Some(keeper) = root.running(&KEEPERS) else {
+    let Some(keeper) = synchronizer(root) else {
         return Finding::new(TOPIC, State::Note, format!("no program synchronises the system's clock{ptp}"))
             .advise("only rigs on several machines, and recordings that are compared with others, need one: chrony, or PTP");
     };

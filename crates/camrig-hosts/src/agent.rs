@@ -21,7 +21,8 @@ use zenoh::sample::SampleKind;
 use zenoh::{Session, Wait};
 
 use self::parts::Parts;
-use crate::protocol::{AGENT, ASK, Answer, LOG, RUNS, Request, read, write};
+use crate::clock;
+use crate::protocol::{AGENT, ASK, Answer, CLOCK, LOG, RUNS, Request, read, write};
 use crate::session::{self, SessionOptions};
 
 /// Maximum number of requests that are answered at a time; further ones are refused.
@@ -123,9 +124,10 @@ fn serve(session: &Session, parts: &Arc<Parts>, events: SyncSender<Event>) -> ze
         }
     };
     session.declare_queryable(ASK).callback(answer).background().wait()?;
+    let clock = clock::serve(session, CLOCK)?;
     let token = session.liveliness().declare_token(AGENT).wait()?;
-    // It lasts as long as the session.
-    std::mem::forget(token);
+    // They last as long as the session.
+    std::mem::forget((clock, token));
     Ok(())
 }
 

@@ -8,16 +8,20 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use camrig::hosts::{Hosts, PreparedHosts, RunningHosts, WholeTopology};
-use camrig::status::{HostState, HostStatus, RigStatus};
+use camrig::status::{ClockStatus, HostState, HostStatus, RigStatus};
 use camrig::{Exit, HostSpec, Report, spawn_thread};
 
 use self::agents::Agent;
+use crate::clock::{ClockFilter, HostClock};
 use crate::identity;
 use crate::protocol::{Answer, PartRequest, PartState, Request};
 use crate::split::{self, split};
 
 /// Interval at which agents are asked how their parts go.
 const INTERVAL: Duration = Duration::from_millis(400);
+
+/// Interval at which the clocks of hosts are compared.
+const CLOCK_PERIOD: Duration = Duration::from_millis(500);
 
 /// Maximum time in which an agent answers how its part goes; then its host counts as lost.
 const STATUS_TIME: Duration = Duration::from_millis(1500);
@@ -30,6 +34,10 @@ const REQUEST_TIME: Duration = Duration::from_secs(5);
 
 /// Maximum time in which a part ends after it was asked to; then it is ended at once.
 const STOP_TIME: Duration = Duration::from_secs(30);
+
+/// Maximum time for which a host may be lost and is still waited for at the end of a rig: a machine that stands still for a
+/// moment has not vanished.
+const LOST_TIME: Duration = Duration::from_secs(10);
 
 /// Maximum time in which it ends then.
 const END_TIME: Duration = Duration::from_secs(5);
@@ -115,13 +123,13 @@ impl PreparedHosts for PreparedRig {
     fn describe(&self) -> Vec<String> {
         let line = |host: &Prepared| {
             let (spec, hello) = (host.agent.spec(), host.agent.hello());
-            format!(
-                "host {}: OK ({}; {} drivers, {} kinds)",
-                spec.name,
-                spec.address,
-                hello.drivers.len(),
-                hello.kinds.len()
-            )
+            let (name, address) = (&spec.name, &spec.address);
+            let (drivers, kinds) = (hello.drivers.len(), hello.kinds.len());
+            let clock = hello.synchronized_by.as_deref().map_or_else(
+                || "no program synchronises its clock".to_owned(),
+                |program| format!("{program} synchronises its clock"),
+            );
+            format!("host {name}: OK ({address}; {drivers} drivers, {kinds} kinds; {clock})")
         };
         self.hosts.iter().map(line).collect()
     }
@@ -137,16 +145,17 @@ impl PreparedHosts for PreparedRig {
         let names: Vec<_> = self.hosts.iter().map(|host| host.agent.spec().name.clone()).collect();
         let reads: BTreeMap<_, _> =
             names.iter().cloned().zip(self.hosts.iter().map(|host| host.reads.clone())).collect();
-        let hosts = self
-            .hosts
-            .into_iter()
-            .map(|Prepared { agent, part, .. }| Arc::new(Host { agent, part, seen: Mutex::default() }));
+        let hosts = self.hosts.into_iter().map(|Prepared { agent, part, .. }| {
+            Arc::new(Host { agent, part, seen: Mutex::default(), clock: Mutex::default() })
+        });
         let running =
             RunningRig { hosts: hosts.collect(), reads, own: Arc::default(), asked: AtomicBool::new(false) };
         for host in &running.hosts {
             let (host, own) = (Arc::clone(host), Arc::clone(&running.own));
+            let measured = Arc::clone(&host);
             let watching = spawn_thread("host", move || host.watch(&own));
-            errors.extend(watching.err().map(|error| error.to_string()));
+            let measuring = spawn_thread("host-clock", move || measured.measure());
+            errors.extend(watching.err().into_iter().chain(measuring.err()).map(|error| error.to_string()));
         }
         if errors.is_empty() {
             return Ok(Arc::new(running));
@@ -169,6 +178,19 @@ struct Seen {
     restarts: u32,
     /// Whether it was asked to stop.
     stops: bool,
+    /// Since when the host is lost.
+    lost: Option<Instant>,
+}
+
+impl Seen {
+    /// Returns whether the part may still end by itself.
+    fn may_end(&self, now: Instant) -> bool {
+        match self.state {
+            HostState::Running => true,
+            HostState::Lost => self.lost.is_some_and(|lost| now.saturating_duration_since(lost) < LOST_TIME),
+            HostState::Ended => false,
+        }
+    }
 }
 
 /// The part of one host.
@@ -176,6 +198,7 @@ struct Host {
     agent: Agent,
     part: PartRequest,
     seen: Mutex<Seen>,
+    clock: Mutex<ClockFilter>,
 }
 
 struct RunningRig {
@@ -213,6 +236,16 @@ impl Host {
         }
     }
 
+    /// Compares the host's clock with this one's, until the part has ended.
+    fn measure(&self) {
+        while locked(&self.seen).state != HostState::Ended {
+            if let Some(exchange) = self.agent.clock() {
+                locked(&self.clock).add(exchange);
+            }
+            std::thread::sleep(CLOCK_PERIOD);
+        }
+    }
+
     /// Notes how the part goes. A part that its agent does not know any more is started again: the agent was restarted.
     fn note(&self, answer: Result<Answer, String>) {
         let mut seen = locked(&self.seen);
@@ -247,6 +280,7 @@ impl Host {
             Err(fact) => {
                 if !was_lost {
                     log::error!("{fact}");
+                    seen.lost = Some(Instant::now());
                 }
                 seen.state = HostState::Lost;
                 seen.status = None;
@@ -259,10 +293,10 @@ impl Host {
         }
     }
 
-    /// Waits until the part has ended by itself, within a bounded time. A host that is lost is not waited for.
+    /// Waits until the part has ended by itself, within a bounded time. A host that is lost for longer is not waited for.
     fn finish(&self) {
         let until = Instant::now() + STOP_TIME;
-        while Instant::now() < until && locked(&self.seen).state == HostState::Running {
+        while Instant::now() < until && locked(&self.seen).may_end(Instant::now()) {
             std::thread::sleep(INTERVAL / 8);
         }
     }
@@ -308,7 +342,8 @@ impl RunningHosts for RunningRig {
                 address: spec.address.clone(),
                 state: seen.state,
                 error: seen.error.clone(),
-                clock: None,
+                clock: locked(&host.clock).estimate().map(clock_status),
+                synchronized_by: host.agent.hello().synchronized_by.clone(),
             };
             (status, seen.status.clone())
         };
@@ -348,6 +383,16 @@ impl RunningRig {
         for name in names {
             self.hosts.iter().filter(|host| host.name() == name).for_each(|host| host.stop());
         }
+    }
+}
+
+/// Returns an estimate as the status has it.
+fn clock_status(estimate: HostClock) -> ClockStatus {
+    ClockStatus {
+        offset_ms: estimate.offset_nanos as f64 / 1e6,
+        // That of the other clock.
+        drift_ppm: -estimate.drift_ppm,
+        uncertainty_us: estimate.uncertainty_nanos as f64 / 1e3,
     }
 }
 
@@ -393,6 +438,17 @@ mod tests {
         of.iter()
             .map(|(name, reads)| ((*name).to_owned(), reads.iter().copied().map(owned).collect()))
             .collect()
+    }
+
+    #[test]
+    fn a_host_that_does_not_answer_for_a_moment_is_waited_for() {
+        let begin = Instant::now();
+        let mut seen = Seen { state: HostState::Lost, lost: Some(begin), ..Seen::default() };
+        assert!(seen.may_end(begin + LOST_TIME / 2) && !seen.may_end(begin + LOST_TIME));
+        seen.state = HostState::Running;
+        assert!(seen.may_end(begin + 2 * LOST_TIME));
+        seen.state = HostState::Ended;
+        assert!(!seen.may_end(begin));
     }
 
     #[test]

@@ -7,13 +7,16 @@ use camrig::status::RigStatus;
 use serde::{Deserialize, Serialize};
 
 /// The version of requests and answers.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
 
 /// The version of this program.
 pub(crate) const PROGRAM: &str = env!("CARGO_PKG_VERSION");
 
 /// The key at which an agent answers.
 pub(crate) const ASK: &str = "camrig/agent/ask";
+
+/// The key at which an agent answers for its host's monotonic time.
+pub(crate) const CLOCK: &str = "camrig/agent/clock";
 
 /// The key of the liveliness of an agent.
 pub(crate) const AGENT: &str = "camrig/agent/alive";
@@ -83,6 +86,9 @@ pub(crate) struct Hello {
     pub(crate) pid: u32,
     pub(crate) drivers: Vec<String>,
     pub(crate) kinds: Vec<String>,
+    /// The program that synchronises the system's clock.
+    #[serde(default)]
+    pub(crate) synchronized_by: Option<String>,
 }
 
 /// How the part of a run goes.
@@ -138,6 +144,8 @@ pub(crate) fn read<T: for<'de> Deserialize<'de>>(sender: &str, bytes: &[u8]) -> 
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -157,7 +165,7 @@ mod tests {
         assert_eq!(
             read::<Request>("host `arm`", newer).unwrap_err(),
             format!(
-                "host `arm` is camrig 9.9.9 with protocol 7, and this is camrig {PROGRAM} with protocol 1: install \
+                "host `arm` is camrig 9.9.9 with protocol 7, and this is camrig {PROGRAM} with protocol {VERSION}: install \
                  the same version on both"
             )
         );
@@ -170,10 +178,32 @@ mod tests {
                 read::<Request>("it", bytes).unwrap_err().starts_with("it sent what is no message of camrig")
             );
         }
-        let unknown =
-            format!(r#"{{"camrig_hosts":1,"program":"{PROGRAM}","content":{{"run":{{"command":"sh"}}}}}}"#);
+        let unknown = format!(
+            r#"{{"camrig_hosts":{VERSION},"program":"{PROGRAM}","content":{{"run":{{"command":"sh"}}}}}}"#
+        );
         assert!(read::<Request>("it", unknown.as_bytes()).unwrap_err().contains("unknown variant `run`"));
         let large = vec![b' '; MESSAGE_BYTES_MAX + 1];
         assert!(read::<Request>("it", &large).unwrap_err().ends_with("at most 16777216 are read"));
+    }
+
+    proptest! {
+        #[test]
+        fn bytes_of_any_kind_are_refused_or_read(
+            bytes in prop::collection::vec(any::<u8>(), 0..300),
+            changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
+            is_request: bool,
+        ) {
+            let mut bytes = if is_request { write(Request::Stop { run: "r".to_owned() }) } else { bytes };
+            for (at, value) in changes {
+                if !bytes.is_empty() {
+                    let place = at.index(bytes.len());
+                    bytes[place] = value;
+                }
+            }
+            if let Err(refused) = read::<Request>("it", &bytes) {
+                prop_assert!(refused.starts_with("it ") && !refused.contains('\n'), "{}", refused);
+            }
+            let _ = read::<Answer>("it", &bytes);
+        }
     }
 }

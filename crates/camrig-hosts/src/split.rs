@@ -48,12 +48,15 @@ struct Crossing {
     queue: i64,
     codecs: BTreeMap<String, String>,
     window_millis: Option<i64>,
+    restart: Option<Item>,
 }
 
 /// The properties of an actor that decide the split.
 struct Actor {
     role: &'static str,
     host: Option<String>,
+    /// Its restart policy, which is that of its crossings too.
+    restart: Option<Item>,
 }
 
 /// Splits a topology, in which every name is known. `run` names the run in the keys of its crossings. The part of the first
@@ -76,7 +79,7 @@ fn actors(document: &DocumentMut) -> BTreeMap<String, Actor> {
         let tables = document.get(role).and_then(Item::as_table_like).into_iter().flat_map(TableLike::iter);
         tables.map(move |(name, table)| {
             let host = table.get("host").and_then(Item::as_str).map(str::to_owned);
-            (name.to_owned(), Actor { role, host })
+            (name.to_owned(), Actor { role, host, restart: table.get("restart").cloned() })
         })
     };
     ROLES.into_iter().flat_map(of_role).collect()
@@ -127,6 +130,7 @@ fn crossing(name: &str, actor: &Actor, to: Option<&str>, reader: &Item) -> Cross
         queue: reader.get("queue").and_then(Item::as_integer).unwrap_or(QUEUE_DEFAULT),
         codecs: codecs.filter_map(codec).collect(),
         window_millis,
+        restart: actor.restart.clone(),
     }
 }
 
@@ -246,7 +250,7 @@ fn out_table(crossing: &Crossing, hosts: &[HostSpec], run: &str) -> Result<Table
     if let Some(rate) = rates.min() {
         options.insert("rate_mbps", Value::from(i64::from(rate)));
     }
-    finish(&mut table, options, is_at_agent);
+    finish(&mut table, options, is_at_agent, crossing);
     Ok(table)
 }
 
@@ -259,7 +263,7 @@ fn in_table(crossing: &Crossing, hosts: &[HostSpec], run: &str) -> Result<Table,
     if let Some(window) = crossing.window_millis {
         options.insert("match_window_millis", Value::from(window as f64));
     }
-    finish(&mut table, options, is_at_agent);
+    finish(&mut table, options, is_at_agent, crossing);
     Ok(table)
 }
 
@@ -291,7 +295,10 @@ fn common(crossing: &Crossing, hosts: &[HostSpec], agent: &str, is_at_agent: boo
     options
 }
 
-fn finish(table: &mut Table, options: InlineTable, is_at_agent: bool) {
+fn finish(table: &mut Table, options: InlineTable, is_at_agent: bool, crossing: &Crossing) {
+    if let Some(restart) = &crossing.restart {
+        table.insert("restart", restart.clone());
+    }
     if is_at_agent {
         table.insert("process", value(AGENT_PROCESS));
     }

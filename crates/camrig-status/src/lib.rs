@@ -72,9 +72,13 @@ pub struct HostStatus {
     /// Its last error; empty without one.
     #[serde(default)]
     pub error: String,
-    /// The clock of the host, compared with that of this one; `None` as long as it was not measured.
+    /// The monotonic clock of the host, compared with that of this one: offset and drift are as those of a camera's clock.
+    /// `None` as long as it was not measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clock: Option<ClockStatus>,
+    /// The program there that synchronises the system's clock, such as `chronyd` or `ptp4l`; `None` without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub synchronized_by: Option<String>,
 }
 
 /// A change of a rig while it ran.

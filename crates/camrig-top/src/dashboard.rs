@@ -11,7 +11,7 @@ use ratatui::widgets::{Cell, Paragraph, Row as TableRow, Table, TableState, Wrap
 
 use crate::columns::{self, shortened};
 use crate::keys::Mode;
-use crate::row::{Row, Severity, facts, title};
+use crate::row::{Row, Severity, facts, host_line, title};
 
 /// The number of rates drawn per actor, newest last.
 const RATES: usize = 24;
@@ -36,6 +36,9 @@ const NAME: &str = "camrig top  ";
 
 /// The last line while nothing is selected.
 const FIRST_KEYS: &str = "q quits, the rig keeps running; up and down select an actor and show its last error; ? shows the other keys";
+
+/// The maximum number of other hosts that are shown.
+const HOSTS_MAX: usize = 8;
 
 /// The maximum number of lines of the text below the table.
 const FOOT_LINES_MAX: u16 = 4;
@@ -82,11 +85,14 @@ impl Dashboard {
             Constraint::Length(1),
             Constraint::Length(1),
             Constraint::Min(1),
+            Constraint::Length(self.status.hosts.len().min(HOSTS_MAX) as u16),
             Constraint::Length(lines_of(&foot_text, width)),
         ];
-        let [head, _, body, foot] = Layout::vertical(rows).areas(frame.area());
+        let [head, _, body, hosts, foot] = Layout::vertical(rows).areas(frame.area());
         frame.render_widget(head_line(&self.status, width), head);
         self.draw_table(frame, body);
+        let lines: Vec<_> = self.status.hosts.iter().take(HOSTS_MAX).map(host_line).map(Line::from).collect();
+        frame.render_widget(Paragraph::new(lines), hosts);
         frame.render_widget(Paragraph::new(foot_text).wrap(Wrap { trim: true }).dim(), foot);
     }
 

@@ -1,6 +1,9 @@
 //! One actor as words and numbers.
 
-use camrig_status::{ActorRole, ActorState, ActorStatus, LinkStatus, ProcessStatus, RigStatus, StreamStatus};
+use camrig_status::{
+    ActorRole, ActorState, ActorStatus, HostState, HostStatus, LinkStatus, ProcessStatus, RigStatus,
+    StreamStatus,
+};
 
 use crate::columns::shortened;
 
@@ -132,6 +135,19 @@ fn stream_facts(StreamStatus { stream, rate_hz, age_ms, .. }: &StreamStatus) -> 
 }
 
 /// Returns a rig with a running camera, a camera without its device, and a processor.
+/// Returns another host as a line: its state, and its clock.
+pub(crate) fn host_line(host: &HostStatus) -> String {
+    let clock = host.clock.map(|clock| {
+        let word = if clock.offset_ms < 0.0 { "ahead" } else { "behind" };
+        let (seconds, known, drift) = (clock.offset_ms.abs() / 1e3, clock.uncertainty_us, clock.drift_ppm);
+        format!(", clock {seconds:.6} s {word}, known to {known:.0} us, drift {drift:+.1} ppm")
+    });
+    let program = host.synchronized_by.as_ref().map(|program| format!(", {program}"));
+    let error = (host.state == HostState::Lost).then(|| format!("; {}", host.error));
+    let state = format!("host {}: {}", host.name, host.state.name());
+    [Some(state), clock, program, error].into_iter().flatten().collect()
+}
+
 #[cfg(test)]
 pub(crate) fn example() -> RigStatus {
     let camera = |name: &str, state: ActorState, rate_hz: f64| ActorStatus {
@@ -188,6 +204,8 @@ pub(crate) fn example() -> RigStatus {
 
 #[cfg(test)]
 mod tests {
+    use camrig_status::ClockStatus;
+
     use super::*;
 
     #[test]
@@ -202,5 +220,23 @@ mod tests {
         ] {
             assert_eq!(title(&example(), ", 2 more", width), expected, "{width}");
         }
+    }
+
+    #[test]
+    fn a_host_has_a_state_and_a_clock() {
+        let clock = ClockStatus { offset_ms: 3000.25, drift_ppm: -50.0, uncertainty_us: 120.4 };
+        let host = HostStatus {
+            name: "arm".to_owned(),
+            clock: Some(clock),
+            synchronized_by: Some("chronyd".to_owned()),
+            ..HostStatus::default()
+        };
+        assert_eq!(
+            host_line(&host),
+            "host arm: running, clock 3.000250 s behind, known to 120 us, drift -50.0 ppm, chronyd"
+        );
+        let lost =
+            HostStatus { state: HostState::Lost, error: "it is silent".to_owned(), ..HostStatus::default() };
+        assert_eq!(host_line(&lost), "host : lost; it is silent");
     }
 }

@@ -7,8 +7,8 @@ use camrig_ipc::{
     Unmatched,
 };
 use camrig_status::{
-    ActorRole, ActorState, ChangeReport, ClockStatus, LinkPlacement, MatchedCameraStatus, MatchingStatus,
-    SpreadStatus, StreamStatus,
+    ActorRole, ActorState, ChangeReport, ClockStatus, HostStatus, LinkPlacement, MatchedCameraStatus,
+    MatchingStatus, SpreadStatus, StreamStatus,
 };
 use serde::{Deserialize, Serialize};
 
@@ -39,6 +39,9 @@ pub struct Report {
     /// The changes of the rig while it ran.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changes: Vec<ChangeReport>,
+    /// The other hosts of the rig, at its end. Rows of what they ran are named `HOST/NAME`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<HostStatus>,
     /// The errors in this report: counts that do not add up because a process wrote wrong ones.
     #[serde(default)]
     pub problems: Vec<String>,

@@ -48,6 +48,7 @@ impl Parts {
                 pid: std::process::id(),
                 drivers: self.registry.driver_names().map(str::to_owned).collect(),
                 kinds: self.registry.kind_names().map(str::to_owned).collect(),
+                synchronized_by: camrig_doctor::clock_synchronizer(Path::new("/")).map(str::to_owned),
             }),
             Request::Check(part) => done(
                 self.rig(&part).and_then(|rig| rig.probe().map_err(|problems| lines(&problems.to_string()))),

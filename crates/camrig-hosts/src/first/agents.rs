@@ -8,8 +8,9 @@ use camrig::{HostSpec, console};
 use zenoh::liveliness::LivelinessToken;
 use zenoh::{Session, Wait};
 
+use crate::clock::{self, Exchange};
 use crate::identity;
-use crate::protocol::{ASK, Answer, Hello, LOG, RUNS, Request, read, write};
+use crate::protocol::{ASK, Answer, CLOCK, Hello, LOG, RUNS, Request, read, write};
 use crate::session::{self, SessionOptions};
 
 /// Maximum time in which an agent answers for the first time.
@@ -120,6 +121,11 @@ impl Agent {
         let token = token.map_err(|error| format!("host `{}`: {error}", self.spec.name))?;
         *self.token.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(token);
         Ok(())
+    }
+
+    /// Asks once for the time of the agent's host. Waits for the answer.
+    pub(super) fn clock(&self) -> Option<Exchange> {
+        clock::exchange(&self.session, CLOCK)
     }
 
     /// Sends a request, and returns the answer.

@@ -1,5 +1,8 @@
 //! One end of a crossing on a session of Zenoh.
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
 use camrig_ipc::spawn_thread;
 use zenoh::bytes::ZBytes;
 use zenoh::pubsub::{Publisher, Subscriber};
@@ -12,10 +15,22 @@ use super::Ends;
 use crate::clock;
 use crate::session::{self, SessionError, SessionOptions};
 
+/// Silence of the other end after which a session is opened again: Zenoh connects again by itself, much sooner, and may still
+/// not deliver.
+const REOPEN_AFTER: Duration = Duration::from_secs(10);
+
+/// Maximum time between two openings of a session whose other end stays silent.
+const REOPEN_PAUSE_MAX: Duration = Duration::from_secs(60);
+
 /// An open end. It is closed on a thread of its own, since Zenoh cannot wait on those of actors.
 pub(super) struct Connection {
-    /// `None` only while it is dropped.
-    open: Option<Open>,
+    options: SessionOptions,
+    ends: Ends,
+    serves: Option<String>,
+    receive: Arc<dyn Fn(Sample) + Send + Sync>,
+    /// `None` while it is opened again, and while it is dropped.
+    open: Mutex<Option<Arc<Open>>>,
+    reopening: Mutex<Reopening>,
 }
 
 struct Open {
@@ -23,6 +38,42 @@ struct Open {
     _subscriber: Subscriber<()>,
     _clock: Option<Queryable<()>>,
     session: Session,
+}
+
+/// Decides when a session is opened again.
+#[derive(Debug)]
+struct Reopening {
+    /// The silence at which it is opened next.
+    next: Duration,
+    pause: Duration,
+    count: u32,
+}
+
+impl Default for Reopening {
+    fn default() -> Self {
+        Self { next: REOPEN_AFTER, pause: REOPEN_AFTER, count: 0 }
+    }
+}
+
+impl Reopening {
+    /// Returns whether a session whose other end has been silent for this time is to be opened again.
+    fn is_due(&mut self, silent: Duration) -> bool {
+        if silent < REOPEN_AFTER {
+            *self = Self { count: self.count, ..Self::default() };
+            return false;
+        }
+        if silent < self.next {
+            return false;
+        }
+        self.next = silent + self.pause;
+        self.pause = (self.pause * 2).min(REOPEN_PAUSE_MAX);
+        self.count += 1;
+        true
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Connection {
@@ -37,39 +88,100 @@ impl Connection {
         serves: Option<String>,
         receive: impl Fn(Sample) + Send + Sync + 'static,
     ) -> Result<Self, SessionError> {
-        let session = session::open(options)?;
+        let connection = Self {
+            options: options.clone(),
+            ends,
+            serves,
+            receive: Arc::new(receive),
+            open: Mutex::default(),
+            reopening: Mutex::default(),
+        };
+        let open = connection.opened()?;
+        *locked(&connection.open) = Some(Arc::new(open));
+        Ok(connection)
+    }
+
+    fn opened(&self) -> Result<Open, SessionError> {
+        let session = session::open(&self.options)?;
         let refused = |error: zenoh::Error| SessionError::Open(error.to_string());
-        let publisher = session.declare_publisher(ends.writes);
+        let publisher = session.declare_publisher(self.ends.writes.clone());
         // Never dropped by Zenoh, and never held back to be sent with others.
         let publisher = publisher.congestion_control(CongestionControl::Block).express(true);
         let publisher = publisher.wait().map_err(refused)?;
-        let clock = serves.map(|key| clock::serve(&session, &key)).transpose().map_err(refused)?;
-        let subscriber = session.declare_subscriber(ends.reads).callback(receive).wait().map_err(refused)?;
-        Ok(Self { open: Some(Open { publisher, _subscriber: subscriber, _clock: clock, session }) })
+        let clock = self.serves.as_ref().map(|key| clock::serve(&session, key)).transpose();
+        let clock = clock.map_err(refused)?;
+        let receive = Arc::clone(&self.receive);
+        let subscriber = session.declare_subscriber(self.ends.reads.clone());
+        let subscriber = subscriber.callback(move |sample| receive(sample)).wait().map_err(refused)?;
+        Ok(Open { publisher, _subscriber: subscriber, _clock: clock, session })
     }
 
     /// Sends a message, if there is anybody at the other end. Waits while the network takes none.
     pub(super) fn put(&self, message: ZBytes) {
-        if let Some(open) = &self.open
-            && let Err(error) = open.publisher.put(message).wait()
-        {
+        let open = locked(&self.open).clone();
+        let Some(open) = open else { return };
+        if let Err(error) = open.publisher.put(message).wait() {
             // The session is closed. The other end notices as it notices a cut.
             log::warn!("a message on `{}` is not sent: {error}", open.publisher.key_expr());
         }
+        // Another thread may have replaced it meanwhile.
+        if let Some(open) = Arc::into_inner(open) {
+            close(Some(Arc::new(open)), false);
+        }
     }
 
-    /// Returns the session, for a thread that asks for the clock.
+    /// Opens the session again if the other end has been silent for so long that the connection has to be in doubt. The
+    /// session of an agent is left as it is: the other end opens its own again. Waits: not to be called where that matters.
+    pub(super) fn reopen_if_silent(&self, silent: Duration) {
+        let is_own = !self.options.connect.is_empty() || !self.options.listen.is_empty();
+        if !is_own || !locked(&self.reopening).is_due(silent) {
+            return;
+        }
+        let (key, count) = (&self.ends.writes, locked(&self.reopening).count);
+        log::warn!("`{key}`: no answer for {} s: connects anew, number {count}", silent.as_secs());
+        let old = locked(&self.open).take();
+        close(old, !self.options.listen.is_empty());
+        match self.opened() {
+            Ok(open) => *locked(&self.open) = Some(Arc::new(open)),
+            Err(error) => log::warn!("`{key}`: {error}"),
+        }
+    }
+
+    /// Returns the session, for a thread that asks for the clock; `None` while it is opened again.
     pub(super) fn session(&self) -> Option<Session> {
-        self.open.as_ref().map(|open| open.session.clone())
+        locked(&self.open).as_ref().map(|open| open.session.clone())
+    }
+}
+
+/// Closes a session; with `wait`, returns when that is done.
+fn close(open: Option<Arc<Open>>, wait: bool) {
+    // Without a thread the process ends soon: the system closes the rest.
+    if let Ok(closing) = spawn_thread("zenoh-close", move || drop(open))
+        && wait
+    {
+        let _ = closing.join();
     }
 }
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        let open = self.open.take();
-        // Without a thread the process ends soon: the system closes the rest.
-        if let Ok(closing) = spawn_thread("zenoh-close", move || drop(open)) {
-            let _ = closing.join();
-        }
+        close(locked(&self.open).take(), true);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_is_opened_again_ever_more_seldom() {
+        let mut reopening = Reopening::default();
+        let mut due = |from: u64, to: u64| -> Vec<u64> {
+            (from..to).filter(|&second| reopening.is_due(Duration::from_secs(second))).collect()
+        };
+        assert_eq!(due(0, 300), [10, 20, 40, 80, 140, 200, 260]);
+        // An answer has come.
+        assert_eq!(due(1, 45), [10, 20, 40]);
+        assert_eq!(reopening.count, 10);
     }
 }

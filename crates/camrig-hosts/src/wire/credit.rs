@@ -103,6 +103,11 @@ impl Sender {
     /// Records an answer. Returns whether it is of another instance of the receiver than the one before.
     pub fn acked(&mut self, ack: Ack) -> bool {
         let is_new = self.ack.is_none_or(|last| last.instance != ack.instance);
+        let is_older = |last: Ack| last.epoch == ack.epoch && last.number > ack.number;
+        if !is_new && self.ack.is_some_and(is_older) {
+            // Answers of one instance may come in another order than they were sent.
+            return false;
+        }
         if ack.epoch == self.epoch {
             self.base = Some(ack.base);
             while let Some(&(_, bytes)) = self.pending.front().filter(|(number, _)| *number <= ack.number) {

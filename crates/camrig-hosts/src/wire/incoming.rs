@@ -5,42 +5,31 @@
 
 use std::collections::BTreeMap;
 use std::io::Read;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver as Queue, RecvTimeoutError, SyncSender, sync_channel};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use camrig::{CameraOutput, Captured, Driver, DriverError, LostReason, monotonic_nanos, spawn_thread};
+use camrig::{CameraOutput, Captured, Driver, DriverError, LostReason, monotonic_nanos};
 use camrig_frame::{CameraInfo, MAX_FRAMESET_BYTES};
 use schemars::JsonSchema;
 use serde::Deserialize;
-use zenoh::Session;
 use zenoh::bytes::ZBytes;
 use zenoh::sample::Sample;
 
 use super::connection::Connection;
+use super::contact::Contact;
 use super::credit::{Arrival, Receiver, Window};
 use super::message::{self, Answer, Incoming, IncomingFrameSet, Kind};
 use super::{Ends, check_key, keys};
-use crate::clock::{self, ClockFilter, HostClock};
 use crate::codec::{Coding, Decoder};
 use crate::session::{self, SessionOptions};
-
-/// Time between two answers, if nothing arrives.
-const HEARTBEAT: Duration = Duration::from_millis(500);
 
 /// Share of the window after which an answer is sent although more is waiting.
 const ANSWERS_PER_WINDOW: u32 = 4;
 
-/// Questions and ends that may wait beside the framesets of a window.
+/// Questions and ends that may wait beside the framesets of a window; more are dropped, since later ones say the same.
 const QUEUE_EXTRA: usize = 8;
-
-/// Number of exchanges at the begin, without a pause between them.
-const FIRST_EXCHANGES: usize = 8;
-
-/// Time between two later exchanges.
-const CLOCK_PERIOD: Duration = Duration::from_secs(1);
 
 /// Options of the driver `wire-in`.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -84,18 +73,15 @@ impl WireInOptions {
 pub struct WireIn {
     name: String,
     options: WireInOptions,
-    connection: Connection,
+    contact: Contact,
     arrivals: Arc<Arrivals>,
     queue: Queue<ZBytes>,
-    clock: ClockThread,
     /// `None` before the first call that captures.
     receiver: Option<Receiver>,
     cameras: BTreeMap<u64, Arc<CameraInfo>>,
     decoder: Decoder,
     /// Encoded frames, before they are decoded.
     coded: Vec<u8>,
-    started: Instant,
-    answered: Option<Instant>,
     /// Framesets since the last answer.
     unanswered: u32,
 }
@@ -103,8 +89,38 @@ pub struct WireIn {
 /// The messages that have arrived and are not taken.
 #[derive(Default)]
 struct Arrivals {
-    count: AtomicUsize,
+    framesets: AtomicUsize,
+    /// Questions and ends.
+    others: AtomicUsize,
     bytes: AtomicU64,
+}
+
+impl Arrivals {
+    fn count(&self, bytes: usize) -> &AtomicUsize {
+        if message::is_plain(bytes) { &self.others } else { &self.framesets }
+    }
+
+    /// Counts a message that arrives; returns false if there is no room for it.
+    fn enter(&self, bytes: usize, bytes_max: u64) -> bool {
+        let others = self.count(bytes).fetch_add(1, Ordering::Relaxed);
+        let waiting = self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        let is_extra = message::is_plain(bytes) && others >= QUEUE_EXTRA;
+        let has_room = !is_extra && waiting + bytes as u64 <= bytes_max;
+        if !has_room {
+            self.leave(bytes);
+        }
+        has_room
+    }
+
+    /// Counts a message that was taken.
+    fn leave(&self, bytes: usize) {
+        self.count(bytes).fetch_sub(1, Ordering::Relaxed);
+        self.bytes.fetch_sub(bytes as u64, Ordering::Relaxed);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.framesets.load(Ordering::Relaxed) == 0 && self.others.load(Ordering::Relaxed) == 0
+    }
 }
 
 impl Driver for WireIn {
@@ -128,23 +144,19 @@ impl Driver for WireIn {
         let bytes_max = options.window().bytes + MAX_FRAMESET_BYTES as u64;
         let receive = receive(sender, Arc::clone(&arrivals), bytes_max);
         let refused = |error: &dyn std::fmt::Display| DriverError::new(error.to_string());
-        let connection =
-            Connection::open(&options.session, ends, None, receive).map_err(|error| refused(&error))?;
-        let clock =
-            ClockThread::start(&connection, keys::clock(&options.key)).map_err(|error| refused(&error))?;
+        let connection = Connection::open(&options.session, ends, None, receive);
+        let connection = Arc::new(connection.map_err(|error| refused(&error))?);
+        let contact = Contact::start(&connection, keys::clock(&options.key));
         Ok(Self {
             name: name.to_owned(),
             options,
-            connection,
+            contact: contact.map_err(|error| refused(&error))?,
             arrivals,
             queue,
-            clock,
             receiver: None,
             cameras: BTreeMap::new(),
             decoder: Decoder::new().map_err(|error| refused(&error))?,
             coded: Vec::new(),
-            started: Instant::now(),
-            answered: None,
             unanswered: 0,
         })
     }
@@ -159,20 +171,19 @@ impl Driver for WireIn {
     }
 
     fn start(&mut self) -> Result<(), DriverError> {
-        self.started = Instant::now();
         Ok(())
     }
 
     fn capture(&mut self, output: &mut CameraOutput, timeout: Duration) -> Result<Captured, DriverError> {
         if !self.knows_clock()? {
-            output.blocked(|| self.clock.wait(timeout));
+            output.blocked(|| self.contact.wait(timeout));
             return Ok(Captured::Nothing);
         }
         self.receiver.get_or_insert_with(|| {
             let (published, lost) = output.accounted(LostReason::Wire);
-            Receiver::new(monotonic_nanos(), published + lost, self.options.window())
+            Receiver::new(monotonic_nanos(), published.saturating_add(lost), self.options.window())
         });
-        if self.answered.is_none_or(|at| at.elapsed() >= HEARTBEAT) {
+        if self.contact.is_answer_due() {
             self.answer();
         }
         let message = match output.blocked(|| self.queue.recv_timeout(timeout)) {
@@ -180,8 +191,7 @@ impl Driver for WireIn {
             Err(RecvTimeoutError::Timeout) => return Ok(Captured::Nothing),
             Err(RecvTimeoutError::Disconnected) => return Err(DriverError::new("the session has ended")),
         };
-        self.arrivals.count.fetch_sub(1, Ordering::Relaxed);
-        self.arrivals.bytes.fetch_sub(message.len() as u64, Ordering::Relaxed);
+        self.arrivals.leave(message.len());
         Ok(self.take(&message, output))
     }
 }
@@ -192,7 +202,7 @@ impl WireIn {
         if self.receiver.is_some() {
             return Ok(true);
         }
-        let Some(estimate) = self.clock.estimate() else {
+        let Some(estimate) = self.contact.estimate() else {
             return Ok(false);
         };
         let uncertainty_micros = estimate.uncertainty_nanos as f64 / 1e3;
@@ -211,8 +221,8 @@ impl WireIn {
     fn answer(&mut self) {
         let Some(receiver) = &self.receiver else { return };
         let answer = Answer::new(receiver.ack(), self.cameras.keys().copied());
-        self.connection.put(answer.to_bytes().into());
-        (self.answered, self.unanswered) = (Some(Instant::now()), 0);
+        self.contact.answer(answer.to_bytes());
+        self.unanswered = 0;
     }
 
     fn take(&mut self, message: &ZBytes, output: &mut CameraOutput) -> Captured {
@@ -240,7 +250,7 @@ impl WireIn {
         }
         self.unanswered += 1;
         let many = self.unanswered >= self.options.framesets.div_ceil(ANSWERS_PER_WINDOW);
-        if many || self.arrivals.count.load(Ordering::Relaxed) == 0 {
+        if many || self.arrivals.is_empty() {
             self.answer();
         }
         Captured::FrameSet
@@ -267,7 +277,7 @@ impl WireIn {
             self.cameras.insert(info_id, Arc::new(info));
         }
         let source = self.cameras.get(&info_id).ok_or("its camera was not described")?;
-        let estimate = self.clock.estimate();
+        let estimate = self.contact.estimate();
         let now = monotonic_nanos();
         header.arrival_nanos = estimate.map_or(now, |clock| clock.here(header.arrival_nanos).min(now));
         let headers = header.frames.clone();
@@ -307,86 +317,33 @@ fn receive(
 ) -> impl Fn(Sample) + Send + Sync + 'static {
     move |sample| {
         let message = sample.payload();
-        let bytes = message.len() as u64;
-        arrivals.count.fetch_add(1, Ordering::Relaxed);
-        let waiting = arrivals.bytes.fetch_add(bytes, Ordering::Relaxed);
-        if waiting + bytes > bytes_max || queue.try_send(message.clone()).is_err() {
-            arrivals.count.fetch_sub(1, Ordering::Relaxed);
-            arrivals.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        let bytes = message.len();
+        if arrivals.enter(bytes, bytes_max) && queue.try_send(message.clone()).is_err() {
+            arrivals.leave(bytes);
         }
     }
 }
 
-/// Asks for the sender's clock as long as it exists.
-struct ClockThread {
-    shared: Arc<SharedClock>,
-    thread: Option<JoinHandle<()>>,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-#[derive(Default)]
-struct SharedClock {
-    estimate: Mutex<Option<HostClock>>,
-    changed: Condvar,
-    ends: AtomicBool,
-}
-
-impl ClockThread {
-    fn start(connection: &Connection, key: String) -> std::io::Result<Self> {
-        let shared = Arc::new(SharedClock::default());
-        let session = connection.session();
-        let asking = Arc::clone(&shared);
-        let thread = spawn_thread("wire-clock", move || {
-            if let Some(session) = session {
-                asking.run(&session, &key);
-            }
-        })?;
-        Ok(Self { shared, thread: Some(thread) })
-    }
-
-    fn estimate(&self) -> Option<HostClock> {
-        *self.shared.estimate.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Waits for an estimate, at most this time.
-    fn wait(&self, timeout: Duration) {
-        let estimate = self.shared.estimate.lock().unwrap_or_else(PoisonError::into_inner);
-        let _ = self.shared.changed.wait_timeout_while(estimate, timeout, |estimate| estimate.is_none());
-    }
-}
-
-impl SharedClock {
-    fn run(&self, session: &Session, key: &str) {
-        let mut filter = ClockFilter::default();
-        while !self.ends.load(Ordering::Relaxed) {
-            let exchange = clock::exchange(session, key);
-            let failed = exchange.is_none();
-            if let Some(exchange) = exchange {
-                filter.add(exchange);
-            }
-            if filter.len() >= FIRST_EXCHANGES {
-                *self.estimate.lock().unwrap_or_else(PoisonError::into_inner) = filter.estimate();
-                self.changed.notify_all();
-            }
-            if failed || filter.len() >= FIRST_EXCHANGES {
-                self.pause(if filter.is_empty() { HEARTBEAT / 5 } else { CLOCK_PERIOD });
-            }
+    #[test]
+    fn questions_leave_the_room_of_framesets_free() {
+        let arrivals = Arrivals::default();
+        let question = message::plain(
+            Kind::Question,
+            super::super::credit::FrameSetNumber { epoch: 1, base: None, number: 1 },
+        );
+        assert!(message::is_plain(question.len()));
+        let entered = (0..100).filter(|_| arrivals.enter(question.len(), 1000)).count();
+        assert_eq!(entered, QUEUE_EXTRA);
+        assert!(arrivals.enter(600, 1000), "a frameset");
+        assert!(!arrivals.enter(600, 1000), "more bytes than the window has");
+        for bytes in [question.len(); QUEUE_EXTRA].into_iter().chain([600]) {
+            assert!(!arrivals.is_empty());
+            arrivals.leave(bytes);
         }
-    }
-
-    /// Waits for some time, or for the end.
-    fn pause(&self, time: Duration) {
-        let guard = self.estimate.lock().unwrap_or_else(PoisonError::into_inner);
-        let _ = self.changed.wait_timeout_while(guard, time, |_| !self.ends.load(Ordering::Relaxed));
-    }
-}
-
-impl Drop for ClockThread {
-    fn drop(&mut self) {
-        self.shared.ends.store(true, Ordering::Relaxed);
-        {
-            let _guard = self.shared.estimate.lock().unwrap_or_else(PoisonError::into_inner);
-        }
-        self.shared.changed.notify_all();
-        let _ = self.thread.take().map(JoinHandle::join);
+        assert!(arrivals.is_empty() && arrivals.bytes.load(Ordering::Relaxed) == 0);
     }
 }

@@ -110,6 +110,11 @@ pub(super) fn plain(kind: Kind, place: FrameSetNumber) -> Vec<u8> {
     bytes
 }
 
+/// Returns whether a message of this size is one without a frameset.
+pub(super) fn is_plain(bytes: usize) -> bool {
+    bytes <= HEAD_BYTES
+}
+
 /// Returns the bytes of a frameset's message up to its frames; `described` if the receiver may lack the description.
 pub(super) fn frameset(
     place: FrameSetNumber,
@@ -335,6 +340,35 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn bytes_of_any_kind_are_errors_or_messages(
+            bytes in prop::collection::vec(any::<u8>(), 0..400),
+            changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..12),
+            begins in 0..3_u8,
+        ) {
+            let window = Window { framesets: 8, bytes: 1 };
+            let ack = Ack { instance: 1, epoch: 2, base: 3, number: 4, window };
+            let answer = Answer::new(ack, 0..3).to_bytes();
+            let mut bytes = match begins {
+                0 => bytes,
+                1 => [message(true, 64), bytes].concat(),
+                _ => answer,
+            };
+            for (at, value) in changes {
+                if !bytes.is_empty() {
+                    let place = at.index(bytes.len());
+                    bytes[place] = value;
+                }
+            }
+            if let Ok(incoming) = read(&mut &bytes[..]) {
+                let frames = incoming.frameset.map_or(0, |frameset| frameset.frames.len());
+                prop_assert!(frames <= bytes.len());
+            }
+            if let Ok(answer) = Answer::of_bytes(&bytes) {
+                prop_assert!(answer.known.len() <= KNOWN_MAX);
+            }
+        }
+
         #[test]
         fn damaged_messages_are_errors_or_messages(at in any::<prop::sample::Index>(), value: u8, cut in any::<bool>()) {
             let mut bytes = message(true, 64);

@@ -4,6 +4,7 @@
 //! The sender sends no more than the receiver has given credit for, so Zenoh never drops: see [`credit`].
 
 mod connection;
+mod contact;
 pub mod credit;
 mod incoming;
 mod message;

@@ -32,8 +32,12 @@ const ASK_AFTER: Duration = Duration::from_millis(500);
 /// Time without any answer after which nothing is sent to the receiver: it would be lost.
 const SILENCE: Duration = Duration::from_secs(2);
 
-/// Maximum time that framesets wait for credit, and the end for its acknowledgement, after the input has ended.
+/// Maximum time without an answer that framesets wait for credit, and the end for its acknowledgement, after the input has
+/// ended.
 const END_WAIT: Duration = Duration::from_secs(5);
+
+/// The same for a receiver that answers and accounts for nothing: its readers hold it up.
+const END_PROGRESS_WAIT: Duration = Duration::from_secs(30);
 
 /// Maximum number of answers that wait to be read; more are dropped, since later ones say the same.
 const ANSWERS_MAX: usize = 64;
@@ -88,6 +92,9 @@ pub(super) struct WireOut {
     cameras: Vec<(Arc<CameraInfo>, Arc<Description>)>,
     encoder: Encoder,
     answered: Option<Instant>,
+    /// When the receiver last accounted for a frameset, or the begin.
+    progressed: Instant,
+    began: Instant,
     asked: Instant,
     /// Since when the input is known to have ended.
     ended: Option<Instant>,
@@ -122,6 +129,8 @@ impl WireOut {
             cameras: Vec::new(),
             encoder: Encoder::new()?,
             answered: None,
+            progressed: Instant::now(),
+            began: Instant::now(),
             asked: Instant::now(),
             ended: None,
             said_silent: false,
@@ -182,7 +191,7 @@ impl WireOut {
             self.known = answer.known;
             self.answered = Some(Instant::now());
             if sender.in_flight() < before {
-                self.asked = Instant::now();
+                (self.asked, self.progressed) = (Instant::now(), Instant::now());
             } else if is_new {
                 // Framesets sent to the receiver before it are lost: it is asked about them at once.
                 self.asked = Instant::now().checked_sub(ASK_AFTER).unwrap_or(self.asked);
@@ -204,7 +213,9 @@ impl WireOut {
             self.asked = Instant::now();
             self.connection.put(message::plain(Kind::Question, place).into());
         }
-        if self.answered.is_some_and(|at| at.elapsed() >= SILENCE) && !self.said_silent {
+        let silent = self.answered.unwrap_or(self.began).elapsed();
+        self.connection.reopen_if_silent(silent);
+        if self.answered.is_some() && silent >= SILENCE && !self.said_silent {
             self.said_silent = true;
             log::warn!(
                 "the receiver of `{}` has not answered for {} s; framesets wait for it",
@@ -212,6 +223,11 @@ impl WireOut {
                 SILENCE.as_secs()
             );
         }
+    }
+
+    /// Returns whether it is in vain to wait any longer after the input has ended.
+    fn gives_up(&self, ended: Instant) -> bool {
+        is_in_vain(Instant::now(), ended, self.answered, self.progressed)
     }
 
     /// Waits for credit for a frameset of this size; returns false if the input ends, and there is none for some time.
@@ -230,12 +246,18 @@ impl WireOut {
                 if self.ended.is_none() && output.inputs().all(|input| input.ended) {
                     self.ended = Some(Instant::now());
                 }
-                if self.ended.is_some_and(|since| since.elapsed() >= END_WAIT) {
+                if self.ended.is_some_and(|ended| self.gives_up(ended)) {
                     return Ok(false);
                 }
             }
         })
     }
+}
+
+/// Returns whether a receiver is silent for too long, or accounts for nothing for too long, after the input has ended.
+fn is_in_vain(now: Instant, ended: Instant, answered: Option<Instant>, progressed: Instant) -> bool {
+    let since = |last: Instant| now.saturating_duration_since(last.max(ended));
+    since(answered.unwrap_or(ended)) >= END_WAIT || since(progressed) >= END_PROGRESS_WAIT
 }
 
 /// Returns the function that reads answers.
@@ -301,7 +323,7 @@ impl Processor for WireOut {
         }
         output.blocked(|| {
             let mut said: Option<Instant> = None;
-            while begin.elapsed() < END_WAIT {
+            while !self.gives_up(begin) {
                 if said.is_none_or(|at| at.elapsed() >= ASK_AFTER) {
                     said = Some(Instant::now());
                     self.connection.put(message::plain(Kind::End, place).into());
@@ -312,11 +334,32 @@ impl Processor for WireOut {
                 }
             }
             log::warn!(
-                "the receiver of `{}` has not acknowledged the end within {} s",
+                "the receiver of `{}` has not acknowledged the end: no answer for {} s, or no frameset read for {} s",
                 self.options.key,
-                END_WAIT.as_secs()
+                END_WAIT.as_secs(),
+                END_PROGRESS_WAIT.as_secs()
             );
             Ok(())
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_waits_as_long_as_framesets_are_read() {
+        let ended = Instant::now();
+        let at = |seconds: u64| ended + Duration::from_secs(seconds);
+        // No answer at all, or an old one.
+        assert!(!is_in_vain(at(4), ended, None, ended) && is_in_vain(at(5), ended, None, ended));
+        assert!(is_in_vain(at(15), ended, Some(at(10)), at(10)));
+        // A slow reader: a frameset in 10 s.
+        assert!(!is_in_vain(at(60), ended, Some(at(59)), at(50)));
+        // One that reads nothing more.
+        assert!(
+            !is_in_vain(at(29), ended, Some(at(29)), ended) && is_in_vain(at(30), ended, Some(at(29)), ended)
+        );
     }
 }

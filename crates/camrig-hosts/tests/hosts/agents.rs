@@ -1,30 +1,27 @@
 //! Tests of agents and first hosts, over 127.0.0.1: real processes.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use camrig_hosts::session::{self, SessionOptions};
 use libtest_mimic::Trial;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+use zenoh::Wait;
 
+use crate::crossing::free_address;
 use crate::harness::MARK;
 use crate::test;
 
 /// Maximum time of a wait: its end is a failure.
 const WATCHDOG: Duration = Duration::from_secs(120);
 
-/// Returns an address that nobody listens at.
-fn free_address() -> String {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
-}
-
 /// A process under test, which ends with the test.
 pub(crate) struct Program {
-    child: Child,
+    pub(crate) child: Child,
     stderr: PathBuf,
 }
 
@@ -107,7 +104,7 @@ pub(crate) fn wait(what: &str, mut fact: impl FnMut() -> bool, context: impl Fn(
 }
 
 /// Starts an agent, and waits until it listens.
-fn agent(folder: &Path, name: &str, arguments: &[&str]) -> Program {
+pub(crate) fn agent(folder: &Path, name: &str, arguments: &[&str]) -> Program {
     agent_by(Command::new(std::env::current_exe().unwrap()), folder, name, arguments)
 }
 
@@ -126,7 +123,7 @@ pub(crate) fn agent_by(command: Command, folder: &Path, name: &str, arguments: &
 }
 
 /// Writes a topology in which a camera and its reader are on host `arm`.
-fn topology(folder: &Path, host: &str) -> String {
+pub(crate) fn topology(folder: &Path, host: &str) -> String {
     let path = folder.join("rig.toml");
     let text = format!(
         r#"
@@ -160,15 +157,46 @@ pub(crate) fn report(folder: &Path) -> Value {
     serde_json::from_slice(&std::fs::read(folder.join("report.json")).unwrap()).unwrap()
 }
 
+/// The most framesets that are on their way between two hosts.
+pub(crate) const WINDOW: u64 = 8;
+
+/// The account of a crossing.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Crossing {
+    /// Delivered to the sender.
+    pub(crate) delivered: u64,
+    /// Published by the receiver.
+    pub(crate) published: u64,
+    pub(crate) lost: u64,
+}
+
+impl Crossing {
+    /// Reads the account of a crossing in a report or a status: both names are those of its rows.
+    pub(crate) fn of(report: &Value, sender: &str, receiver: &str) -> Self {
+        let to = format!("{sender}-to-{}", receiver.split_once('/').map_or("main", |(host, _)| host));
+        let links = report["links"].as_array().unwrap().iter();
+        let delivered = links.filter(|link| link["to"] == to).map(|link| link["delivered"].as_u64().unwrap());
+        let actor = report["actors"].as_array().unwrap().iter().find(|actor| actor["name"] == receiver);
+        let count = |key: &str| actor.and_then(|actor| actor[key].as_u64()).unwrap_or(0);
+        Self { delivered: delivered.sum(), published: count("produced"), lost: count("lost") }
+    }
+
+    /// Returns the number of framesets that were delivered to the sender, and of which the receiver does not know.
+    pub(crate) fn in_flight(&self) -> u64 {
+        let known = self.published + self.lost;
+        self.delivered.checked_sub(known).unwrap_or_else(|| panic!("more arrived than was sent: {self:?}"))
+    }
+}
+
 /// Returns the names of the actors of a report, each with its produced framesets.
-fn produced(report: &Value) -> Vec<(String, u64)> {
+pub(crate) fn produced(report: &Value) -> Vec<(String, u64)> {
     let actor =
         |actor: &Value| (actor["name"].as_str().unwrap().to_owned(), actor["produced"].as_u64().unwrap());
     report["actors"].as_array().unwrap().iter().map(actor).collect()
 }
 
 /// A rig whose actors are on two hosts runs to its end, and its report has the rows of both.
-fn whole_run(host: &str, agent: &Program, folder: &Path) {
+pub(crate) fn whole_run(host: &str, agent: &Program, folder: &Path) {
     let (rig, report_file) = (topology(folder, host), folder.join("report.json").display().to_string());
     let mut check = Program::start(folder, "check", &["check", &rig]);
     let (code, stdout) = check.finish();
@@ -223,7 +251,7 @@ fn ends_in_order(to_first: bool) {
         kind   = "verify"
         {reader}
         inputs = ["camera"]
-        wire   = {{ depth = "delta" }}
+        wire   = {{ depth = "delta", color = "zstd" }}
         "#
     );
     std::fs::write(&path, text).unwrap();
@@ -327,13 +355,18 @@ fn first_host_killed() {
     whole_run(&format!("address = \"{listen}\""), &agent, folder);
 }
 
-/// Returns whether a program has child processes.
+/// Returns the child processes of a program.
+pub(crate) fn children(program: &Program) -> Vec<i32> {
+    let tasks =
+        std::fs::read_dir(format!("/proc/{}/task", program.child.id())).into_iter().flatten().flatten();
+    let of_threads = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
+    of_threads
+        .flat_map(|pids| pids.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>())
+        .collect()
+}
+
 fn has_workers(program: &Program) -> bool {
-    let id = program.child.id();
-    let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
-    let of_threads = std::fs::read_dir(format!("/proc/{id}/task")).into_iter().flatten().flatten();
-    let of_threads = of_threads.filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
-    !children.trim().is_empty() || of_threads.into_iter().any(|children| !children.trim().is_empty())
+    !children(program).is_empty()
 }
 
 fn nothing_listens() {
@@ -346,6 +379,105 @@ fn nothing_listens() {
     let expected =
         format!("error: host `arm`: nothing listens at `{listen}`; `camrig join` starts an agent there\n");
     assert_eq!(check.stderr(), expected);
+}
+
+/// An agent of another version is refused, with both versions named.
+fn another_version() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let listen = format!("tcp/{}", free_address());
+    let options = SessionOptions { listen: vec![listen.clone()], ..SessionOptions::default() };
+    let session = session::open(&options).unwrap();
+    let newer = br#"{"camrig_hosts":99,"program":"9.9.9","content":{"dance":{}}}"#;
+    let answer = move |query: zenoh::query::Query| {
+        query.reply(query.key_expr().clone(), newer.as_slice()).wait().unwrap();
+    };
+    let _queryable = session.declare_queryable("camrig/agent/ask").callback(answer).wait().unwrap();
+    let rig = topology(folder, &format!("address = \"{listen}\""));
+    let mut run = Program::start(folder, "run", &["run", &rig]);
+    assert_eq!(run.finish().0, Some(69));
+    let (said, own) = (run.stderr(), env!("CARGO_PKG_VERSION"));
+    let both = "error: the agent of host `arm` is camrig 9.9.9 with protocol 99, and this is camrig ";
+    assert!(said.starts_with(&format!("{both}{own} with protocol ")), "{said}");
+}
+
+/// Eight hosts with a camera each, read on the first one; then two rigs on the same agents at the same time.
+fn eight_hosts() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let agents: Vec<_> = (0..8)
+        .map(|index| {
+            let listen = format!("tcp/{}", free_address());
+            let agent = agent(folder, &format!("agent{index}"), &["--listen", &listen]);
+            (listen, agent)
+        })
+        .collect();
+    let context = || agents.iter().map(|(_, agent)| agent.stderr()).collect::<String>();
+    let rig = |name: &str, hosts: std::ops::Range<usize>| {
+        let tables: Vec<String> = hosts
+            .clone()
+            .map(|index| {
+                format!(
+                    "[host.h{index}]\naddress = \"{}\"\n[camera.c{index}]\ndriver = 'synthetic'\nhost = 'h{index}'\n\
+                     options = {{ model = 'any', depth = '32x24@30', color = 'off' }}\n",
+                    agents[index].0
+                )
+            })
+            .collect();
+        let inputs: Vec<_> = hosts.map(|index| format!("c{index}")).collect();
+        let text = format!(
+            "{}[processor.all]\nkind = 'stats'\ninputs = {inputs:?}\noverflow = 'block'\nwire = {{ depth = 'raw' }}\n",
+            tables.concat()
+        );
+        let path = folder.join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let finish = |mut run: Program, report_file: &str, hosts: std::ops::Range<usize>| {
+        assert_eq!(run.finish().0, Some(0), "{}{}", run.stderr(), context());
+        let report: Value = serde_json::from_slice(&std::fs::read(report_file).unwrap()).unwrap();
+        assert_eq!(report["hosts"].as_array().map(Vec::len), Some(hosts.len()));
+        for index in hosts {
+            let (sender, receiver) = (format!("h{index}/c{index}"), format!("c{index}"));
+            let crossing = Crossing::of(&report, &sender, &receiver);
+            assert_eq!((crossing.delivered, crossing.published, crossing.lost), (60, 60, 0), "{report:#}");
+            let clock = &report["hosts"][index % 4]["clock"];
+            assert!(clock["uncertainty_us"].as_f64().is_some_and(|known| known > 0.0), "{report:#}");
+        }
+    };
+    let file = |name: &str| folder.join(name).display().to_string();
+    let start = |name: &str, path: &str, report: &str| {
+        Program::start(folder, name, &["run", path, "--framesets", "60", "--report", report])
+    };
+    let all = start("all", &rig("all.toml", 0..8), &file("all.json"));
+    finish(all, &file("all.json"), 0..8);
+    // Each of these agents has a part of both.
+    let (left, right) = (rig("left.toml", 0..4), rig("right.toml", 0..4));
+    let runs = [start("left", &left, &file("left.json")), start("right", &right, &file("right.json"))];
+    for (run, name) in runs.into_iter().zip(["left.json", "right.json"]) {
+        finish(run, &file(name), 0..4);
+    }
+}
+
+/// What a host has no room for is named on the first host.
+fn full() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let listen = format!("tcp/{}", free_address());
+    let mut limited = Command::new("sh");
+    limited.args(["-c", "ulimit -f 16; exec \"$0\" \"$@\""]).arg(std::env::current_exe().unwrap());
+    let agent = agent_by(limited, folder, "agent", &["--listen", &listen]);
+    let rig = topology(folder, &format!("address = \"{listen}\""));
+    let text = std::fs::read_to_string(&rig).unwrap();
+    // Beyond 8 kB.
+    std::fs::write(&rig, text.replace("32x24@30", "160x120@30")).unwrap();
+    let mut run = Program::start(folder, "run", &["run", &rig]);
+    assert_eq!(run.finish().0, Some(70), "{}", run.stderr());
+    let said = run.stderr();
+    let line = said.lines().find(|line| line.contains("File too large")).unwrap_or_else(|| panic!("{said}"));
+    assert!(line.starts_with("arm: ") && line.contains("`ulimit -f`"), "{line}");
+    assert!(said.contains("host `arm`: its part has failed: the rig stops"), "{said}");
+    drop(agent);
 }
 
 fn refused_part() {
@@ -380,5 +512,8 @@ pub(crate) fn add_to(trials: &mut Vec<Trial>) {
     test(trials, "agents::an_agent_that_is_killed_is_named_and_gets_its_part_again", agent_killed);
     test(trials, "agents::parts_stop_when_their_first_host_is_killed", first_host_killed);
     test(trials, "agents::a_host_without_an_agent_is_named", nothing_listens);
+    test(trials, "agents::an_agent_of_another_version_is_refused_with_both_named", another_version);
+    test(trials, "agents::eight_hosts_and_two_rigs_on_the_same_agents", eight_hosts);
+    test(trials, "agents::a_host_without_room_is_named", full);
     test(trials, "agents::a_part_that_its_agent_refuses_is_named", refused_part);
 }

@@ -1,18 +1,16 @@
 //! Tests of one crossing between two rigs on this machine, over 127.0.0.1.
 
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::sync::{Arc, Condvar, Mutex};
-use std::thread::spawn;
+use std::net::TcpListener;
 
 use libtest_mimic::Trial;
 use rustix::process::Signal;
 
+use crate::cable::Cable;
 use crate::harness::{Ended, Placement, Plan, Rig};
 use crate::test;
 
 /// Returns an address that nobody listens at.
-fn free_address() -> String {
+pub(crate) fn free_address() -> String {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
 }
 
@@ -121,51 +119,6 @@ fn killed(kills: impl Fn(&Rig, &Rig)) {
     let (delivered, published, lost) = accounts(&sends, &receives);
     assert_eq!(delivered, published + lost);
     assert!(published >= 80, "{published}");
-}
-
-/// A cable to an address, which can be cut: nothing comes through then, and no connection ends.
-struct Cable {
-    address: String,
-    whole: Arc<(Mutex<bool>, Condvar)>,
-}
-
-impl Cable {
-    fn to(far: &str) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap().to_string();
-        let whole = Arc::new((Mutex::new(true), Condvar::new()));
-        let (state, far) = (Arc::clone(&whole), far.to_owned());
-        // It ends with the tests.
-        spawn(move || {
-            for near in listener.incoming().flatten() {
-                let Ok(far) = TcpStream::connect(&far) else { continue };
-                let ends = [(&near, &far), (&far, &near)];
-                for (from, to) in ends.map(|(from, to)| (from.try_clone().unwrap(), to.try_clone().unwrap()))
-                {
-                    let state = Arc::clone(&state);
-                    spawn(move || carry(from, to, &state));
-                }
-            }
-        });
-        Self { address, whole }
-    }
-
-    fn set_whole(&self, whole: bool) {
-        *self.whole.0.lock().unwrap() = whole;
-        self.whole.1.notify_all();
-    }
-}
-
-/// Carries bytes one way until an end closes.
-fn carry(mut from: TcpStream, mut to: TcpStream, (whole, changed): &(Mutex<bool>, Condvar)) {
-    let mut bytes = [0; 16384];
-    while let Ok(count @ 1..) = from.read(&mut bytes) {
-        drop(changed.wait_while(whole.lock().unwrap(), |whole| !*whole).unwrap());
-        if to.write_all(&bytes[..count]).is_err() {
-            break;
-        }
-    }
-    let _ = to.shutdown(std::net::Shutdown::Both);
 }
 
 /// While the cable is cut, the queue drops, and framesets on their way are lost; after that framesets come again.

@@ -6,12 +6,18 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)] // Of a test, for its reader.
 
 mod agents;
+mod bench;
+mod cable;
 mod crossing;
 #[allow(dead_code)] // It serves other tests too.
 #[path = "../../../camrig/tests/rig/harness.rs"]
 mod harness;
+mod hostile;
+mod matches;
 mod namespaces;
 mod program;
+mod same;
+mod soak;
 
 use std::process::ExitCode;
 
@@ -31,6 +37,11 @@ fn main() -> ExitCode {
     let mut trials = Vec::new();
     crossing::add_to(&mut trials);
     agents::add_to(&mut trials);
+    same::add_to(&mut trials);
+    hostile::add_to(&mut trials);
+    matches::add_to(&mut trials);
+    bench::add_to(&mut trials);
+    soak::add_to(&mut trials);
     namespaces::add_to(&mut trials);
     libtest_mimic::run(&arguments, trials).exit_code()
 }

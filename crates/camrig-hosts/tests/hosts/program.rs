@@ -1,12 +1,33 @@
 //! The program under test.
 
-use std::process::ExitCode;
+use camrig::prelude::*;
 
-use camrig::App;
+use crate::bench::{self, Still};
 
 /// This file, as panics name it.
 pub(crate) const FILE: &str = file!();
 
+/// The beginning of the lines of `pairs`.
+pub(crate) const PAIR: &str = "pair: ";
+
+/// Prints the numbers of the framesets of cameras `left` and `right` in each match, and how far they are apart in microseconds.
+struct Pairs;
+
+impl Processor<Match> for Pairs {
+    fn process(&mut self, matched: &Match, _: &mut ProcessorOutput) -> Result<(), ProcessorError> {
+        let [left, right] = ["left", "right"].map(|camera| matched.get(camera).map(FrameSet::sequence));
+        if let (Some(left), Some(right)) = (left, right) {
+            println!("{PAIR}{left} {right} {}", matched.spread().as_micros());
+        }
+        Ok(())
+    }
+}
+
 pub(crate) fn main() -> ExitCode {
-    camrig_hosts::add_to(App::new()).main()
+    let words: Vec<_> = std::env::args().skip(1).collect();
+    if bench::bare(&words) {
+        return ExitCode::SUCCESS;
+    }
+    let app = camrig_hosts::add_to(App::new()).driver::<Still>("still");
+    app.processor("pairs", |_: NoOptions| Ok(Pairs)).main()
 }

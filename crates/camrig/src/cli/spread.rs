@@ -37,6 +37,7 @@ pub(super) fn end(driven: io::Result<Report>, others: Option<Arc<dyn RunningHost
     let Some(others) = others else { return driven };
     others.stop();
     let mut report = driven?;
+    report.hosts = others.statuses().into_iter().map(|(host, _)| host).collect();
     add_reports(&mut report, others.reports());
     Ok(report)
 }

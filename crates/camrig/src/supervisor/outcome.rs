@@ -33,6 +33,7 @@ impl Shell {
             exit: self.core.exit(),
             actors,
             links,
+            hosts: Vec::new(),
             problems,
             matching,
             processes: processes

@@ -47,6 +47,9 @@ enum Event {
     Delay,
     Answer,
     AnswerArrives,
+    /// The first answer comes behind the next ones.
+    AnswerDelay,
+    AnswerDouble,
     Question,
     Cut,
 }
@@ -64,6 +67,8 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
         1 => Just(Delay),
         8 => Just(Answer),
         8 => Just(AnswerArrives),
+        1 => Just(AnswerDelay),
+        1 => Just(AnswerDouble),
         2 => Just(Question),
         1 => Just(Cut),
         1 => Just(SenderRigBegins),
@@ -177,6 +182,14 @@ impl Model {
             Event::AnswerArrives => {
                 let ack = self.back.pop_front();
                 let _ = ack.is_some_and(|ack| self.sender.acked(ack));
+            }
+            Event::AnswerDelay => {
+                let first = self.back.pop_front();
+                self.back.extend(first);
+            }
+            Event::AnswerDouble => {
+                let first = self.back.front().copied();
+                self.back.extend(first);
             }
             Event::Question => {
                 let question = self.sender.probe().map(|place| (Message::Question(place), 0));

@@ -1,0 +1,301 @@
+//! What a crossing costs beside a bare put and subscribe of Zenoh: six cameras of two hosts, read on a third. `just bench-hosts`.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use camrig::frame::{CameraInfo, FrameHeader, PixelFormat, Stream, StreamInfo, StreamProfile};
+use camrig::prelude::*;
+use camrig::{FrameHeaders, monotonic_nanos};
+use camrig_hosts::session::{self, SessionOptions};
+use libtest_mimic::Trial;
+use rustix::process::Signal;
+use zenoh::Wait;
+use zenoh::bytes::ZBytes;
+use zenoh::qos::CongestionControl;
+
+use crate::agents::{Crossing, Program, agent_by, children, report, wait};
+use crate::namespaces::{Network, inside};
+use crate::test;
+
+/// The streams of each camera: depth and color.
+const PROFILE: (u32, u32, u32) = (848, 480, 30);
+
+/// Cameras of each host.
+const CAMERAS: usize = 3;
+
+const HOSTS: [&str; 2] = ["arm", "base"];
+
+/// Time that is measured, and that before it.
+const SECONDS: u64 = 12;
+const BEFORE: Duration = Duration::from_secs(3);
+
+/// The beginning of the line of a bare receiver.
+const BARE: &str = "bare: ";
+
+/// A camera whose frames are made once, so that only what is behind it costs.
+pub(crate) struct Still {
+    next: Instant,
+    number: u64,
+    frames: [Vec<u8>; 2],
+}
+
+fn profile() -> StreamProfile {
+    StreamProfile::new(PROFILE.0, PROFILE.1, PROFILE.2).unwrap()
+}
+
+const STREAMS: [(Stream, PixelFormat); 2] =
+    [(Stream::DEPTH, PixelFormat::Z16), (Stream::COLOR, PixelFormat::Rgb8)];
+
+/// Returns frames of these sizes.
+fn still_frames() -> [Vec<u8>; 2] {
+    STREAMS.map(|(_, format)| {
+        let bytes = PROFILE.0 * PROFILE.1 * format.bytes_per_pixel();
+        (0..bytes).map(|index| ((index / 7) ^ (index >> 9)) as u8).collect()
+    })
+}
+
+impl Driver for Still {
+    type Options = NoOptions;
+
+    fn open(_: &str, _: NoOptions) -> Result<Self, DriverError> {
+        Ok(Self { next: Instant::now(), number: 0, frames: still_frames() })
+    }
+
+    fn info(&self) -> CameraInfo {
+        let streams = STREAMS.map(|(stream, format)| StreamInfo::image(stream, format, profile()));
+        CameraInfo { model: "still".to_owned(), streams: streams.to_vec(), ..CameraInfo::default() }
+    }
+
+    fn capture(&mut self, output: &mut CameraOutput, _: Duration) -> Result<Captured, DriverError> {
+        std::thread::sleep(self.next.saturating_duration_since(Instant::now()));
+        self.next = (self.next + Duration::from_secs(1) / PROFILE.2).max(Instant::now());
+        self.number += 1;
+        let header = |(stream, format)| FrameHeader {
+            number: self.number,
+            ..FrameHeader::image(stream, format, PROFILE.0, PROFILE.1)
+        };
+        let headers = FrameHeaders::from_iter(STREAMS.map(header));
+        if let Some(mut loan) = output.loan(monotonic_nanos(), headers)? {
+            for (index, frame) in self.frames.iter().enumerate() {
+                loan.frame_mut(index).copy_from_slice(frame);
+            }
+            output.publish(loan);
+        }
+        Ok(Captured::FrameSet)
+    }
+}
+
+/// The bare programs: `bare-send ADDRESS`, and `bare-receive ADDRESS ADDRESS`. Returns whether the words are those of one.
+pub(crate) fn bare(words: &[String]) -> bool {
+    match words {
+        [word, address] if word == "bare-send" => send(address),
+        [word, addresses @ ..] if word == "bare-receive" => receive(addresses),
+        _ => return false,
+    }
+    true
+}
+
+/// Puts the bytes of each camera until it is killed.
+fn send(address: &str) {
+    let options =
+        SessionOptions { listen: vec![address.to_owned()], insecure: true, ..SessionOptions::default() };
+    let session = session::open(&options).unwrap();
+    let publishers: Vec<_> = (0..CAMERAS)
+        .map(|camera| {
+            let publisher = session.declare_publisher(format!("bare/{camera}"));
+            publisher.congestion_control(CongestionControl::Block).express(true).wait().unwrap()
+        })
+        .collect();
+    let frames = still_frames().map(Bytes::from);
+    println!("agent: listens at {address}");
+    let mut next = Instant::now();
+    loop {
+        next += Duration::from_secs(1) / PROFILE.2;
+        std::thread::sleep(next.saturating_duration_since(Instant::now()));
+        for publisher in &publishers {
+            let mut writer = ZBytes::writer();
+            writer.append(monotonic_nanos().to_le_bytes().to_vec().into());
+            for frame in &frames {
+                writer.append(frame.clone().into());
+            }
+            publisher.put(writer.finish()).wait().unwrap();
+        }
+    }
+}
+
+/// Copies what comes, as a receiver into its slots; prints the number of messages and the latencies in the end.
+fn receive(addresses: &[String]) {
+    let options = SessionOptions { connect: addresses.to_vec(), insecure: true, ..SessionOptions::default() };
+    let session = session::open(&options).unwrap();
+    let latencies = Arc::new(Mutex::new((Vec::new(), Vec::<u8>::new())));
+    let noted = Arc::clone(&latencies);
+    let begin = Instant::now();
+    let note = move |sample: zenoh::sample::Sample| {
+        let (latencies, slot) = &mut *noted.lock().unwrap();
+        slot.resize(sample.payload().len(), 0);
+        std::io::Read::read_exact(&mut sample.payload().reader(), slot).unwrap();
+        let sent = u64::from_le_bytes(*slot.first_chunk().unwrap());
+        if begin.elapsed() >= BEFORE {
+            latencies.push((monotonic_nanos() - sent) / 1000);
+        }
+    };
+    session.declare_subscriber("bare/*").callback(note).background().wait().unwrap();
+    std::thread::sleep(BEFORE + Duration::from_secs(SECONDS));
+    let mut latencies = latencies.lock().unwrap().0.clone();
+    latencies.sort_unstable();
+    println!("{BARE}{} {}", latencies.len(), latencies[latencies.len() * 99 / 100]);
+}
+
+/// Returns the processor time of a process in seconds.
+fn cpu_seconds(pid: i32) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let fields: Vec<_> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<f64>().ok()).unwrap_or(0.0);
+    (ticks(11) + ticks(12)) / rustix::param::clock_ticks_per_second() as f64
+}
+
+/// What a way of crossing costs.
+#[allow(dead_code)] // It is printed.
+#[derive(Debug)]
+struct Cost {
+    framesets: u64,
+    micros_each: f64,
+    p99_micros: u64,
+    megabits: f64,
+}
+
+fn carried_bits(network: &Network) -> f64 {
+    let bytes = |host: &str| network.received_bytes(host);
+    HOSTS.iter().map(|host| bytes(host)).sum::<u64>() as f64 * 8.0
+}
+
+fn through_bare(network: &Network, folder: &Path) -> Cost {
+    let addresses = HOSTS.map(|host| format!("tcp/{}:7500", network.address(host)));
+    let senders: Vec<_> = HOSTS
+        .iter()
+        .zip(&addresses)
+        .map(|(host, address)| {
+            Program::start_by(
+                inside(&network.of(host)),
+                folder,
+                &format!("bare-{host}"),
+                &["bare-send", address],
+            )
+        })
+        .collect();
+    let words = ["bare-receive", &addresses[0], &addresses[1]];
+    let mut receiver = Program::start_by(inside(&network.of("first")), folder, "bare", &words);
+    std::thread::sleep(BEFORE);
+    let all = || senders.iter().chain([&receiver]).map(|program| cpu_seconds(program.child.id() as i32));
+    let (begin, before, bits) = (Instant::now(), all().sum::<f64>(), carried_bits(network));
+    std::thread::sleep(Duration::from_secs(SECONDS - 2));
+    let (used, seconds) = (all().sum::<f64>() - before, begin.elapsed().as_secs_f64());
+    let megabits = (carried_bits(network) - bits) / seconds / 1e6;
+    let (code, stdout) = receiver.finish();
+    assert_eq!(code, Some(0), "{}", receiver.stderr());
+    let line = stdout.lines().find_map(|line| line.strip_prefix(BARE)).unwrap();
+    let numbers: Vec<u64> = line.split_whitespace().map(|number| number.parse().unwrap()).collect();
+    let rate = numbers[0] as f64 / SECONDS as f64;
+    Cost { framesets: numbers[0], micros_each: used / seconds / rate * 1e6, p99_micros: numbers[1], megabits }
+}
+
+fn through_camrig(network: &Network, folder: &Path, driver: &str, wire: &str, rate: u32) -> Cost {
+    let mut agents = Vec::new();
+    let mut tables = Vec::new();
+    let mut inputs = Vec::new();
+    for host in HOSTS {
+        let listen = format!("tcp/{}:7447", network.address(host));
+        agents.push(agent_by(inside(&network.of(host)), folder, host, &["--listen", &listen, "--insecure"]));
+        tables.push(format!(
+            "[host.{host}]\naddress = \"{listen}\"\ninsecure = true\nrate_megabits = {rate}\n"
+        ));
+        for camera in 0..CAMERAS {
+            tables.push(format!("[camera.{host}{camera}]\nslots = 12\nhost = \"{host}\"\n{driver}\n"));
+            inputs.push(format!("{host}{camera}"));
+        }
+    }
+    tables.push(format!("[processor.reader]\nkind = \"stats\"\ninputs = {inputs:?}\nqueue = 4\n{wire}\n"));
+    let path = folder.join("rig.toml").display().to_string();
+    std::fs::write(&path, tables.concat()).unwrap();
+    let report_file = folder.join("report.json").display().to_string();
+    let mut run = Program::start_by(
+        inside(&network.of("first")),
+        folder,
+        "run",
+        &["run", &path, "--report", &report_file],
+    );
+    let lines = run.lines();
+    wait("framesets", || lines.lock().unwrap().len() > CAMERAS * 4, || run.stderr());
+    std::thread::sleep(BEFORE);
+    // What carries frames: the agents, and the first host without its reader.
+    let name = |pid: i32| std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let receivers: Vec<_> = children(&run).into_iter().filter(|&pid| !name(pid).contains("reader")).collect();
+    let mains = agents.iter().chain([&run]).map(|program| program.child.id() as i32);
+    let pids: Vec<_> = mains.chain(receivers).collect();
+    let all = || pids.iter().map(|&pid| cpu_seconds(pid)).sum::<f64>();
+    let (begin, before, bits) = (Instant::now(), all(), carried_bits(network));
+    std::thread::sleep(Duration::from_secs(SECONDS));
+    let (used, seconds) = (all() - before, begin.elapsed().as_secs_f64());
+    let megabits = (carried_bits(network) - bits) / seconds / 1e6;
+    run.signal(Signal::INT);
+    assert_eq!(run.finish().0, Some(0), "{}", run.stderr());
+    let report = report(folder);
+    let rows = |key: &str| report[key].as_array().unwrap().clone();
+    let mut published = 0;
+    for input in &inputs {
+        let host = input.trim_end_matches(char::is_numeric);
+        let crossing = Crossing::of(&report, &format!("{host}/{input}"), input);
+        published += crossing.published;
+        println!("bench: {input} {crossing:?}");
+    }
+    let dropped: u64 = rows("links")
+        .iter()
+        .flat_map(|link| {
+            link["dropped"]
+                .as_object()
+                .unwrap()
+                .values()
+                .filter_map(serde_json::Value::as_u64)
+                .collect::<Vec<_>>()
+        })
+        .sum();
+    let p99 = rows("links")
+        .iter()
+        .filter(|link| link["to"] == "reader")
+        .filter_map(|link| link["latency_us"]["p99"].as_u64())
+        .max();
+    println!("bench: {dropped} dropped in the whole run");
+    let rate = f64::from(PROFILE.2) * inputs.len() as f64;
+    Cost {
+        framesets: published,
+        micros_each: used / seconds / rate * 1e6,
+        p99_micros: p99.unwrap_or(0),
+        megabits,
+    }
+}
+
+fn bench() {
+    let network = Network::new(&HOSTS);
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let still = "driver = \"still\"";
+    let raw = "wire = { depth = \"raw\", color = \"raw\" }";
+    for _ in 0..2 {
+        println!("bench: bare zenoh, raw: {:?}", through_bare(&network, folder));
+        println!("bench: camrig, raw: {:?}", through_camrig(&network, folder, still, raw, 10_000));
+    }
+    let (width, height, fps) = PROFILE;
+    let scene = format!(
+        "driver = \"synthetic\"\noptions = {{ model = \"any\", depth = \"{width}x{height}@{fps}\", color = \"{width}x{height}@{fps}\" }}"
+    );
+    let coded = through_camrig(&network, folder, &scene, "", 1000);
+    println!("bench: camrig, default codecs at 1000 Mb/s: {coded:?}");
+}
+
+pub(crate) fn add_to(trials: &mut Vec<Trial>) {
+    let mut own = Vec::new();
+    test(&mut own, "bench::a_crossing_beside_a_bare_put_and_subscribe", bench);
+    trials.extend(own.into_iter().map(|trial| trial.with_ignored_flag(true)));
+}

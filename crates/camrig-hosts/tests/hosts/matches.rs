@@ -1,0 +1,139 @@
+//! Matches of cameras on two hosts, over a cable that delays and limits the rate, and with a clock that is wrong.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use libtest_mimic::Trial;
+use rustix::process::Signal;
+
+use crate::agents::{Crossing, Program, WINDOW, agent_by, report, wait};
+use crate::cable::{Cable, Quality};
+use crate::crossing::free_address;
+use crate::program::PAIR;
+use crate::test;
+
+/// Matches that are compared.
+const MATCHES: usize = 90;
+
+/// Half the time between two framesets, in microseconds: two cameras that run freely are never further apart.
+const HALF_MICROS: i64 = 16_667;
+
+/// A camera on each host, matched on both.
+fn topology(folder: &Path, address: &str) -> String {
+    let text = format!(
+        r#"
+        [host.arm]
+        address = "tcp/{address}"
+        rate_megabits = 100
+
+        [camera.left]
+        driver  = "synthetic"
+        host    = "arm"
+        options = {{ model = "any", seed = 1, depth = "320x240@30", color = "320x240@30" }}
+
+        [camera.right]
+        driver  = "synthetic"
+        options = {{ model = "any", seed = 2, depth = "320x240@30", color = "320x240@30" }}
+
+        [processor.here]
+        kind   = "pairs"
+        inputs = ["left", "right"]
+        match  = {{ window_millis = 20, clock = "estimated" }}
+
+        [processor.there]
+        kind   = "pairs"
+        host   = "arm"
+        inputs = ["left", "right"]
+        match  = {{ window_millis = 20, clock = "estimated" }}
+        "#
+    );
+    let path = folder.join("rig.toml").display().to_string();
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
+/// Returns the frameset of `right` that was matched with each of `left`, and how far both are apart in microseconds.
+fn pairs(lines: &[String]) -> BTreeMap<u64, (u64, i64)> {
+    let pair = |line: &String| {
+        let numbers: Vec<i64> =
+            line.strip_prefix(PAIR)?.split_whitespace().map(|number| number.parse().unwrap()).collect();
+        let [left, right, spread] = numbers[..] else { panic!("{line}") };
+        Some((left as u64, (right as u64, spread)))
+    };
+    lines.iter().filter_map(pair).collect()
+}
+
+/// The hosts match the same framesets, unless these are as near to the next ones within the uncertainty of the clocks.
+fn same_matches(quality: Quality, agent: Command, offset_seconds: f64) {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let address = free_address();
+    let mut agent = agent_by(agent, folder, "agent", &["--listen", &format!("tcp/{address}")]);
+    let cable = Cable::of(quality, &address);
+    let path = topology(folder, &cable.address);
+    let report_file = folder.join("report.json").display().to_string();
+    let mut run = Program::start(folder, "run", &["run", &path, "--report", &report_file]);
+    let (here, there) = (run.lines(), agent.lines());
+    let context = || run.stderr() + &agent.stderr();
+    let both = || [&here, &there].map(|lines| pairs(&lines.lock().unwrap()));
+    let common = || {
+        let [here, there] = both();
+        here.keys().filter(|left| there.contains_key(left)).count()
+    };
+    wait("matches", || common() >= MATCHES, context);
+    run.signal(Signal::INT);
+    let (code, _) = run.finish();
+    assert_eq!(code, Some(0), "{}{}", run.stderr(), agent.stderr());
+
+    let report = report(folder);
+    let clock = &report["hosts"][0]["clock"];
+    let number = |key: &str| clock[key].as_f64().unwrap_or_else(|| panic!("{report:#}"));
+    let (offset, known) = (number("offset_ms") / 1e3, number("uncertainty_us"));
+    assert!((offset - offset_seconds).abs() * 1e6 <= known, "{clock}");
+    assert!(known >= quality.delay.as_micros() as f64, "{clock}");
+    // Either host maps the other's times, and a camera's own clock is estimated from its arrivals.
+    let unsure = 2 * known as i64 + 3000;
+    let [here, there] = both();
+    let mut compared = 0;
+    for (left, (right, spread)) in &here {
+        let Some((other, other_spread)) = there.get(left) else { continue };
+        if HALF_MICROS - spread.abs().min(other_spread.abs()) > unsure {
+            assert_eq!(right, other, "#{left}: {spread} and {other_spread} us, {clock}");
+            compared += 1;
+        }
+    }
+    println!("matches: {compared} of {} alike, {clock}", here.len());
+    for (sender, receiver) in [("arm/left", "left"), ("right", "arm/right")] {
+        let crossing = Crossing::of(&report, sender, receiver);
+        assert!(crossing.published > 0 && crossing.in_flight() <= WINDOW + 1, "{crossing:?} {report:#}");
+    }
+}
+
+fn plain() -> Command {
+    Command::new(std::env::current_exe().unwrap())
+}
+
+/// Returns the command that runs the program with a monotonic clock that is 3 s ahead.
+fn wrong_clock() -> Command {
+    let mut command = Command::new("unshare");
+    command
+        .args(["--time", "--fork", "--kill-child", "--monotonic", "3", "--"])
+        .arg(std::env::current_exe().unwrap());
+    command
+}
+
+pub(crate) fn add_to(trials: &mut Vec<Trial>) {
+    let millis = Duration::from_millis;
+    let slow = Quality { delay: millis(3), jitter: millis(2), mbps: Some(100) };
+    test(trials, "matches::a_slow_cable_of_100_megabits_changes_no_match", move || {
+        same_matches(slow, plain(), 0.0);
+    });
+    // Only root may set the clock of others.
+    let mut of_root = Vec::new();
+    test(&mut of_root, "matches::a_clock_that_is_wrong_by_3_s_changes_no_match", || {
+        same_matches(Quality::default(), wrong_clock(), -3.0);
+    });
+    trials.extend(of_root.into_iter().map(|trial| trial.with_ignored_flag(true)));
+}
