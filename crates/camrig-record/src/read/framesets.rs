@@ -37,6 +37,15 @@ pub(crate) struct ReadFrameSet {
     pub(crate) images: Vec<Bytes>,
 }
 
+impl ReadFrameSet {
+    /// Returns the memory of its messages and of its decoded frames, in bytes.
+    pub(crate) fn size_bytes(&self) -> u64 {
+        let messages: u64 = self.images.iter().map(|message| message.len() as u64).sum();
+        let frames = self.record.frames.iter().map(|frame| frame.payload.size_bytes());
+        frames.fold(messages, u64::saturating_add)
+    }
+}
+
 /// A part of the recording of a camera.
 #[derive(Debug)]
 pub(crate) enum Content {

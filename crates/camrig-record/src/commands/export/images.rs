@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use camrig::encode_csv;
 use camrig::frame::{
@@ -14,7 +15,7 @@ use camrig::frame::{
 use camrig_image::Picture;
 
 use super::decoded::{Decoded, PointsError, PointsFormat, point_cloud};
-use super::{Format, Taken, Target, folder};
+use super::{Encode, EncodedFile, Format, Taken, Target, folder};
 use crate::npy;
 
 /// Frames of one camera as files.
@@ -23,7 +24,7 @@ pub(super) struct Images {
     list: File,
     format: Format,
     depth_unit_meters: f32,
-    points: Option<Points>,
+    points: Option<Arc<Points>>,
     /// The streams that are left out, each of which is reported once.
     left_out: HashSet<Stream>,
 }
@@ -39,28 +40,26 @@ impl Images {
     pub(super) fn create(path: &Path, info: &CameraInfo, format: Format) -> io::Result<Self> {
         folder::create(&path.join("camera.json"), &serde_json::to_vec_pretty(info)?)?;
         let list = folder::list(&path.join("framesets.jsonl"), "")?;
-        let points = format.points().map(|format| Points { cloud: point_cloud(info), format });
+        let points = format.points().map(|format| Arc::new(Points { cloud: point_cloud(info), format }));
         let (path, depth_unit_meters) = (path.to_owned(), info.depth_unit_meters);
         Ok(Self { path, list, format, depth_unit_meters, points, left_out: HashSet::new() })
     }
 
     /// Writes images, or points in their place. Returns the first problem of a stream that is left out.
-    fn write_images(&mut self, taken: &Taken<'_>) -> io::Result<Option<String>> {
+    fn write_images(&mut self, taken: &Taken) -> io::Result<Option<String>> {
         let mut problem = None;
-        if let Some(Points { cloud, format }) = &self.points {
-            match taken.frames.points(cloud, self.depth_unit_meters, *format) {
-                Ok(Some(points)) => self.write_file("points", format.extension(), taken, &points)?,
+        for EncodedFile { folder, extension, bytes } in &taken.encoded {
+            match bytes {
+                Ok(bytes) => self.write_file(folder, extension, taken, bytes)?,
+                Err(error) if self.points.is_none() => return Err(folder::named(Path::new(folder), error)),
                 Err(error) if self.left_out.insert(Stream::DEPTH) => {
                     problem = Some(format!("depth has no points: {error}"));
                 }
-                Ok(None) | Err(_) => {}
+                Err(_) => {}
             }
-            return Ok(problem);
         }
-        for (frame, file) in image_files(taken.frames, self.format) {
-            if let Some((extension, file)) = file {
-                self.write_file(frame.stream().name(), extension, taken, &file?)?;
-            } else if PointsView::new(frame).is_some() && self.left_out.insert(frame.stream()) {
+        for frame in taken.frames.frames().filter(|_| self.points.is_none()) {
+            if PointsView::new(frame).is_some() && self.left_out.insert(frame.stream()) {
                 problem =
                     Some(format!("{} is no image: `--format ply` or `pcd` writes points", frame.stream()));
             }
@@ -68,7 +67,7 @@ impl Images {
         Ok(problem)
     }
 
-    fn write_file(&self, stream: &str, extension: &str, taken: &Taken<'_>, bytes: &[u8]) -> io::Result<()> {
+    fn write_file(&self, stream: &str, extension: &str, taken: &Taken, bytes: &[u8]) -> io::Result<()> {
         let folder = self.path.join(stream);
         folder::make(&folder)?;
         folder::create(&folder.join(format!("{}.{extension}", taken.name)), bytes)
@@ -76,7 +75,17 @@ impl Images {
 }
 
 impl Target for Images {
-    fn write(&mut self, taken: &Taken<'_>) -> io::Result<Option<String>> {
+    fn encode(&self) -> Option<Encode> {
+        let (format, depth_unit_meters) = (self.format, self.depth_unit_meters);
+        Some(match self.points.clone() {
+            Some(points) => Arc::new(move |frames| points.encode(frames, depth_unit_meters)),
+            None => Arc::new(move |frames| {
+                frames.frames().filter_map(|frame| image_file(frame, format)).collect()
+            }),
+        })
+    }
+
+    fn write(&mut self, taken: &Taken) -> io::Result<Option<String>> {
         let problem = self.write_images(taken)?;
         for frame in taken.frames.frames() {
             let name = frame.stream();
@@ -107,32 +116,28 @@ fn extension_of(encoding: &str) -> &str {
     if plain && !encoding.is_empty() { encoding } else { "bin" }
 }
 
-/// The extension of a file, and its content.
-type ImageFile = (&'static str, io::Result<Vec<u8>>);
-
-/// Returns each frame with its [`image_file`]. Those of a frameset are encoded at the same time.
-fn image_files(frames: &Decoded, format: Format) -> Vec<(Frame<'_>, Option<ImageFile>)> {
-    std::thread::scope(|scope| {
-        let mut frames = frames.frames();
-        let first = frames.next();
-        let others: Vec<_> =
-            frames.map(|frame| (frame, scope.spawn(move || image_file(frame, format)))).collect();
-        let encoded = |(frame, thread): (_, std::thread::ScopedJoinHandle<'_, _>)| {
-            (frame, thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+impl Points {
+    /// Returns the points of a frameset as a file, or the reason why it has none; nothing without points and depth.
+    fn encode(&self, frames: &Decoded, depth_unit_meters: f32) -> Vec<EncodedFile> {
+        let points = frames.points(&self.cloud, depth_unit_meters, self.format).transpose();
+        let file = |points: Result<_, PointsError>| EncodedFile {
+            folder: "points".to_owned(),
+            extension: self.format.extension(),
+            bytes: points.map_err(io::Error::other),
         };
-        let first = first.map(|frame| (frame, image_file(frame, format)));
-        first.into_iter().chain(others.into_iter().map(encoded)).collect()
-    })
+        points.map(file).into_iter().collect()
+    }
 }
 
-/// Returns an image as a PNG file, with its extension, or as a `NumPy` file where PNG does not have its numbers;
-/// `None` when the frame is not an image.
-fn image_file(frame: Frame<'_>, format: Format) -> Option<ImageFile> {
+/// Returns an image as a PNG file, or as a `NumPy` file where PNG does not have its numbers; `None` when the frame is not an
+/// image.
+fn image_file(frame: Frame<'_>, format: Format) -> Option<EncodedFile> {
+    let folder = frame.stream().name().to_owned();
     let picture = if format == Format::Png { Picture::plain(frame) } else { None };
-    match picture {
-        Some(picture) => Some(("png", picture.to_png())),
-        None => Some(("npy", Ok(image_npy(frame)?))),
-    }
+    Some(match picture {
+        Some(picture) => EncodedFile { folder, extension: "png", bytes: picture.to_png() },
+        None => EncodedFile { folder, extension: "npy", bytes: Ok(image_npy(frame)?) },
+    })
 }
 
 /// Returns an image as an array of its numbers, color as red, green and blue; `None` when the frame is not an image.

@@ -7,11 +7,13 @@
 //! * `decoded`, `pcd`: results computed from frames
 //! * `chosen`, `matched`: which framesets are exported, and under which names
 //! * `folder`: files that are created
+//! * `in_order`: framesets that are decoded and encoded on several threads
 
 mod chosen;
 mod decoded;
 mod folder;
 mod images;
+mod in_order;
 mod matched;
 mod mp4;
 mod open3d;
@@ -25,6 +27,7 @@ use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use camrig::frame::{AlignDepth, CameraInfo};
 
@@ -33,6 +36,7 @@ pub(super) use self::decoded::{Decoded, PointsError, point_cloud};
 use self::decoded::{PointsFormat, aligned};
 pub(super) use self::folder::make_output;
 use self::images::Images;
+use self::in_order::InOrder;
 use self::mp4::Videos;
 use self::open3d::Open3d;
 pub(super) use self::poses::Poses;
@@ -123,20 +127,38 @@ impl Format {
 }
 
 /// A frameset that is written.
-struct Taken<'a> {
+struct Taken {
     /// The name of its files, without extension.
     name: String,
-    read: &'a ReadFrameSet,
-    frames: &'a Decoded,
+    read: ReadFrameSet,
+    frames: Decoded,
+    /// The files that the target's [`Encode`] made.
+    encoded: Vec<EncodedFile>,
 }
+
+/// A file made of a frame.
+struct EncodedFile {
+    /// The folder that it belongs to, below that of the camera.
+    folder: String,
+    extension: &'static str,
+    bytes: io::Result<Vec<u8>>,
+}
+
+/// Makes files of frames, for several framesets at once.
+type Encode = Arc<dyn Fn(&Decoded) -> Vec<EncodedFile> + Send + Sync>;
 
 /// The files made from the framesets of one camera.
 trait Target {
+    /// Returns what encodes files, if there are any that [`Self::write`] does not encode.
+    fn encode(&self) -> Option<Encode> {
+        None
+    }
+
     /// Writes a frameset. Returns the first problem of a stream that is left out.
     ///
     /// # Errors
     /// If a file cannot be written.
-    fn write(&mut self, taken: &Taken<'_>) -> io::Result<Option<String>>;
+    fn write(&mut self, taken: &Taken) -> io::Result<Option<String>>;
 
     /// Completes the files. Returns a note about them beside their number.
     ///
@@ -150,14 +172,36 @@ trait Target {
 /// A camera, and its files.
 struct Exported {
     path: PathBuf,
-    depth_unit_meters: f32,
-    align: Option<AlignDepth>,
+    prepare: Arc<Prepare>,
     target: Box<dyn Target>,
     written: u64,
 }
 
+/// What is done with a frameset of a camera before it is written.
+struct Prepare {
+    depth_unit_meters: f32,
+    align: Option<AlignDepth>,
+    encode: Option<Encode>,
+}
+
+/// A part of a recording that is ready to be written.
+struct Prepared {
+    camera: String,
+    content: Result<Taken, String>,
+    /// A problem with a frame of it.
+    problem: Option<String>,
+}
+
+/// An export while it is written.
+struct Export {
+    chosen: Chosen,
+    /// The name of each camera in the export, and its files.
+    exported: BTreeMap<String, (String, Exported)>,
+    problems: Problems,
+}
+
 pub(super) fn export(args: &ExportArgs) -> Result<String, CommandError> {
-    let (parts, mut chosen) = open(args)?;
+    let (parts, chosen) = open(args)?;
     if args.align && !matches!(args.format, Format::Png | Format::Npy | Format::Tum | Format::Open3d) {
         let text = "`--align` is of formats with images of depth: `png`, `npy`, `tum`, `open3d`";
         return Err(CommandError::Usage(text.to_owned()));
@@ -185,26 +229,9 @@ pub(super) fn export(args: &ExportArgs) -> Result<String, CommandError> {
         }
     }
     interrupt::receive();
-    let mut bar = FilesBar::new(&parts, "writing");
-    for recording in parts.files() {
-        let mut contents = recording.contents(|camera| exported.contains_key(&camera.name), 0..u64::MAX);
-        while let Some((index, content)) = contents.next(recording).filter(|_| !interrupt::is_requested()) {
-            bar.set_position(contents.position_bytes(recording));
-            let name = &recording.cameras()[index].name;
-            let Some((_, camera)) = exported.get_mut(name) else { continue };
-            let problem = match content {
-                Content::FrameSet(frameset) => match chosen.next(name, frameset.record.sequence) {
-                    Some(file_name) => camera.write(&frameset, file_name).map_err(fail)?,
-                    None => None,
-                },
-                Content::Gap(_) => None,
-                Content::Unreadable { error, .. } => Some(error.to_string()),
-            };
-            problems.extend(problem.map(|problem| format!("`{name}`: {problem}")));
-        }
-        bar.finish_file(recording);
-    }
-    bar.finish();
+    let mut export = Export { chosen, exported, problems };
+    export.write_all(&parts).map_err(fail)?;
+    let Export { exported, mut problems, .. } = export;
     problems.extend(parts.problem().map(|problem| format!("the recording continues, but {problem}")));
     let mut text = String::new();
     for (name, mut camera) in exported.into_values() {
@@ -218,6 +245,53 @@ pub(super) fn export(args: &ExportArgs) -> Result<String, CommandError> {
     }
     let problems = problems.finish();
     if problems.is_empty() { Ok(text) } else { Err(CommandError::Damaged { text, problems }) }
+}
+
+impl Export {
+    /// Writes the framesets of a recording, unless Ctrl-C ends it.
+    fn write_all(&mut self, parts: &Parts) -> io::Result<()> {
+        let mut bar = FilesBar::new(parts, "writing");
+        let mut work = InOrder::start();
+        for recording in parts.files() {
+            let mut contents =
+                recording.contents(|camera| self.exported.contains_key(&camera.name), 0..u64::MAX);
+            while let Some((index, content)) = contents.next(recording).filter(|_| !interrupt::is_requested())
+            {
+                bar.set_position(contents.position_bytes(recording));
+                let camera = recording.cameras()[index].name.clone();
+                let Some((_, exported)) = self.exported.get(&camera) else { continue };
+                let (size_bytes, content) = match content {
+                    Content::FrameSet(read) => match self.chosen.next(&camera, read.record.sequence) {
+                        Some(name) => (read.size_bytes(), Ok((name, read))),
+                        None => continue,
+                    },
+                    Content::Gap(_) => continue,
+                    Content::Unreadable { error, .. } => (0, Err(error.to_string())),
+                };
+                let prepare = Arc::clone(&exported.prepare);
+                while let Some(prepared) = work.take_before(size_bytes) {
+                    self.write(prepared)?;
+                }
+                work.give(size_bytes, move || prepare.prepare(camera, content));
+            }
+            bar.finish_file(recording);
+        }
+        while let Some(prepared) = work.take() {
+            self.write(prepared)?;
+        }
+        bar.finish();
+        Ok(())
+    }
+
+    fn write(&mut self, prepared: Prepared) -> io::Result<()> {
+        let Prepared { camera, content, problem } = prepared;
+        let problem = match (content, self.exported.get_mut(&camera)) {
+            (Ok(taken), Some((_, exported))) => problem.or(exported.write(&taken)?),
+            (content, _) => content.err(),
+        };
+        self.problems.extend(problem.map(|problem| format!("`{camera}`: {problem}")));
+        Ok(())
+    }
 }
 
 /// Opens the recording of an export, and checks which framesets are wanted.
@@ -263,19 +337,31 @@ impl Exported {
             (path, target)
         };
         let depth_unit_meters = camera.info.depth_unit_meters;
-        Ok(Self { path, depth_unit_meters, align, target, written: 0 })
+        let prepare = Arc::new(Prepare { depth_unit_meters, align, encode: target.encode() });
+        Ok(Self { path, prepare, target, written: 0 })
     }
 
-    /// Writes a frameset. Returns the problem of a part that cannot be read or is left out.
-    fn write(&mut self, read: &ReadFrameSet, name: String) -> io::Result<Option<String>> {
-        let mut frames = match Decoded::new(read) {
-            Ok(frames) => frames,
-            Err(error) => return Ok(Some(error.to_string())),
-        };
-        let aligned = self.align.as_ref().map_or(Ok(()), |align| frames.align(align, self.depth_unit_meters));
-        let problem = self.target.write(&Taken { name, read, frames: &frames })?;
+    /// Writes a frameset. Returns the problem of a part that is left out.
+    fn write(&mut self, taken: &Taken) -> io::Result<Option<String>> {
+        let problem = self.target.write(taken)?;
         self.written += 1;
-        Ok(aligned.err().map(|error| format!("depth is not aligned: {error}")).or(problem))
+        Ok(problem)
+    }
+}
+
+impl Prepare {
+    /// Decodes, aligns and encodes a frameset, which has this name; what is not one stays as it is.
+    fn prepare(&self, camera: String, content: Result<(String, ReadFrameSet), String>) -> Prepared {
+        let mut problem = None;
+        let content = content.and_then(|(name, read)| {
+            let mut frames = Decoded::new(&read).map_err(|error| error.to_string())?;
+            let aligned =
+                self.align.as_ref().map_or(Ok(()), |align| frames.align(align, self.depth_unit_meters));
+            problem = aligned.err().map(|error| format!("depth is not aligned: {error}"));
+            let encoded = self.encode.as_ref().map_or_else(Vec::new, |encode| encode(&frames));
+            Ok(Taken { name, read, frames, encoded })
+        });
+        Prepared { camera, content, problem }
     }
 }
 

@@ -37,7 +37,7 @@ impl Open3d {
         Ok(Self { path, depth_unit_meters, note: lens_note(info) })
     }
 
-    fn write_picture(&self, stream: &str, taken: &Taken<'_>, picture: &Picture) -> io::Result<()> {
+    fn write_picture(&self, stream: &str, taken: &Taken, picture: &Picture<'_>) -> io::Result<()> {
         let folder = self.path.join(stream);
         folder::make(&folder)?;
         folder::create(&folder.join(format!("{}.png", taken.name)), &picture.to_png()?)
@@ -47,7 +47,7 @@ impl Open3d {
 impl Target for Open3d {
     /// Writes the files of a frameset. `Open3D` pairs files by their order, so a frameset without color or depth is
     /// left out.
-    fn write(&mut self, taken: &Taken<'_>) -> io::Result<Option<String>> {
+    fn write(&mut self, taken: &Taken) -> io::Result<Option<String>> {
         let color = match taken.frames.color() {
             Ok(color) => color,
             Err(error) => return Ok(Some(error.to_string())),

@@ -175,7 +175,7 @@ struct View {
 }
 
 impl View {
-    fn write_picture(&self, kind: &str, taken: &Taken<'_>, picture: &Picture) -> io::Result<()> {
+    fn write_picture(&self, kind: &str, taken: &Taken, picture: &Picture<'_>) -> io::Result<()> {
         let folder = self.scene.output.join(kind).join(&self.name);
         folder::make(&folder)?;
         folder::create(&folder.join(format!("{}.png", taken.name)), &picture.to_png()?)
@@ -183,7 +183,7 @@ impl View {
 }
 
 impl Target for View {
-    fn write(&mut self, taken: &Taken<'_>) -> io::Result<Option<String>> {
+    fn write(&mut self, taken: &Taken) -> io::Result<Option<String>> {
         let color = match taken.frames.color() {
             Ok(color) => color,
             Err(error) => return Ok(Some(error.to_string())),

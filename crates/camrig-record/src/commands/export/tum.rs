@@ -60,7 +60,7 @@ impl Tum {
         kind: usize,
         taken: Timestamp,
         arrived: u64,
-        picture: &Picture,
+        picture: &Picture<'_>,
     ) -> io::Result<String> {
         let micros = self.clock.time(taken.clock, taken.nanos, arrived) / 1000;
         let last = &mut self.last_micros[kind];
@@ -88,9 +88,9 @@ impl Tum {
 }
 
 impl Target for Tum {
-    fn write(&mut self, taken: &Taken<'_>) -> io::Result<Option<String>> {
+    fn write(&mut self, taken: &Taken) -> io::Result<Option<String>> {
         let arrived = taken.read.log_time;
-        self.write_motion(taken.frames, arrived)?;
+        self.write_motion(&taken.frames, arrived)?;
         let color = match taken.frames.color() {
             Ok(color) => color,
             Err(error) => return Ok(Some(error.to_string())),
