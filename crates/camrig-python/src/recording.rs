@@ -1,11 +1,12 @@
 //! Recordings as sequences of framesets.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use camrig::frame::{CameraInfo, Role};
 use camrig::{MatchRules, Matcher};
-use camrig_record::{OpenRecording, ReadAhead};
+use camrig_record::{FrameSetPlace, OpenRecording, ReadAhead};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PySlice, PyTuple};
@@ -24,7 +25,7 @@ const MATCH_QUEUE: usize = 32;
 #[pyfunction]
 pub(crate) fn open(py: Python<'_>, path: PathBuf) -> PyResult<PyRecording> {
     let recording = py.detach(|| OpenRecording::open(&path)).map_err(error)?;
-    let numbers = (0..recording.places().len()).collect();
+    let numbers = (0..).take(recording.places().len()).collect();
     Ok(PyRecording { recording: Arc::new(recording), numbers, path })
 }
 
@@ -33,23 +34,27 @@ pub(crate) fn open(py: Python<'_>, path: PathBuf) -> PyResult<PyRecording> {
 pub(crate) struct PyRecording {
     recording: Arc<OpenRecording>,
     /// The framesets of this sequence.
-    numbers: Arc<[usize]>,
+    numbers: Arc<[u32]>,
     path: PathBuf,
 }
 
 impl PyRecording {
-    fn part(&self, numbers: impl IntoIterator<Item = usize>) -> Self {
+    fn part(&self, numbers: impl IntoIterator<Item = u32>) -> Self {
         let numbers = numbers.into_iter().collect();
         Self { recording: Arc::clone(&self.recording), numbers, path: self.path.clone() }
     }
 
-    fn seconds_of(&self, number: usize) -> f64 {
+    fn seconds_of(&self, number: u32) -> f64 {
         let began = self.recording.range().start;
-        self.recording.places()[number].arrived_nanos.saturating_sub(began) as f64 * 1e-9
+        self.place(number).arrived_nanos.saturating_sub(began) as f64 * 1e-9
     }
 
-    fn read(&self, py: Python<'_>, number: usize) -> PyResult<PyFrameSet> {
-        let frames = py.detach(|| self.recording.read(number)).map_err(error)?;
+    fn place(&self, number: u32) -> &FrameSetPlace {
+        &self.recording.places()[number as usize]
+    }
+
+    fn read(&self, py: Python<'_>, number: u32) -> PyResult<PyFrameSet> {
+        let frames = py.detach(|| self.recording.read(number as usize)).map_err(error)?;
         Ok(PyFrameSet { source: Source::Recorded(Arc::new(frames)) })
     }
 
@@ -67,20 +72,16 @@ impl PyRecording {
             })
         };
         let cameras = names.iter().map(number).collect::<PyResult<Vec<_>>>()?;
-        let places = self.recording.places();
-        Ok(self.part(self.numbers.iter().copied().filter(|&it| cameras.contains(&places[it].camera))))
+        Ok(self.part(self.numbers.iter().copied().filter(|&it| cameras.contains(&self.place(it).camera()))))
     }
 
     fn camera_numbers(&self) -> Vec<usize> {
-        let places = self.recording.places();
-        let mut found: Vec<_> = self.numbers.iter().map(|&number| places[number].camera).collect();
-        found.sort_unstable();
-        found.dedup();
-        found
+        let found: BTreeSet<_> = self.numbers.iter().map(|&number| self.place(number).camera()).collect();
+        found.into_iter().collect()
     }
 
     fn between(&self, from: Option<f64>, to: Option<f64>) -> Self {
-        let is_in = |&number: &usize| {
+        let is_in = |&number: &u32| {
             let seconds = self.seconds_of(number);
             from.is_none_or(|from| seconds >= from) && to.is_none_or(|to| seconds < to)
         };
@@ -217,10 +218,9 @@ impl PyRecording {
 impl PyRecording {
     /// Returns whether the first framesets of all cameras are stamped by one clock that they share.
     fn share_a_clock(&self, py: Python<'_>) -> PyResult<bool> {
-        let places = self.recording.places();
         let mut clocks = Vec::new();
         for camera in self.camera_numbers() {
-            let first = self.numbers.iter().find(|&&number| places[number].camera == camera);
+            let first = self.numbers.iter().find(|&&number| self.place(number).camera() == camera);
             if let Some(&first) = first {
                 clocks.push(self.read(py, first)?.source.clock());
             }
@@ -307,9 +307,9 @@ impl Matches {
                 (0..self.cameras.len()).for_each(|lane| state.matcher.end(lane));
                 continue;
             };
-            let place = self.recording.recording.places()[self.recording.numbers[position]];
+            let place = self.recording.place(self.recording.numbers[position]);
             let captured = if self.by_capture { source.timestamp_nanos() } else { Some(place.arrived_nanos) };
-            let lane = self.cameras.iter().position(|&camera| camera == place.camera);
+            let lane = self.cameras.iter().position(|&camera| camera == place.camera());
             if let (Some(lane), Some(nanos)) = (lane, captured) {
                 state.matcher.push(lane, nanos, source);
             }

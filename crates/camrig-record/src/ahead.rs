@@ -14,7 +14,7 @@ use crate::read::ReadError;
 const MAX_THREADS: usize = 4;
 
 /// Maximum number of framesets that are read before they are requested.
-const MAX_AHEAD: usize = 8;
+const MAX_AHEAD: usize = 4;
 
 /// Size of the waiting framesets at which no more are read, in bytes.
 const MAX_WAITING_BYTES: u64 = 64 << 20;
@@ -30,7 +30,7 @@ pub struct ReadAhead {
 
 struct Shared {
     recording: Arc<OpenRecording>,
-    numbers: Arc<[usize]>,
+    numbers: Arc<[u32]>,
     /// By the index of the camera.
     requested: Vec<Arc<Requested>>,
     state: Mutex<State>,
@@ -50,7 +50,7 @@ struct State {
 
 impl ReadAhead {
     /// Iterates over the framesets with these numbers, in this order.
-    pub fn new(recording: Arc<OpenRecording>, numbers: Arc<[usize]>) -> Self {
+    pub fn new(recording: Arc<OpenRecording>, numbers: Arc<[u32]>) -> Self {
         let requested = recording.cameras().iter().map(|_| Arc::default()).collect();
         let (state, changed) = (Mutex::default(), Condvar::new());
         Self { shared: Arc::new(Shared { recording, numbers, requested, state, changed }), is_started: false }
@@ -145,11 +145,11 @@ impl Shared {
     }
 
     fn read(&self, position: usize) -> Read {
-        let number = self.numbers[position];
+        let number = self.numbers[position] as usize;
         // The iterator waits for a result of every frameset that was begun.
         let read = catch_unwind(AssertUnwindSafe(|| {
             let mut frames = self.recording.read(number)?;
-            frames.prepare(&self.requested[self.recording.places()[number].camera]);
+            frames.prepare(&self.requested[self.recording.places()[number].camera()]);
             Ok(frames)
         }));
         read.unwrap_or_else(|_| Err(self.recording.damaged(number, &"reading it panicked")))
@@ -175,7 +175,7 @@ mod tests {
     }
 
     fn all(recording: &Arc<OpenRecording>) -> ReadAhead {
-        ReadAhead::new(Arc::clone(recording), (0..recording.places().len()).collect())
+        ReadAhead::new(Arc::clone(recording), (0..).take(recording.places().len()).collect())
     }
 
     #[test]
@@ -194,7 +194,7 @@ mod tests {
         assert_eq!(count, 2 * FRAMESETS);
         let numbers = [7, 3, 3, 58];
         let read = ReadAhead::new(Arc::clone(&recording), numbers.into());
-        let expected = numbers.map(|number| recording.places()[number].arrived_nanos);
+        let expected = numbers.map(|number| recording.places()[number as usize].arrived_nanos);
         assert_eq!(read.map(|read| read.unwrap().arrived_nanos()).collect::<Vec<_>>(), expected);
     }
 

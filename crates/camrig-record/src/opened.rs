@@ -9,10 +9,10 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use camrig::frame::{CameraInfo, FrameSetHeader, Layout, Origins};
 
-use crate::format::FrameSetRecord;
+use crate::format::{DEPTH, FrameSetRecord, RAW};
 use crate::read::{
-    Buffers, Content, FrameSetError, Parts, ReadError, ReadFrameSet, RecordedCamera, Recording, Walk,
-    check_image, image_data, shown_header, write_pixels,
+    Buffers, Content, FrameSetError, Parts, ReadError, ReadFrameSet, Recording, Walk, check_image,
+    image_data, shown_header, write_pixels,
 };
 
 /// An open recording: its framesets by number, in the order of their arrival. Several threads may read it at once.
@@ -50,15 +50,24 @@ pub struct OpenCamera {
 /// The place of one frameset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameSetPlace {
-    /// The index of its camera in [`OpenRecording::cameras`].
-    pub camera: usize,
     /// Time of its arrival by the wall clock, in nanoseconds since 1970.
     pub arrived_nanos: u64,
-    file: usize,
     /// Offset of its section in the file, in bytes.
     at: u64,
+    file: u32,
+    camera: u16,
     /// Number of framesets of the same camera with the same time before it.
-    earlier: usize,
+    earlier: u16,
+}
+
+// A recording of a day has millions of them.
+const _: () = assert!(size_of::<FrameSetPlace>() == 24);
+
+impl FrameSetPlace {
+    /// Returns the index of its camera in [`OpenRecording::cameras`].
+    pub fn camera(&self) -> usize {
+        self.camera.into()
+    }
 }
 
 /// A frameset of a recording. Its frames are decoded when they are requested, each once.
@@ -112,11 +121,18 @@ impl OpenRecording {
             let of_names = recording.cameras().iter();
             let numbers: Vec<_> =
                 of_names.map(|camera| cameras.iter().position(|known| known.name == camera.name)).collect();
-            let found = by_index(recording).unwrap_or_else(|| by_reading(recording, &mut damage));
-            places.extend(found.into_iter().filter_map(|Found { camera, arrived_nanos, at, earlier }| {
-                Some(FrameSetPlace { camera: numbers[camera]?, arrived_nanos, file, at, earlier })
-            }));
+            let first = places.len();
+            if !by_index(recording, &mut places) {
+                places.truncate(first);
+                by_reading(recording, &mut places, &mut damage);
+            }
+            for place in &mut places[first..] {
+                place.file = file as u32;
+                // Every camera of a file is one of the recording.
+                place.camera = numbers[place.camera()].unwrap_or_default() as u16;
+            }
         }
+        places.shrink_to_fit();
         places.sort_by_key(|place| place.arrived_nanos);
         let range = parts.range();
         let buffers = Buffers::default();
@@ -154,8 +170,8 @@ impl OpenRecording {
                 format_args!("has {} framesets, so no number {number}", self.places.len()),
             )
         })?;
-        let recording = &self.parts.files()[place.file];
-        let name = &self.cameras[place.camera].name;
+        let recording = &self.parts.files()[place.file as usize];
+        let name = &self.cameras[place.camera()].name;
         let range = place.arrived_nanos..place.arrived_nanos.saturating_add(1);
         let mut contents = recording.contents(|camera| camera.name == *name, range);
         contents.skip_to(recording, place.at);
@@ -164,7 +180,7 @@ impl OpenRecording {
         while let Some((_, content)) = contents.next(recording) {
             match content {
                 Content::FrameSet(found) if earlier == 0 => {
-                    let info = Arc::clone(&self.cameras[place.camera].info);
+                    let info = Arc::clone(&self.cameras[place.camera()].info);
                     let buffers = self.buffers.clone();
                     return RecordedFrameSet::new(info, found, buffers).map_err(|error| damaged(&error));
                 }
@@ -178,7 +194,7 @@ impl OpenRecording {
 
     /// Creates the error of a frameset that cannot be read. There is one with this number.
     pub(crate) fn damaged(&self, number: usize, error: &dyn Display) -> ReadError {
-        let recording = &self.parts.files()[self.places[number].file];
+        let recording = &self.parts.files()[self.places[number].file as usize];
         ReadError::new(recording.path(), format_args!("is damaged in frameset {number}: {error}"))
     }
 }
@@ -262,7 +278,10 @@ impl RecordedFrameSet {
         };
         let data = image_data(frame, message.clone()).map_err(|error| error.to_string())?;
         check_image(frame, &data).map_err(|error| error.to_string())?;
-        if data.len() as u64 == header.size_bytes() && frame.coding == crate::format::RAW {
+        if data.len() as u64 == header.size_bytes()
+            && (frame.coding == RAW
+                || frame.coding == DEPTH && data.as_ptr().addr().is_multiple_of(DEPTH_BYTES))
+        {
             return Ok(data);
         }
         let mut pixels = self.buffers.take(header.size_bytes() as usize);
@@ -275,57 +294,46 @@ impl RecordedFrameSet {
     }
 }
 
-/// A frameset of one file.
-struct Found {
-    /// Its index in [`Recording::cameras`].
-    camera: usize,
-    arrived_nanos: u64,
-    at: u64,
-    earlier: usize,
-}
+/// Size of a number of depth, which programs expect at a multiple of it.
+const DEPTH_BYTES: usize = 2;
 
-/// Returns the framesets of a file whose sections are one frameset each, as a recorder writes them; `None` of another file.
-fn by_index(recording: &Recording) -> Option<Vec<Found>> {
-    let mut found = Vec::new();
+/// Adds the framesets of a file whose sections are one frameset each, as a recorder writes them. Their cameras are indices in
+/// [`Recording::cameras`]. Returns whether it is such a file.
+fn by_index(recording: &Recording, found: &mut Vec<FrameSetPlace>) -> bool {
+    let before = found.len();
     let mut walk = Walk::default();
     while let Some(place) = walk.next(recording, |_| true) {
-        let place = place.ok()?;
-        let channels = place.channels.as_ref()?;
-        let of_framesets = |camera: &&RecordedCamera| !camera.frameset_channels.is_disjoint(channels);
-        let mut cameras = recording.cameras().iter().filter(of_framesets);
-        let Some(camera) = cameras.next() else { continue };
+        let Ok(place) = place else { return false };
+        let Some(channels) = place.channels.as_ref() else { return false };
+        let mut cameras = (0..)
+            .zip(recording.cameras())
+            .filter(|(_, camera)| !camera.frameset_channels.is_disjoint(channels));
+        let Some((number, camera)) = cameras.next() else { continue };
         // Samples for viewers are before their frameset, and in channels of their own.
-        let has_samples = || {
-            let of_frameset = |id| {
-                camera.frameset_channels.contains(id)
-                    || camera.gap_channels.contains(id)
-                    || camera.image_channels.contains_key(id)
-            };
-            !channels.iter().all(of_frameset)
-        };
+        let has_samples = || !channels.iter().all(|&id| camera.has(id));
         if cameras.next().is_some() || (place.start_time != place.end_time && !has_samples()) {
-            return None;
+            return false;
         }
-        let camera = recording.cameras().iter().position(|known| known.name == camera.name)?;
-        found.push(Found { camera, arrived_nanos: place.end_time, at: place.offset, earlier: 0 });
+        let (arrived_nanos, at) = (place.end_time, place.offset);
+        found.push(FrameSetPlace { arrived_nanos, at, file: 0, camera: number, earlier: 0 });
     }
     let counts = recording.cameras().iter().map(|camera| recording.framesets_of(camera));
-    let expected = counts.fold(0, u64::saturating_add);
-    (expected == found.len() as u64).then_some(found)
+    counts.fold(0, u64::saturating_add) == (found.len() - before) as u64
 }
 
-/// Returns the framesets of any file, by reading it as a whole.
-fn by_reading(recording: &Recording, damage: &mut Vec<String>) -> Vec<Found> {
+/// Adds the framesets of any file, as [`by_index`] does, by reading it as a whole.
+fn by_reading(recording: &Recording, found: &mut Vec<FrameSetPlace>, damage: &mut Vec<String>) {
+    let before = found.len();
     let mut contents = recording.contents(|_| true, 0..u64::MAX);
-    let mut found: Vec<Found> = Vec::new();
     while let Some((camera, content)) = contents.next(recording) {
         match content {
             Content::FrameSet(frameset) => {
-                let arrived_nanos = frameset.log_time;
-                let same = |known: &&Found| known.camera == camera && known.arrived_nanos == arrived_nanos;
-                let earlier = found.iter().rev().take(MAX_SAME).filter(same).count();
+                let (camera, arrived_nanos) = (camera as u16, frameset.log_time);
+                let same =
+                    |known: &&FrameSetPlace| known.camera == camera && known.arrived_nanos == arrived_nanos;
+                let earlier = found[before..].iter().rev().take(MAX_SAME).filter(same).count() as u16;
                 // Its messages may be in several sections.
-                found.push(Found { camera, arrived_nanos, at: 0, earlier });
+                found.push(FrameSetPlace { arrived_nanos, at: 0, file: 0, camera, earlier });
             }
             Content::Unreadable { at, error, .. } if damage.len() < MAX_DAMAGE => {
                 damage.push(format!("`{}` is damaged at byte {at}: {error}", recording.path().display()));
@@ -333,7 +341,6 @@ fn by_reading(recording: &Recording, damage: &mut Vec<String>) -> Vec<Found> {
             Content::Gap(_) | Content::Unreadable { .. } => {}
         }
     }
-    found
 }
 
 /// Maximum number of framesets among which those of the same camera and time are looked for.
@@ -374,11 +381,13 @@ mod tests {
             assert_eq!(recording.places()[4].arrived_nanos, ORIGIN + 2 * PERIOD);
             // The index gives the same as the whole file.
             let file = &recording.parts.files()[0];
-            let by_reading = by_reading(file, &mut Vec::new());
-            let by_index = by_index(file).unwrap();
-            let places =
-                |found: &[Found]| found.iter().map(|it| (it.camera, it.arrived_nanos)).collect::<Vec<_>>();
-            assert_eq!(places(&by_index), places(&by_reading));
+            let (mut found, mut read) = (Vec::new(), Vec::new());
+            assert!(by_index(file, &mut found));
+            by_reading(file, &mut read, &mut Vec::new());
+            let places = |found: &[FrameSetPlace]| {
+                found.iter().map(|it| (it.camera, it.arrived_nanos)).collect::<Vec<_>>()
+            };
+            assert_eq!(places(&found), places(&read));
             let error = recording.read(6).err().unwrap().to_string();
             assert!(error.ends_with("has 6 framesets, so no number 6"), "{error}");
         }
@@ -391,7 +400,7 @@ mod tests {
         write_late_samples(&path);
         let (found, recording) = read(&path);
         assert_eq!(found, [("left", 1), ("right", 2)].map(|(name, number)| (name.to_owned(), number)));
-        assert!(by_index(&recording.parts.files()[0]).is_some());
+        assert!(by_index(&recording.parts.files()[0], &mut Vec::new()));
         assert_eq!(recording.places()[0].arrived_nanos, ORIGIN + PERIOD);
     }
 

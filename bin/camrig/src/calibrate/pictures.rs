@@ -46,7 +46,7 @@ fn light(info: &CameraInfo) -> Option<&StreamInfo> {
 }
 
 fn is_matched(recording: &OpenRecording, camera: usize) -> bool {
-    let first = recording.places().iter().position(|place| place.camera == camera);
+    let first = recording.places().iter().position(|place| place.camera() == camera);
     let first = first.and_then(|number| recording.read(number).ok());
     first.is_some_and(|frames| frames.header().matched.is_some())
 }
@@ -60,7 +60,7 @@ pub(super) fn looked_at(recording: &OpenRecording, sources: &[usize]) -> Vec<(us
     let places = recording.places().iter().enumerate();
     let all: Vec<_> = places
         .filter_map(|(number, place)| {
-            let source = sources.iter().position(|source| *source == place.camera)?;
+            let source = sources.iter().position(|source| *source == place.camera())?;
             Some((number, source, place.arrived_nanos))
         })
         .collect();

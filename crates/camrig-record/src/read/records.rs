@@ -36,6 +36,9 @@ const ZSTD_WINDOW_LOG: u32 = 24;
 /// Size of the buffer between a file and a decoder.
 const BUFFER_BYTES: usize = 128 << 10;
 
+/// Size of the pieces that a chunk is read in: their checksum is computed while they are in the processor's cache.
+const PIECE_BYTES: usize = 256 << 10;
+
 /// Returns the opcode and length of a record.
 pub(super) fn header(bytes: &[u8]) -> Option<(u8, u64)> {
     let (&opcode, rest) = bytes.split_first()?;
@@ -187,7 +190,8 @@ impl Content<'_> {
         let mut records = buffers.take(self.header.content_bytes as usize);
         let mut rest = records.bytes_mut();
         while !rest.is_empty() {
-            match self.read(rest) {
+            let piece_bytes = rest.len().min(PIECE_BYTES);
+            match self.read(&mut rest[..piece_bytes]) {
                 Ok(0) => break,
                 Ok(count) => rest = &mut rest[count..],
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
