@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -276,6 +277,36 @@ def helper(values):
     assert actor(report, "script")["errors"] == ["script.py:7: ValueError: bad values []"]
     assert actor(report, "script")["restarts"] == 1 and actor(report, "left")["restarts"] == 0
     assert "Traceback (most recent call last)" in log and "in helper" in log
+
+
+@pytest.mark.parametrize("packages", [["camrig", "numpy", "numpy.libs"], ["camrig"]])
+def test_a_script_runs_in_the_python_of_the_system(rig, monkeypatch, packages):
+    """The interpreter of no virtual environment, with packages of PYTHONPATH: with NumPy and without."""
+    folder = rig.folder / "packages"
+    folder.mkdir()
+    for name in packages:
+        (folder / name).symlink_to(Path(sysconfig.get_path("platlib"), name))
+    if "numpy" not in packages:
+        (folder / "numpy.py").write_text("raise ModuleNotFoundError(\"No module named 'numpy'\")")
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+    rig.write(
+        """
+import sys
+def process(frames):
+    if frames.sequence == 0 and frames.camera == "left":
+        print("environment", sys.prefix != sys.base_prefix, memoryview(frames.depth).shape)
+        print("metres", frames.depth.meters().shape)
+""",
+        options=f'python = "{os.path.realpath(sys.executable)}"',
+    )
+    output, _, report = rig.run()
+    assert "environment False (48, 64)\n" in output
+    errors = [] if "numpy" in packages else [
+        "script.py:7: ImportError: camrig needs NumPy for arrays, and this Python has none: `pip install numpy`; "
+        "without it `memoryview(frame)` and `frame.tobytes()` work"
+    ]
+    assert ("metres (48, 64)\n" in output) == (errors == [])
+    assert actor(report, "script")["errors"] == errors
 
 
 @pytest.mark.parametrize(
