@@ -240,6 +240,8 @@ function togglePause() {
   element("pause").textContent = settings.paused ? "resume" : "pause";
   element("paused").hidden = !settings.paused;
   document.body.classList.toggle("paused", settings.paused);
+  // The word may need another line of the header.
+  if (shape() !== arranged) layout();
   tiles.forEach((tile) => tile.resume());
 }
 

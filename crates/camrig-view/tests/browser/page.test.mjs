@@ -491,7 +491,7 @@ inputs = ${JSON.stringify(names)}
 `;
 }
 
-/** Asserts that the name of each camera can be read, and that nothing needs scrolling. */
+/** Asserts that the name of each camera and the reason why it has no signal can be read, and that nothing needs scrolling. */
 async function assertLegible(page, names) {
   const found = await page.evaluate(() =>
     [...document.querySelectorAll(".tile .label")].map((label) => {
@@ -500,6 +500,13 @@ async function assertLegible(page, names) {
       return { text: label.textContent, whole: label.scrollWidth <= label.clientWidth, shown };
     }));
   assert.deepEqual(found, names.map((text) => ({ text, whole: true, shown: true })));
+  const crossed = await page.evaluate(() => {
+    const shown = (selector) => [...document.querySelectorAll(selector)].filter((element) => element.checkVisibility());
+    const boxes = (selector) => shown(selector).map((element) => [element.textContent, element.getBoundingClientRect()]);
+    const cross = (one, other) => one.left < other.right && other.left < one.right && one.top < other.bottom && other.top < one.bottom;
+    return boxes(".lost > *").filter(([, box]) => boxes(".facts, figcaption").some(([, other]) => cross(box, other))).map(([text]) => text);
+  });
+  assert.deepEqual(crossed, []);
   const [wide, high] = await page.evaluate(() => {
     const { scrollWidth, scrollHeight } = document.documentElement;
     return [scrollWidth - innerWidth, scrollHeight - innerHeight];
@@ -546,6 +553,8 @@ test("six cameras fit small windows, and their names are legible", async (t) => 
     assert.deepEqual(await tags(), names.map(() => '"paused"'));
     assert.equal(await page.locator("#paused").innerText(), "PAUSED");
     assert.equal(await page.locator("#pause").innerText(), "resume");
+    // The header has one line more now.
+    await assertLegible(page, names);
     await shoot(page, "paused");
     await page.keyboard.press("Space");
     assert.deepEqual(await tags(), names.map(() => "none"));
