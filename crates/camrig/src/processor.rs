@@ -92,6 +92,10 @@ pub trait Processor<I: Input = FrameSet>: 'static {
 /// App::new().processor("within", |options: Options| Ok(Within(options))).options::<Options>("within");
 /// ```
 pub trait ProcessorOptions: DeserializeOwned + JsonSchema + 'static {
+    /// Whether the processor may be on the thread of its camera, which captures nothing during its calls. False for a
+    /// processor whose calls wait for something else than its input, such as a network.
+    const SHARES_THREAD: bool = true;
+
     /// Checks the options without accessing any file or device.
     ///
     /// # Errors

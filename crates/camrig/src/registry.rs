@@ -273,6 +273,10 @@ pub(crate) trait KindEntry: Send + Sync {
     fn command(&self, _options: &str) -> Option<Vec<String>> {
         None
     }
+    /// Returns whether it may be on the thread of its camera.
+    fn shares_thread(&self) -> bool {
+        true
+    }
     /// Returns whether it processes matches, in which case its topology needs `match`.
     fn takes_matches(&self) -> bool;
     /// Returns the streams that it derives from framesets with these streams.
@@ -464,6 +468,10 @@ impl<O: ProcessorOptions> KindEntry for CheckedKind<O> {
     fn command(&self, options: &str) -> Option<Vec<String>> {
         // Options that cannot be read have been reported.
         parse::<O>(options).ok()?.command()
+    }
+
+    fn shares_thread(&self) -> bool {
+        O::SHARES_THREAD && self.kind.shares_thread()
     }
 
     fn takes_matches(&self) -> bool {

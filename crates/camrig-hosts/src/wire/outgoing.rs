@@ -68,6 +68,9 @@ fn default_mbps() -> u32 {
 }
 
 impl ProcessorOptions for WireOutOptions {
+    /// It waits for credit.
+    const SHARES_THREAD: bool = false;
+
     fn check(&self) -> Result<(), WrongOptions> {
         let mut wrong = WrongOptions::default();
         if let Err(error) = check_key(&self.key) {

@@ -147,6 +147,17 @@ fn cut() {
     sends.assert_settled();
 }
 
+/// On the thread of its camera the sender would hold it up whenever it waits for credit.
+fn sender_on_the_thread_of_its_camera() {
+    let thread = |line: &str| format!("{line}\n        thread = \"eye\"");
+    let topology = ["[camera.left]", "[processor.left-to-main]"]
+        .into_iter()
+        .fold(sender("127.0.0.1:1", "", "block"), |text, line| text.replace(line, &thread(line)));
+    let ended = Plan::new(&topology, Placement::Mixed).run();
+    let refused = "error: processor `left-to-main` cannot be on thread `eye`";
+    assert_eq!((ended.code(), ended.stderr[0].as_str()), (Some(78), refused), "{:?}", ended.stderr);
+}
+
 pub(crate) fn add_to(trials: &mut Vec<Trial>) {
     for (codec, receiver_first) in [("raw", true), ("zstd", false), ("delta", true), ("raw", false)] {
         let first = if receiver_first { "receiver" } else { "sender" };
@@ -161,4 +172,9 @@ pub(crate) fn add_to(trials: &mut Vec<Trial>) {
         killed(|sends, _| sends.kill_worker("left-to-main"));
     });
     test(trials, "crossing::a_cut_cable_loses_at_most_a_window", cut);
+    test(
+        trials,
+        "crossing::a_sender_on_the_thread_of_its_camera_is_refused",
+        sender_on_the_thread_of_its_camera,
+    );
 }

@@ -36,6 +36,8 @@ pub(crate) struct Publisher {
     pool: Option<Arc<SlotPool>>,
     sequence: u64,
     held: Arc<AtomicUsize>,
+    /// Whether it was logged that a reader on the thread lost a frameset although it blocks.
+    shortage_is_logged: bool,
 }
 
 /// The parts of a publisher.
@@ -100,6 +102,7 @@ impl Publisher {
             sources: Vec::new(),
             pool: None,
             held: Arc::default(),
+            shortage_is_logged: false,
         };
         publisher.follow_links();
         publisher
@@ -293,6 +296,17 @@ impl Publisher {
     }
 
     fn drop_for_want_of_a_slot(&mut self) {
+        let blocks = |link: &Arc<dyn ProducerEnd>| {
+            link.overflow() == Overflow::Block && link.is_on_thread() && !link.link_state().reader_gone()
+        };
+        if self.links.iter().any(blocks) && !std::mem::replace(&mut self.shortage_is_logged, true) {
+            log::warn!(
+                "all {} slots are held: framesets are dropped as `{}` although a reader on this thread blocks, which reads \
+                 nothing meanwhile; raise `slots`, or publish fewer framesets at once",
+                self.slots,
+                DropReason::NoSlot,
+            );
+        }
         self.count();
         for link in &self.links {
             link.link_state().count_produced_and_dropped(DropReason::NoSlot);

@@ -107,6 +107,7 @@ pub(super) fn check_threads(
     links: &[LinkSpec],
     processes: &[String],
     process_of: &[ProcessId],
+    registry: &Registry,
     problems: &mut Problems,
 ) {
     const RULE: &str = "a thread has one camera, and processors that read nothing from elsewhere";
@@ -150,6 +151,16 @@ pub(super) fn check_threads(
             let [from, to] = [link.from, link.to].map(|actor| quote(&drafts[actor.index()].name));
             let title = format!("processor {to} on thread {thread} reads {from}, which is not on it");
             problems.add(place(&link.to.index()), title, RULE);
+        }
+        let kind = |actor: usize| match &drafts[actor].role {
+            Role::Processor { kind } => registry.kind(kind).map(|entry| (kind, entry)),
+            Role::Camera { .. } => None,
+        };
+        let kinds = actors.iter().filter_map(|&actor| Some((actor, kind(actor)?)));
+        for (actor, (kind, _)) in kinds.filter(|(_, (_, entry))| !entry.shares_thread()) {
+            let title = format!("processor {} cannot be on thread {thread}", quote(&drafts[actor].name));
+            let label = format!("kind {} waits, and the camera would wait as well", quote(kind));
+            problems.add(place(&actor), title, label);
         }
     }
 }

@@ -123,7 +123,7 @@ fn parse_watched(
     // Another placement does not make a valid file invalid.
     let (file_processes, file_process_of) = place(&drafts, registry, file_placement, false);
     check_used(&process_drafts, &file_processes, &mut problems);
-    check_threads(&drafts, &links, &file_processes, &file_process_of, &mut problems);
+    check_threads(&drafts, &links, &file_processes, &file_process_of, registry, &mut problems);
     let (processes, process_of) =
         place(&drafts, registry, placement.unwrap_or(file_placement), placement.is_some());
     check_listeners(&drafts, &links, &processes, &process_of, &mut problems);

@@ -186,10 +186,47 @@ fn clocks_by_default(placement: Placement) {
     assert!(matched.is_some_and(|line| !line.starts_with("fuse: 0 ")), "{}", ended.stdout);
 }
 
+/// Timestamps that leap, or are of another clock, are logged, counted and left out.
+fn wrong_times(placement: Placement) {
+    let process = if placement == Placement::MultiProcess { "fuse" } else { "main" };
+    let leaps = "the timestamp of frame 20 leaps by +60.000 s (leap 1); framesets are left out as `time-leap` until it \
+                 returns";
+    let keeps = "`match` compares `hardware` clocks, but `left` stamps by `hardware`, `right` stamps by `global`; \
+                 declare the clock that all of them have, or `clock = \"estimated\"`; matches go on without camera";
+    let leapt = [
+        format!("WARN  {process}/fuse: camera `right`: {leaps}"),
+        format!("WARN  {process}/fuse: camera `right`: timestamps are back after 10 framesets"),
+    ];
+    let mixed = format!("WARN  {process}/fuse: camera `right` mixes clocks: `hardware` and `global`");
+    let kept = [mixed.clone(), format!("ERROR {process}/fuse: {keeps} `right`")];
+    let (all, some) = ("", ", missing = 'partial', wait = ['left']");
+    for (wrong, matching, reason, left_out, matches, said) in [
+        ("to = 30, leap_millis = 60000, global = false", all, "time-leap", 10, 190, &leapt[..]),
+        ("to = 30, leap_millis = 0, global = true", all, "other-clock", 10, 190, &[mixed]),
+        ("to = 200, leap_millis = 0, global = true", some, "other-clock", 180, 200, &kept),
+    ] {
+        let camera = |name: &str, times: &str| {
+            let options = format!("frames = 200, times = {{ {times} }}");
+            format!("[camera.{name}]\ndriver = 'pattern'\noptions = {{ {options} }}\n")
+        };
+        let topology = camera("left", "from = 0, to = 0, leap_millis = 0, global = false")
+            + &camera("right", &format!("from = 20, {wrong}"))
+            + &processor("fuse", "fuse", "main", "['left', 'right']", matching);
+        let ended = Plan::new(&topology, placement).run();
+        ended.assert_said(0, &said.iter().map(String::as_str).collect::<Vec<_>>());
+        ended.assert_settled();
+        let unmatched = &ended.report().matching[0]["cameras"][1]["unmatched"];
+        assert_eq!(unmatched[reason], left_out, "{unmatched}");
+        let matched = format!("fuse: {matches} matches, {matches} complete, ");
+        assert!(ended.stdout.lines().any(|line| line.starts_with(&matched)), "{wrong}: {}", ended.stdout);
+    }
+}
+
 pub(crate) fn add_to(trials: &mut Vec<Trial>) {
     test(trials, "matching::the_same_in_every_placement", same_in_every_placement);
     conformance(trials, "matching::a_silent_camera_stalls_no_match", a_silent_camera);
     conformance(trials, "matching::a_camera_comes_back", a_camera_that_comes_back);
     conformance(trials, "matching::clocks_by_default", clocks_by_default);
+    conformance(trials, "matching::wrong_times_are_logged_and_left_out", wrong_times);
     conformance(trials, "matching::clocks_are_checked", clocks_that_are_not_the_declared_one);
 }

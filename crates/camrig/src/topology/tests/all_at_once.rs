@@ -184,6 +184,22 @@ error: processor `t` reads `s`, which publishes nothing
     );
 }
 
+/// Also where the streams of its input are not known before the first frameset.
+#[test]
+fn a_processor_that_publishes_nothing_has_no_readers() {
+    let text = "[camera.a]\ndriver = 'even'\noptions = { serial = 2 }\n\
+                [processor.s]\nkind = 'snapshot'\ninputs = ['a']\noptions = { folder = '.' }\n\
+                [processor.t]\nkind = 'stats'\ninputs = ['s']\n";
+    let registry = registry().with_driver::<super::Even>("even");
+    let problems = Topology::parse("t.toml", text, None, &registry).unwrap_err().to_string();
+    let expected = r"error: processor `t` reads `s`, which publishes nothing
+  --> t.toml:10:11
+   |
+10 | inputs = ['s']
+   |           ^^^";
+    assert_eq!(problems, expected);
+}
+
 #[test]
 fn cameras_without_readers_are_warned_of() {
     let warnings =

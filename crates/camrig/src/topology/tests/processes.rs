@@ -1,9 +1,12 @@
 //! Tests of the commands of processes.
 
 use camrig_ipc::Scheduling;
+use schemars::JsonSchema;
+use serde::Deserialize;
 
-use super::{VALID, parse, refused, registry};
+use super::{Idle, VALID, parse, refused, registry};
 use crate::late::StartTime;
+use crate::processor::ProcessorOptions;
 use crate::topology::{Placement, ProcessCommand, Topology};
 
 /// Returns the command of each process, with `-` for this executable.
@@ -285,4 +288,29 @@ error: `no eye` cannot be the name of a thread
    |          ^^^^^^^^ 1 to 64 of a-z A-Z 0-9 _ -, and first a letter or digit
 "#,
     );
+}
+
+/// The options of a kind that waits for something else than its input.
+#[derive(Deserialize, JsonSchema)]
+struct Waits {}
+
+impl ProcessorOptions for Waits {
+    const SHARES_THREAD: bool = false;
+}
+
+#[test]
+fn a_processor_that_waits_cannot_be_on_the_thread_of_its_camera() {
+    let mut registry = registry();
+    registry.add_actor("sender", |_: Waits, _| Ok(Idle));
+    registry.add_options::<Waits>("sender");
+    let text = THREADS.replace("kind = 'idle'\ninputs = ['a']", "kind = 'sender'\ninputs = ['a']");
+    let problems = Topology::parse("t.toml", &text, None, &registry).unwrap_err().to_string();
+    let expected = "error: processor `p` cannot be on thread `eye`
+ --> t.toml:5:12
+  |
+5 | [processor.p]
+  |            ^ kind `sender` waits, and the camera would wait as well";
+    assert_eq!(problems, expected);
+    let apart = text.replace("inputs = ['a']\nthread = 'eye'", "inputs = ['a']");
+    assert!(Topology::parse("t.toml", &apart, None, &registry).is_ok());
 }

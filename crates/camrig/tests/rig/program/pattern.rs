@@ -30,7 +30,32 @@ pub(super) struct PatternOptions {
     frames: Option<u64>,
     /// Sleep before each frameset.
     pause_millis: u64,
+    /// Stamps by a clock of the device; without it timestamps are frame numbers.
+    times: Option<Times>,
     fault: Fault,
+}
+
+/// Timestamps of a camera at 30 Hz, some of which are wrong.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Times {
+    /// The number of the first wrong one.
+    from: u64,
+    /// The number after the last wrong one.
+    to: u64,
+    /// How far they are ahead.
+    leap_millis: u64,
+    /// Whether they are of the clock `global`.
+    global: bool,
+}
+
+impl Times {
+    fn at(self, number: u64) -> Timestamp {
+        let nanos = (number + 1) * 33_333_333;
+        let is_wrong = (self.from..self.to).contains(&number);
+        let clock = if is_wrong && self.global { Clock::Global } else { Clock::Hardware };
+        Timestamp { clock, nanos: if is_wrong { nanos + self.leap_millis * 1_000_000 } else { nanos } }
+    }
 }
 
 impl Default for PatternOptions {
@@ -38,6 +63,7 @@ impl Default for PatternOptions {
         Self {
             frames: None,
             pause_millis: 0,
+            times: None,
             fault: Fault { at: At::Nowhere, how: How::Error, after: 0, times: None },
         }
     }
@@ -113,7 +139,8 @@ impl Driver for Pattern {
         let address = bytes.as_ptr() as u64;
         bytes[..ADDRESS_BYTES].copy_from_slice(&address.to_le_bytes());
         let frame = OwnFrame { bytes, reads: AtomicU64::new(0), all: Arc::clone(&self.reads) };
-        let header = depth_header(WIDTH, HEIGHT, self.number);
+        let mut header = depth_header(WIDTH, HEIGHT, self.number);
+        header.timestamp = self.options.times.map_or(header.timestamp, |times| times.at(self.number));
         let headers = FrameHeaders::from_iter([header]);
         output.publish_held(monotonic_nanos(), headers, Box::new(frame))?;
         self.number += 1;
