@@ -20,9 +20,11 @@ use crate::convert::{header, sample};
 use crate::filters::{Chain, Frames};
 use crate::find::{context, describe, find, open_file, profiles};
 use crate::motion::Sample;
+use crate::order::{Newest, Order};
 use crate::processing::{FilterKind, Processing};
 use crate::profiles::{Candidate, candidates, choose_live, choose_recorded};
 use crate::recording::free_path;
+use crate::repeats::Repeats;
 use crate::request::{FileRequest, Request, SourceRequest};
 use crate::resolve::{Regions, Resolved};
 use crate::streams::is_motion;
@@ -76,22 +78,15 @@ pub(crate) struct RealSenseCamera {
     /// Counts the frames that found no free place in the queue.
     dropped: Arc<DroppedFrames>,
     /// The newest frame of each stream since the start.
-    newest: BTreeMap<Stream, Newest>,
+    newest: BTreeMap<Stream, Option<Newest>>,
     /// Number of repeated frames of each stream since the last `take_repeated`.
     repeated: BTreeMap<Stream, u64>,
+    /// The messages about frames with the metadata of earlier ones.
+    earlier: Repeats,
     /// The time at which the last frame or sample arrived, or the sensors were started.
     last_arrival: Instant,
     /// The regions of auto exposure to be set; `None` before the start, and for a file.
     regions: Option<Regions>,
-}
-
-/// The newest frame of a stream.
-#[derive(Clone, Copy, Debug)]
-struct Newest {
-    number: u64,
-    timestamp: Timestamp,
-    /// Whether it is also the first one.
-    is_first: bool,
 }
 
 /// The playback settings of a file.
@@ -194,6 +189,7 @@ impl RealSenseCamera {
             dropped: Arc::default(),
             newest: BTreeMap::new(),
             repeated: BTreeMap::new(),
+            earlier: Repeats::default(),
             last_arrival: Instant::now(),
             regions: None,
         })
@@ -354,7 +350,7 @@ impl RealSenseCamera {
                 continue;
             };
             self.last_arrival = Instant::now();
-            if !self.came_again(stream, sample.number, sample.timestamp) {
+            if self.is_new(stream, sample.number, sample.timestamp) {
                 return Ok(Event::Sample(stream, sample));
             }
         }
@@ -385,7 +381,7 @@ impl RealSenseCamera {
             log::warn!("{} sent a frame of an unknown stream or format", self.subject);
             return Ok(Event::Nothing);
         };
-        if self.came_again(header.stream, header.number, header.timestamp) {
+        if !self.is_new(header.stream, header.number, header.timestamp) {
             return Ok(Event::Nothing);
         }
         Ok(Event::Frame(header, image.into_pixels(), arrived.arrival_nanos))
@@ -440,20 +436,30 @@ impl RealSenseCamera {
         self.chosen.iter().find(|it| it.key == key).map(|it| it.stream)
     }
 
-    /// Returns whether it is a repetition of the newest frame or sample, and counts it.
-    fn came_again(&mut self, stream: Stream, number: u64, timestamp: Timestamp) -> bool {
-        let newest = self.newest.get(&stream).copied();
-        // Number and timestamp are compared, because a camera that does not count sends new frames with equal numbers.
-        let Some(same) = newest.filter(|newest| (newest.number, newest.timestamp) == (number, timestamp))
-        else {
-            self.newest.insert(stream, Newest { number, timestamp, is_first: newest.is_none() });
-            return false;
-        };
-        // The frame that a paused player has read first may arrive before and again after it resumes; that is no
-        // repetition by the camera.
-        let slipped_through = self.playback.is_some() && same.is_first;
-        *self.repeated.entry(stream).or_default() += u64::from(!slipped_through);
-        true
+    /// Returns whether a frame or sample is new, and counts repetitions.
+    fn is_new(&mut self, stream: Stream, number: u64, timestamp: Timestamp) -> bool {
+        // A file is played as it was recorded.
+        let any_order = self.playback.is_some() || is_motion(stream);
+        match Order::of(self.newest.entry(stream).or_default(), number, timestamp, any_order) {
+            Order::New => true,
+            Order::Again { of_first } => {
+                // The frame that a paused player has read first may arrive before and again after it resumes; that is no
+                // repetition by the camera.
+                let slipped_through = self.playback.is_some() && of_first;
+                *self.repeated.entry(stream).or_default() += u64::from(!slipped_through);
+                false
+            }
+            Order::Earlier => {
+                let message = format!(
+                    "a frame of {stream} came with number {number} and the time of an earlier one, and is counted as \
+                     lost: this machine does not take frames from the kernel in time"
+                );
+                if let Some(text) = self.earlier.text(&self.subject.to_string(), &message, Instant::now()) {
+                    log::warn!("{text}");
+                }
+                false
+            }
+        }
     }
 
     /// Creates the filters again: the new ones have no state of earlier frames.

@@ -68,6 +68,8 @@ mod hints;
 #[cfg(feature = "librealsense")]
 mod motion;
 #[cfg(feature = "librealsense")]
+mod order;
+#[cfg(feature = "librealsense")]
 mod profiles;
 #[cfg(feature = "librealsense")]
 mod recording;
