@@ -442,8 +442,12 @@ impl Grabber {
             match self.camera.next(wait)? {
                 Event::Frame(header, pixels, arrival_nanos) => {
                     (self.fruitful, quiet) = (true, false);
-                    let frame =
-                        Waiting { timestamp: header.timestamp, arrival_nanos, frame: (header, pixels) };
+                    let frame = Waiting {
+                        number: header.number,
+                        timestamp: header.timestamp,
+                        arrival_nanos,
+                        frame: (header, pixels),
+                    };
                     if let Err(Waiting { frame: (header, _), .. }) = self.gatherer.put(header.stream, frame) {
                         log::warn!("a frame of stream {} arrived that was not requested", header.stream);
                     }

@@ -2,7 +2,8 @@
 //!
 //! The streams of a camera arrive separately, each in order, and one may be ahead of another. Frames belong together if
 //! they are about half an interval apart at most, by the interval of the faster stream. Intervals are measured, because
-//! the clock and the exposure of a camera change them; only until then the nominal rate is used. A frame that is half an
+//! the clock and the exposure of a camera change them; only until then the nominal rate is used. Where frames are lost, their
+//! numbers show how many intervals two of them are apart. A frame that is half an
 //! interval from both its neighbours has two possible partners: the streams keep the order that they had before. A frame
 //! without a partner becomes a frameset of one frame. This module does not depend on librealsense: frames are of any type
 //! `F`.
@@ -38,6 +39,8 @@ const FAR: u64 = PARTS - NEAR;
 /// A frame that waits for its partners.
 #[derive(Debug)]
 pub(crate) struct Waiting<F> {
+    /// Its number in its stream. Numbers of a camera that does not count are equal.
+    pub(crate) number: u64,
     pub(crate) timestamp: Timestamp,
     /// Its arrival, by the host's monotonic clock.
     pub(crate) arrival_nanos: u64,
@@ -59,10 +62,10 @@ struct Queue<F> {
     stream: Stream,
     nominal_nanos: u64,
     frames: VecDeque<Waiting<F>>,
-    /// The timestamp of the last frame that was taken.
-    last: Option<Timestamp>,
+    /// The number and timestamp of the last frame that was taken.
+    last: Option<(u64, Timestamp)>,
     /// The newest intervals between frames that were taken, oldest first.
-    intervals: ArrayVec<u64, INTERVALS>,
+    intervals: ArrayVec<Interval, INTERVALS>,
     /// Time after the first frame, in the last frameset of several frames.
     offset_nanos: Option<u64>,
 }
@@ -149,8 +152,9 @@ impl<F> Queue<F> {
     /// Takes the first frame, and measures its interval.
     fn take(&mut self) -> Option<Waiting<F>> {
         let frame = self.frames.pop_front()?;
-        let last = self.last.replace(frame.timestamp);
-        if let Some(interval) = interval(last, Some(frame.timestamp)) {
+        let place = (frame.number, frame.timestamp);
+        let last = self.last.replace(place);
+        if let Some(interval) = last.and_then(|last| Interval::between(last, place)) {
             if self.intervals.is_full() {
                 self.intervals.remove(0);
             }
@@ -160,19 +164,31 @@ impl<F> Queue<F> {
     }
 
     fn timestamp(&self, index: usize) -> Option<Timestamp> {
-        self.frames.get(index).map(|frame| frame.timestamp)
+        self.place(index).map(|(_, timestamp)| timestamp)
+    }
+
+    /// Returns the number and timestamp of a frame that waits.
+    fn place(&self, index: usize) -> Option<(u64, Timestamp)> {
+        self.frames.get(index).map(|frame| (frame.number, frame.timestamp))
     }
 
     /// Returns the interval of the frames up to the first; `None` if that is the first one of the stream.
     fn settled_nanos(&self) -> Option<u64> {
-        let mut intervals = self.intervals.clone();
-        intervals.sort_unstable();
-        intervals.get(intervals.len() / 2).copied().or_else(|| interval(self.last, self.timestamp(0)))
+        self.measured_nanos().or_else(|| Some(Interval::between(self.last?, self.place(0)?)?.nanos))
+    }
+
+    /// Returns the interval of the frames that were taken; `None` before two of them.
+    fn measured_nanos(&self) -> Option<u64> {
+        let mut of_one: ArrayVec<_, INTERVALS> = self.intervals.iter().map(Interval::of_one).collect();
+        of_one.sort_unstable();
+        // Numbers of a slower camera may increase by the same step each time.
+        let step = self.intervals.iter().map(|interval| interval.steps).min()?;
+        of_one.get(of_one.len() / 2).map(|nanos| nanos * step)
     }
 
     /// Returns the interval of the frames up to the second.
     fn interval_nanos(&self) -> Option<u64> {
-        self.settled_nanos().or_else(|| interval(self.timestamp(0), self.timestamp(1)))
+        self.settled_nanos().or_else(|| Some(Interval::between(self.place(0)?, self.place(1)?)?.nanos))
     }
 
     /// Returns whether the first frame of `other` belongs to the first of this queue, which is the earliest of all;
@@ -209,7 +225,7 @@ impl<F> Queue<F> {
         }
         let (head, second) = (other.timestamp(0)?, self.timestamp(1)?);
         let is_before = second.clock == head.clock && second.nanos < head.nanos;
-        let to_second = interval(Some(head), Some(second)).unwrap_or(u64::MAX);
+        let to_second = distance(head, second).unwrap_or(u64::MAX);
         Some(!is_before && self.distance_nanos(other) <= to_second)
     }
 
@@ -226,16 +242,36 @@ impl<F> Queue<F> {
 
     /// Returns whether its frames span more time than `nanos`, or there are too many.
     fn is_longer_than(&self, nanos: u64) -> bool {
-        let newest = self.frames.back().map(|frame| frame.timestamp);
-        self.frames.len() >= WAITING_MAX || interval(self.timestamp(0), newest).is_some_and(|it| it > nanos)
+        let ends = self.timestamp(0).zip(self.frames.back().map(|frame| frame.timestamp));
+        let span = ends.and_then(|(first, newest)| distance(first, newest));
+        self.frames.len() >= WAITING_MAX || span.is_some_and(|it| it > nanos)
     }
 }
 
-/// Returns the time between two frames; `None` if the clock changed, or the time did not increase.
-fn interval(one: Option<Timestamp>, next: Option<Timestamp>) -> Option<u64> {
-    let (one, next) = (one?, next?);
+/// Returns the time from one frame to a later one; `None` if the clock changed, or the time did not increase.
+fn distance(one: Timestamp, next: Timestamp) -> Option<u64> {
     let nanos = next.nanos.checked_sub(one.nanos)?;
     (one.clock == next.clock && nanos > 0).then_some(nanos)
+}
+
+/// The time between two frames of a stream.
+#[derive(Clone, Copy, Debug)]
+struct Interval {
+    nanos: u64,
+    /// The difference of their numbers, at least 1.
+    steps: u64,
+}
+
+impl Interval {
+    /// Returns the interval between two frames; `None` if the clock changed, or the time did not increase.
+    fn between((one, since): (u64, Timestamp), (next, until): (u64, Timestamp)) -> Option<Self> {
+        Some(Self { nanos: distance(since, until)?, steps: next.saturating_sub(one).max(1) })
+    }
+
+    /// Returns the time of one step.
+    fn of_one(&self) -> u64 {
+        self.nanos / self.steps
+    }
 }
 
 #[cfg(test)]
@@ -263,7 +299,7 @@ mod tests {
         let numbers = |together: Together<u64>| together.iter().map(|waiting| waiting.frame).collect();
         for (arrival_nanos, &(stream, clock, nanos)) in (1..).zip(frames) {
             let timestamp = Timestamp { clock, nanos };
-            gatherer.put(stream, Waiting { timestamp, arrival_nanos, frame: nanos }).unwrap();
+            gatherer.put(stream, Waiting { number: 0, timestamp, arrival_nanos, frame: nanos }).unwrap();
             let give_up_before =
                 timeout_nanos.map_or(0, |timeout| (arrival_nanos + 1).saturating_sub(timeout));
             framesets.extend(std::iter::from_fn(|| gatherer.take(give_up_before, |_| true)).map(numbers));
@@ -340,15 +376,17 @@ mod tests {
         assert_eq!(gather(&frames, Some(2)), [[0], [33], [66], [99]]);
         let mut gatherer = Gatherer::new([(COLOR, 30), (DEPTH, 30)]);
         let timestamp = Timestamp { clock: GLOBAL, nanos: 0 };
-        gatherer.put(DEPTH, Waiting { timestamp, arrival_nanos: 7, frame: () }).unwrap();
+        gatherer.put(DEPTH, Waiting { number: 0, timestamp, arrival_nanos: 7, frame: () }).unwrap();
         assert!(gatherer.take(7, |_| true).is_none());
         assert!(gatherer.take(8, |_| true).is_some());
-        gatherer.put(DEPTH, Waiting { timestamp, arrival_nanos: 9, frame: () }).unwrap();
-        gatherer.put(COLOR, Waiting { timestamp, arrival_nanos: 9, frame: () }).unwrap();
+        gatherer.put(DEPTH, Waiting { number: 0, timestamp, arrival_nanos: 9, frame: () }).unwrap();
+        gatherer.put(COLOR, Waiting { number: 0, timestamp, arrival_nanos: 9, frame: () }).unwrap();
         assert!(gatherer.take(9, |instant| instant != timestamp).is_none());
         assert!(gatherer.take(9, |instant| instant == timestamp).is_some());
         assert!(
-            gatherer.put(Stream::INFRARED_1, Waiting { timestamp, arrival_nanos: 8, frame: () }).is_err()
+            gatherer
+                .put(Stream::INFRARED_1, Waiting { number: 0, timestamp, arrival_nanos: 8, frame: () })
+                .is_err()
         );
     }
 
@@ -420,6 +458,23 @@ mod tests {
     }
 
     #[test]
+    fn numbers_show_the_interval_where_most_frames_are_lost() {
+        let mut gatherer = Gatherer::new([(COLOR, 30), (DEPTH, 30)]);
+        let mut framesets = Vec::new();
+        // Most frames are lost, then the color of an instant, and the depth of the next one.
+        let both = [0, 3, 6, 7, 10, 13, 16].into_iter().flat_map(|number| [(COLOR, number), (DEPTH, number)]);
+        for (stream, number) in both.chain([(DEPTH, 19), (COLOR, 20)]) {
+            let timestamp = Timestamp { clock: GLOBAL, nanos: number * 33 * MILLI };
+            let waiting = Waiting { number, timestamp, arrival_nanos: number, frame: number };
+            gatherer.put(stream, waiting).unwrap();
+        }
+        while let Some(together) = gatherer.take(u64::MAX, |_| true) {
+            framesets.push(together.iter().map(|waiting| waiting.frame).collect::<Vec<_>>());
+        }
+        assert_eq!(framesets[5..], [vec![13, 13], vec![16, 16], vec![19], vec![20]]);
+    }
+
+    #[test]
     fn the_order_of_arrival_changes_nothing() {
         let depth = times(60, 0, 33_300_000);
         let color: Vec<_> = times(60, 16_600_000, 33_350_000).into_iter().filter(|it| it % 7 != 0).collect();
@@ -435,7 +490,7 @@ mod tests {
         let mut gatherer = Gatherer::new([(COLOR, 30), (DEPTH, 300)]);
         let put = |gatherer: &mut Gatherer<()>, nanos| {
             let timestamp = Timestamp { clock: GLOBAL, nanos };
-            gatherer.put(DEPTH, Waiting { timestamp, arrival_nanos: 1, frame: () }).unwrap();
+            gatherer.put(DEPTH, Waiting { number: 0, timestamp, arrival_nanos: 1, frame: () }).unwrap();
             gatherer.take(0, |_| true).is_some()
         };
         let count = LOOKAHEAD_NANOS / (3 * MILLI);
