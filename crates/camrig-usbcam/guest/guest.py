@@ -15,6 +15,7 @@ import glob
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -191,6 +192,8 @@ def main():
     serve += ["--script", arguments.script] if arguments.script else []
     serve += ["--log"] if arguments.log else []
     log = open(arguments.log, "w") if arguments.log else None
+    # So that emulator and guest do not outlive it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(FAILED))
     emulator = subprocess.Popen(serve, stdout=subprocess.PIPE, stderr=log, text=True)
     try:
         if not emulator.stdout.readline():
@@ -215,14 +218,18 @@ def boot(arguments, image, initrd_image):
     timer = threading.Timer(arguments.timeout, guest.kill)
     timer.start()
     code = FAILED
-    for line in guest.stdout:
-        text = line.decode(errors="replace").rstrip()
-        if text.startswith("guest: exit "):
-            code = int(text.removeprefix("guest: exit "))
-        else:
-            print(text, flush=True)
-    timer.cancel()
-    guest.wait()
+    try:
+        for line in guest.stdout:
+            text = line.decode(errors="replace").rstrip()
+            if text.startswith("guest: exit "):
+                code = int(text.removeprefix("guest: exit "))
+            else:
+                print(text, flush=True)
+    finally:
+        timer.cancel()
+        # It has ended, unless this program is being ended.
+        guest.kill()
+        guest.wait()
     if code == FAILED:
         print("guest.py: the guest ended without a result", file=sys.stderr)
     return code

@@ -204,4 +204,63 @@ def attached():
     subprocess.run(["udevadm", "settle", "--timeout=60"], check=False)
 
 
+class Kernel:
+    """Counts the frames and the metadata that librealsense has taken from the kernel."""
+
+    EVENT = "/sys/kernel/debug/tracing/events/v4l2/v4l2_dqbuf"
+    # Types of buffers.
+    FRAME, METADATA = 1, 13
+    COUNT = re.compile(r"minor: +(\d+), type: +(\d+), bytesused: +(\d+) } hitcount: +(\d+)")
+    # Number of looks, of which one meets no frame on its way.
+    LOOKS = 5
+
+    def __init__(self):
+        with open(f"{self.EVENT}/trigger", "w") as file:
+            file.write("hist:keys=minor,type,bytesused:size=4096")
+
+    def counts(self):
+        """Minor number of the node, type, size and number of buffers."""
+        with open(f"{self.EVENT}/hist") as file:
+            return [tuple(map(int, found)) for found in self.COUNT.findall(file.read())]
+
+    def without_metadata(self):
+        """The number of frames for whose metadata the kernel had no buffer in time."""
+        return sum(count for _, kind, size, count in self.counts() if kind == self.METADATA and not size)
+
+    def not_taken(self):
+        """By camera: the number of frames and of metadata that were sent, and that librealsense has not taken."""
+        looks = []
+        for _ in range(self.LOOKS):
+            taken = [[0, 0] for _ in range(CAMERAS)]
+            cameras = node_cameras()
+            for minor, kind, size, count in self.counts():
+                if size and minor in cameras:
+                    taken[cameras[minor]][kind == self.METADATA] += count
+            # The kernel keeps torn frames to itself.
+            looks.append([2 * (it["frames"] - it["torn"]) - sum(own) for it, own in zip(emulator.stats(), taken)])
+            time.sleep(POLL)
+        return [min(camera) for camera in zip(*looks)]
+
+
+def node_cameras():
+    """The index of each camera by the minor numbers of its nodes: cameras are at the ports of their index."""
+    cameras, folder = {}, "/sys/class/video4linux"
+    for node in os.listdir(folder):
+        port = re.search(r"/\d+-(\d+)/", os.path.realpath(f"{folder}/{node}"))
+        with open(f"{folder}/{node}/dev") as file:
+            minor = int(file.read().rpartition(":")[2])
+        if port and int(port[1]) <= CAMERAS:
+            cameras[minor] = int(port[1]) - 1
+    return cameras
+
+
+kernel = Kernel()
+
+
+def not_delivered():
+    """By camera: the number of frames that the guest has not fetched in time, or that librealsense has not taken from the
+    kernel. Those are counted as lost."""
+    return [camera["overrun"] + lost for camera, lost in zip(emulator.stats(), kernel.not_taken())]
+
+
 DEPTH_ONLY = {"color": None, "color_format": None, "set": {"global_time_enabled": False}}

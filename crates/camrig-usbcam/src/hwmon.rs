@@ -4,6 +4,7 @@
 //! a buffer of 1024 bytes: operation, data, and the length of the data in the last word; an error is a negative number
 //! in the place of the operation.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::calibration;
@@ -14,6 +15,10 @@ pub const REPLY_BYTES: usize = 1024;
 
 /// Size of a command without its data.
 const COMMAND_BYTES: usize = 24;
+
+/// Number of tables of the advanced mode, and the size in which they are read.
+const ADVANCED_TABLES: u32 = 13;
+const ADVANCED_TABLE_BYTES: usize = 128;
 
 /// The region of auto exposure after power-on: top, bottom, left and right, in pixels.
 const WHOLE: [u16; 4] = [0, 0, 240, 424];
@@ -89,6 +94,8 @@ pub struct HardwareMonitor {
     pub now: Duration,
     advanced_mode: bool,
     depth_table: [i32; 5],
+    /// The other tables of the advanced mode that were set, by their number.
+    advanced_tables: BTreeMap<u32, Vec<u8>>,
     auto_exposure_limits: [u32; 4],
     sync_mode: u8,
     /// Regions of auto exposure of depth and color: top, bottom, left and right, in pixels.
@@ -109,6 +116,7 @@ impl HardwareMonitor {
             now: Duration::ZERO,
             advanced_mode: true,
             depth_table: [model.depth_unit_um as i32, 0, 65_535, 0, 0],
+            advanced_tables: BTreeMap::new(),
             auto_exposure_limits: [165_000, 248, 165_000, 248],
             sync_mode: 0,
             exposure_regions: [WHOLE; 2],
@@ -139,10 +147,11 @@ impl HardwareMonitor {
     pub fn describe(&self) -> String {
         let words = |words: &[i64]| words.iter().map(i64::to_string).collect::<Vec<_>>().join(",");
         format!(
-            "depth-table={} auto-exposure-limits={} sync={} exposure-regions={},{}",
+            "depth-table={} auto-exposure-limits={} sync={} advanced-tables={} exposure-regions={},{}",
             words(&self.depth_table.map(i64::from)),
             words(&self.auto_exposure_limits.map(i64::from)),
             self.sync_mode,
+            words(&self.advanced_tables.keys().map(|&number| number.into()).collect::<Vec<_>>()),
             words(&self.exposure_regions[0].map(i64::from)),
             words(&self.exposure_regions[1].map(i64::from)),
         )
@@ -163,11 +172,12 @@ impl HardwareMonitor {
             0x20 => return (Ok(Vec::new()), Some(CommandEffect::Reset)),
             0x2A => Ok(vec![30]),
             0x2B if first == 9 => self.set_depth_table(command.data),
-            0x2B | 0x7B => Ok(Vec::new()),
+            0x2B => self.set_advanced_table(first, command.data),
+            0x7B => Ok(Vec::new()),
             SET_REGION => self.set_exposure_region(0, command.parameters),
             0x75 => self.set_exposure_region(1, command.parameters),
             0x2C if first == 9 => Ok(self.depth_table_of(second)),
-            0x2C => Ok(vec![0; 128]),
+            0x2C => Ok(self.advanced_table(first, second)),
             0x2D => {
                 self.advanced_mode = first != 0;
                 Ok(Vec::new())
@@ -235,6 +245,22 @@ impl HardwareMonitor {
         for (word, bytes) in self.depth_table.iter_mut().zip(words.chunks_exact(4)) {
             *word = i32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
         }
+        Ok(Vec::new())
+    }
+
+    /// Returns another table of the advanced mode: present values, or the smallest and the largest, which are all 0.
+    fn advanced_table(&self, number: u32, which: u32) -> Vec<u8> {
+        let set = self.advanced_tables.get(&number).filter(|_| which == 0);
+        let mut table = set.cloned().unwrap_or_default();
+        table.resize(ADVANCED_TABLE_BYTES, 0);
+        table
+    }
+
+    fn set_advanced_table(&mut self, number: u32, data: &[u8]) -> Result<Vec<u8>, i32> {
+        if number >= ADVANCED_TABLES || data.len() > ADVANCED_TABLE_BYTES {
+            return Err(INVALID_PARAMETER);
+        }
+        self.advanced_tables.insert(number, data.to_vec());
         Ok(Vec::new())
     }
 
@@ -336,6 +362,24 @@ mod tests {
         monitor.power_cycle();
         assert_eq!(run(&mut monitor, 0x2C, [9, 0, 0, 0], &[]).unwrap()[..4], 100_i32.to_le_bytes());
         assert_eq!(run(&mut monitor, 0x30, [0; 4], &[]), Ok(vec![0, 0, 0, 0]));
+    }
+
+    #[test]
+    fn tables_of_the_advanced_mode_are_kept_until_power_is_cycled() {
+        let mut monitor = monitor();
+        let first = |monitor: &mut HardwareMonitor, which| {
+            run(monitor, 0x2C, [3, which, 0, 0], &[]).unwrap()[..4].to_vec()
+        };
+        assert_eq!(run(&mut monitor, 0x2B, [3, 0, 0, 0], &[1, 2, 3]), Ok(Vec::new()));
+        assert_eq!((first(&mut monitor, 0), first(&mut monitor, 2)), (vec![1, 2, 3, 0], vec![0; 4]));
+        assert!(monitor.describe().contains(" advanced-tables=3 "));
+        assert_eq!(
+            run(&mut monitor, 0x2B, [3, 0, 0, 0], &[0; ADVANCED_TABLE_BYTES + 1]),
+            Err(INVALID_PARAMETER)
+        );
+        assert_eq!(run(&mut monitor, 0x2B, [ADVANCED_TABLES, 0, 0, 0], &[0]), Err(INVALID_PARAMETER));
+        monitor.power_cycle();
+        assert_eq!(first(&mut monitor, 0), [0; 4]);
     }
 
     #[test]

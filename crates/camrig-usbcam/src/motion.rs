@@ -30,7 +30,7 @@ const FEATURE_BYTES: usize = 9;
 const VALUES: u32 = 1000;
 
 /// Value of 1 g in the accelerometer's unit, a thousandth of it.
-const GRAVITY: i16 = 1000;
+const GRAVITY: i32 = 1000;
 
 /// A motion sensor; its value is the number of its reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,7 +127,7 @@ impl MotionSensors {
 pub fn sample(sensor: Sensor, number: u32, time_us: u64) -> Vec<u8> {
     let down = if sensor == Sensor::Accelerometer { -GRAVITY } else { 0 };
     let mut report = vec![sensor as u8];
-    report.extend([(number % VALUES) as i16, down, 0].map(i16::to_le_bytes).as_flattened());
+    report.extend([(number % VALUES) as i32, down, 0].map(i32::to_le_bytes).as_flattened());
     report.extend(time_us.to_le_bytes());
     report
 }
@@ -170,10 +170,11 @@ fn report_descriptor() -> Vec<u8> {
         bytes.extend([0x15, 0x00, 0x27, 0xFF, 0xFF, 0xFF, 0xFF, 0x75, 32, 0x95, 1, 0x55, 0, 0xB1, 0x02]);
         bytes.extend(usage_of(sensitivity));
         bytes.extend([0x15, 0x00, 0x27, 0xFF, 0xFF, 0x00, 0x00, 0x75, 16, 0x95, 1, 0x55, 0, 0xB1, 0x02]);
-        // Three signed numbers of 16 bits.
+        // Three signed numbers: of 32 bits with firmware 5.16 or later, which librealsense expects then.
         for axis in 0..3 {
             bytes.extend(usage_of(first_axis + axis));
-            bytes.extend([0x16, 0x00, 0x80, 0x26, 0xFF, 0x7F, 0x75, 16, 0x95, 1, 0x55, 0x0D, 0x81, 0x02]);
+            bytes.extend([0x17, 0x00, 0x00, 0x00, 0x80, 0x27, 0xFF, 0xFF, 0xFF, 0x7F]);
+            bytes.extend([0x75, 32, 0x95, 1, 0x55, 0x0D, 0x81, 0x02]);
         }
         // Time: 64 bits, with exponent -6.
         bytes.extend(usage_of(0x0529));
@@ -265,7 +266,7 @@ mod tests {
     #[test]
     fn samples_count_on_the_first_axis() {
         let report = sample(Sensor::Accelerometer, 1002, 0x0102);
-        assert_eq!(report, [1, 2, 0, 0x18, 0xFC, 0, 0, 2, 1, 0, 0, 0, 0, 0, 0]);
-        assert_eq!(sample(Sensor::Gyroscope, 5, 0)[..7], [2, 5, 0, 0, 0, 0, 0]);
+        assert_eq!(report, [1, 2, 0, 0, 0, 0x18, 0xFC, 0xFF, 0xFF, 0, 0, 0, 0, 2, 1, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(sample(Sensor::Gyroscope, 5, 0)[..6], [2, 5, 0, 0, 0, 0]);
     }
 }

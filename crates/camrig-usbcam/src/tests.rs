@@ -225,10 +225,10 @@ fn motion_sensors_send_samples_at_their_rates() {
     // Samples of the first sensor alone may come first: those of its own thread.
     while times.iter().any(|own| own.len() < 5) {
         // As long as a report, so that no shorter URB can end it.
-        host.send(|sequence| submit(sequence, 6, 15, [0; 8], None));
+        host.send(|sequence| submit(sequence, 6, 21, [0; 8], None));
         let data = host.receive(true).data;
-        assert_eq!(data.len(), 15);
-        times[usize::from(data[0]) - 1].push(u64::from_le_bytes(data[7..].try_into().unwrap()));
+        assert_eq!(data.len(), 21);
+        times[usize::from(data[0]) - 1].push(u64::from_le_bytes(data[13..].try_into().unwrap()));
     }
     // A slow machine may lose samples, but none comes twice.
     let are_steps =
@@ -242,7 +242,7 @@ fn samples_that_are_not_fetched_are_lost() {
     let mut host = Host::attach(&camera);
     assert_eq!(host.control_out([0x21, 9, 1, 3, 5, 0, 9, 0], &[1, 2, 2, 0xF4, 1, 0, 0, 0, 0]).status, 0);
     let mut number = || {
-        host.send(|sequence| submit(sequence, 6, 15, [0; 8], None));
+        host.send(|sequence| submit(sequence, 6, 21, [0; 8], None));
         let data = host.receive(true).data;
         u16::from_le_bytes([data[1], data[2]])
     };
