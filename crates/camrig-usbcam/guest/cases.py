@@ -17,7 +17,7 @@ import traceback
 import recovery
 import starts
 from harness import ATTEMPTS, CAMERAS, CAMRIG, DEPTH_ONLY, Failed, OUT, RATE, Rig, WATCHDOG
-from harness import attached, camrig, check, emulator, figure, figures, kernel, not_delivered, serials, topology, wait_for
+from harness import attached, camrig, check, command, emulator, figure, figures, kernel, not_delivered, serials, topology, wait_for
 from recovery import POLICY, WAITING
 
 # Cases that may fail before the rest is left out.
@@ -226,7 +226,7 @@ def case_options():
         rig.wait_frames(index)
     check_controls("after it was plugged in again")
     for index in [index for index, model in enumerate(models) if "laser_power" in SETTINGS[model][0]]:
-        camrig("set", f"c{index}", "laser_power=150", "--rig", str(rig.process.pid))
+        command("set", f"c{index}", "laser_power=150", "--rig", str(rig.process.pid))
         line = f"option `emitter_enabled` of camera `{serials()[index]}` is 1 since `laser_power` was set; it was 0"
         check(line in rig.log(), f"the log has no line `{line}`:\n{rig.log()}")
     rig.stop()
@@ -263,7 +263,7 @@ def case_presets():
         parameters.update(PRESET)
         with open(path, "w") as file:
             json.dump(preset, file)
-        camrig("options", f"c{index}", "--load", path, *own)
+        command("options", f"c{index}", "--load", path, *own)
         check_controls("after the preset was loaded", index)
         check(rig.camera(index)["restarts"] == 0, f"c{index} was restarted\n{rig.log()}")
         running = camrig("topology", str(rig.process.pid))
@@ -411,7 +411,7 @@ def case_motion():
     rig = Rig(path)
     rig.wait_first()
     # By default the times of samples are estimates of the host's.
-    camrig("set", f"c{index}", "motion.global_time_enabled=false", "--live", "--rig", str(rig.process.pid))
+    command("set", f"c{index}", "motion.global_time_enabled=false", "--live", "--rig", str(rig.process.pid))
     rig.wait_frames(index, MOTION_FRAMESETS)
     report = rig.stop()
     for stream in MOTION:

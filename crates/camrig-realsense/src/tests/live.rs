@@ -109,7 +109,7 @@ fn a_frame_that_comes_again_is_left_out_and_counted() {
             _ => panic!("{older:?}"),
         }
     };
-    assert_eq!(first, EARLIER_MAX.into());
+    assert_eq!(first, u64::from(EARLIER_MAX));
     assert!(grabber.take_lost().is_empty());
 }
 
