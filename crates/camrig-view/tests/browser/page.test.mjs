@@ -552,6 +552,7 @@ test("six cameras fit small windows, and their names are legible", async (t) => 
     await page.keyboard.press("Space");
     assert.deepEqual(await tags(), names.map(() => '"paused"'));
     assert.equal(await page.locator("#paused").innerText(), "PAUSED");
+    assert.equal(await page.locator("#paused").isVisible(), true);
     assert.equal(await page.locator("#pause").innerText(), "resume");
     // The header has one line more now.
     await assertLegible(page, names);

@@ -1,14 +1,14 @@
-//! The line at the end of a run: its losses, and the actors that failed.
+//! The line at the end of a run: its losses, the matchings without a match, and the actors that failed.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
 
 use camrig_ipc::DropReason;
-use camrig_status::{ActorRole, ActorState};
+use camrig_status::{ActorRole, ActorState, MatchingStatus};
 
 use crate::report::{ActorReport, Report};
 
-/// Returns the losses of a run and the actors that failed; `None` if there are neither.
+/// Returns the losses of a run, the matchings without a match and the actors that failed; `None` if there are none of these.
 pub(super) fn line(report: &Report) -> Option<String> {
     let finished = |name: &str| {
         report.actors.iter().any(|actor| actor.name == name && actor.state == ActorState::Finished)
@@ -29,9 +29,17 @@ pub(super) fn line(report: &Report) -> Option<String> {
     }
     let mut parts = vec![facts.join(", ")];
     parts.retain(|part| !part.is_empty());
+    parts.extend(report.matching.iter().filter_map(unmatched));
     parts.extend(report.actors.iter().filter(|actor| actor.state == ActorState::Failed).map(failure));
     let (topology, seconds) = (&report.topology, report.seconds);
     (!parts.is_empty()).then(|| format!("{topology}: ended after {seconds:.1} s: {}", parts.join("; ")))
+}
+
+/// Describes a matching that got framesets and found no match.
+fn unmatched(matching: &MatchingStatus) -> Option<String> {
+    let (sum, reasons) = sums(matching.cameras.iter().flat_map(|camera| &camera.unmatched));
+    let is_empty = matching.matches == 0 && sum > 0;
+    is_empty.then(|| format!("`{}` matched none of {sum} framesets ({reasons})", matching.processor))
 }
 
 fn failure(actor: &ActorReport) -> String {
@@ -89,5 +97,25 @@ mod tests {
             "{delivered} framesets delivered, 7 dropped (drop-oldest 4, no-slot 3), 5 lost (device 5)"
         );
         assert_eq!(line(&report).unwrap(), format!("rig.toml: ended after 2.0 s: {counts}; {failed}"));
+    }
+
+    #[test]
+    fn a_run_says_that_nothing_was_matched() {
+        let mut report: Report =
+            serde_json::from_str(include_str!("../../tests/before/report.json")).unwrap();
+        for link in &mut report.links {
+            link.dropped.clear();
+        }
+        for actor in &mut report.actors {
+            actor.lost_by_reason.clear();
+            actor.state = ActorState::Finished;
+        }
+        assert_eq!(line(&report), None);
+        report.matching[0].matches = 0;
+        let said = line(&report).unwrap();
+        let none = ": `fusion` matched none of 73 framesets (missing 29, unsettled 44)";
+        assert!(said.ends_with(none), "{said}");
+        report.matching[0].cameras.clear();
+        assert_eq!(line(&report), None);
     }
 }

@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use libtest_mimic::Trial;
 
-use crate::endings::{STEADY, started};
-use crate::harness::{MARK, Placement, processes_of, wait_until};
+use crate::harness::{MARK, Placement, Plan, processes_of, wait_until};
 use crate::test;
 
 /// The environment variable with which `runner::a_rig_without_an_end` runs one.
@@ -16,12 +15,25 @@ const ENDLESS: &str = "CAMRIG_TEST_ENDLESS";
 /// Before the mark of the rig's processes, in the output of the runner.
 const PREFIX: &str = "the rig's mark: ";
 
+/// A rig that prints nothing: a processor that prints would end with the pipe to its runner, and the rig with it.
+const SILENT: &str = "
+[camera.front]
+driver = 'synthetic'
+process = 'front'
+options = { model = 'any', color = 'off', depth = '32x24@200' }
+[processor.verify]
+kind = 'verify'
+process = 'together'
+inputs = ['front']
+";
+
 /// Runs a rig until this process is killed.
 fn rig_without_an_end() {
     if std::env::var_os(ENDLESS).is_none() {
         return;
     }
-    let rig = started(STEADY, Placement::Mixed);
+    let mut rig = Plan::new(SILENT, Placement::Mixed).start();
+    rig.wait_for("framesets", |rig| rig.status().links.iter().all(|link| link.delivered > 0).then_some(()));
     println!("{PREFIX}{}", rig.mark());
     loop {
         std::thread::sleep(Duration::from_secs(3600));

@@ -79,6 +79,21 @@ fn every_key_can_be_set() {
     assert!(spec.partial && spec.blocks);
 }
 
+/// A camera that `wait` names is in every match; without `wait` each may be missing.
+#[test]
+fn cameras_that_the_file_waits_for_are_required() {
+    let required = |matching: &str| {
+        let topology = parse(&format!(
+            "[processor.m]\nkind = 'idle'\ninputs = ['c', 'a']\nmatch = {{ window_millis = 5{matching} }}"
+        ));
+        spec(&topology.unwrap(), "m").cameras.iter().map(|camera| camera.required).collect::<Vec<_>>()
+    };
+    assert_eq!(required(""), [true, true]);
+    assert_eq!(required(", missing = 'partial'"), [false, false]);
+    assert_eq!(required(", missing = 'partial', wait = ['a']"), [false, true]);
+    assert_eq!(required(", wait = ['a']"), [false, true]);
+}
+
 #[test]
 fn cameras_are_found_through_processors_and_get_slots() {
     let topology = parse(
