@@ -49,6 +49,13 @@ impl Rates {
     }
 }
 
+/// The parts of a rig that a status shows.
+pub(crate) struct Shown {
+    pub(crate) actors: Vec<ActorId>,
+    pub(crate) links: Vec<LinkId>,
+    pub(crate) processes: Vec<ProcessId>,
+}
+
 /// The state of an actor, from the supervisor.
 #[derive(Clone, Copy)]
 pub(crate) struct Doing<'a> {
@@ -83,26 +90,24 @@ impl Gauge {
         self.cpu_seconds.note(self.usage.iter().map(|usage| usage.cpu_seconds).collect(), elapsed);
     }
 
-    /// Returns the status of these actors and links and of all processes, with the current counts and the rates of the last
-    /// update.
+    /// Returns the status of these parts of a rig, with the current counts and the rates of the last update.
     pub(crate) fn status<'a>(
         &self,
         topology: &Topology,
         rig: &RigWiring,
-        actors: impl Iterator<Item = ActorId>,
-        links: impl Iterator<Item = LinkId>,
+        shown: &Shown,
         doing: impl Fn(ActorId) -> Doing<'a>,
         pid: impl Fn(ProcessId) -> u32,
     ) -> RigStatus {
-        let actors = actors.map(|id| self.actor(topology, rig, id, doing(id)));
-        let links = links.map(|link| self.link(topology, rig, link));
-        let processes = topology.processes().iter().enumerate().map(|(process, name)| {
-            let usage = self.usage.get(process).copied().unwrap_or_default();
+        let actors = shown.actors.iter().map(|&id| self.actor(topology, rig, id, doing(id)));
+        let links = shown.links.iter().map(|&link| self.link(topology, rig, link));
+        let processes = shown.processes.iter().map(|&process| {
+            let usage = self.usage.get(process.index()).copied().unwrap_or_default();
             ProcessStatus {
-                name: name.clone(),
-                pid: pid(ProcessId::new(process)),
+                name: topology.process(process).to_owned(),
+                pid: pid(process),
                 cpu_seconds: rounded(usage.cpu_seconds),
-                cpu_percent: (self.cpu_seconds.of(process) * 1000.0).round() / 10.0,
+                cpu_percent: (self.cpu_seconds.of(process.index()) * 1000.0).round() / 10.0,
                 private_bytes: usage.private_bytes,
                 shared_bytes: usage.shared_bytes,
             }

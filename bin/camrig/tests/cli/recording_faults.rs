@@ -87,6 +87,9 @@ fn a_restarted_recorder_continues_in_a_new_file() {
         .unwrap();
     let first = test.folder().join("rig.mcap");
     wait_for_size(&first, 200_000);
+    // The recorder is killed before it has looked at the changes: its next instance writes them.
+    let pid = rig.id().to_string();
+    let set = succeed(&mut test, &["set", "front", "gain=32", "--rig", &pid]);
     kill_worker(&rig, "recorder");
     wait_for_size(&test.folder().join("rig-2.mcap"), 200_000);
     let interrupted = Command::new("kill").args(["-INT", &rig.id().to_string()]).status().unwrap();
@@ -108,6 +111,10 @@ fn a_restarted_recorder_continues_in_a_new_file() {
     );
     let (all, all_missing) = counts(&stdout);
     assert!(all > framesets + 10 && all_missing == missing, "{stdout}");
+    test.set_args(&["recording", "info", "rig.mcap"]);
+    let (info, ..) = test.output();
+    let changes = info.lines().filter(|line| line.starts_with("changed at "));
+    assert_eq!(changes.filter(|line| line.ends_with(set.trim())).count(), 1, "{info}");
     test.set_args(&["replay", "rig.mcap", "--fast", "--report", "report.json"]);
     let (stdout, stderr, status) = test.output();
     assert_eq!(status, Some(0), "{stdout}{stderr}");

@@ -21,7 +21,7 @@ const HOUR: u64 = 6 * 30 * 3600;
 fn record(path: &Path, framesets: u64, mut wrote: impl FnMut(u64)) {
     let options: RecordOptions = toml::from_str(&format!("file = '{}'", path.display())).unwrap();
     let memory = Arc::new(Memory::new(options.memory_bytes));
-    let writer = writer::start(options, Arc::clone(&memory), writer::EndRemarks::default()).unwrap();
+    let writer = writer::start(options, Arc::clone(&memory), Arc::default(), 0).unwrap();
     let sources = CAMERAS.map(source);
     for number in 0..framesets {
         memory.wait_for_room(memory.limit_bytes() - (4 << 20));

@@ -16,8 +16,10 @@
 //! * `secrets`: removes tokens from the recorded topology
 //! * `writer`, `part`: the writer thread, its files
 //! * `before`: the file of an earlier instance
+//! * `changes`: the changes of the rig meanwhile
 
 mod before;
+mod changes;
 mod channels;
 #[cfg(test)]
 mod codecs;
@@ -42,7 +44,7 @@ use std::time::{Duration, SystemTime};
 
 use camrig::console::print_note;
 use camrig::frame::StreamInfo;
-use camrig::status::{self, ActorRole, ActorState, ActorStatus, ChangeReport};
+use camrig::status::{self, ActorRole, ActorState, ActorStatus};
 use camrig::{Declared, FrameSet, LostReason, Processor, ProcessorError, ProcessorOutput, monotonic_nanos};
 
 pub(crate) use self::channels::{ChannelOf, ContentOf, of as channels_of};
@@ -51,8 +53,8 @@ use self::gaps::Gaps;
 use self::memory::Memory;
 pub(crate) use self::options::{OptionsAsWritten, RecordOptions};
 pub(crate) use self::part::{Next, Part, PartOptions};
-use self::writer::{EndRemarks, Remarks, Written};
-use crate::format::{Changed, GapReason, Incomplete};
+use self::writer::{Recorded, Remarks, Written};
+use crate::format::{GapReason, Incomplete};
 
 /// Maximum duration of the end: less than the supervisor's time-out for actors that do not end.
 const END_TIMEOUT: Duration = Duration::from_secs(8);
@@ -62,7 +64,7 @@ pub(crate) struct Record {
     options: RecordOptions,
     memory: Arc<Memory<Encoded>>,
     writer: Option<JoinHandle<Written>>,
-    remarks: EndRemarks,
+    recorded: Arc<Recorded>,
     /// The cameras by name.
     cameras: BTreeMap<String, Arc<WrittenCamera>>,
     gaps: Gaps,
@@ -70,8 +72,6 @@ pub(crate) struct Record {
     continued: BTreeSet<String>,
     /// The offset from the host's monotonic clock to the wall clock, constant for the whole recording.
     wall_minus_monotonic_nanos: i64,
-    /// When the recorder was built, in nanoseconds since 1970.
-    began_unix_nanos: u64,
     /// Number of framesets that did not fit into the memory, or arrived after the recording had ended.
     dropped: u64,
     ended_early: bool,
@@ -82,18 +82,17 @@ impl Record {
     pub(crate) fn new(options: RecordOptions) -> Result<Self, ProcessorError> {
         let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_nanos() as i64;
         let memory = Arc::new(Memory::new(options.memory_bytes));
-        let remarks = EndRemarks::default();
-        let writer = writer::start(options.clone(), Arc::clone(&memory), Arc::clone(&remarks))?;
+        let recorded = Arc::<Recorded>::default();
+        let writer = writer::start(options.clone(), Arc::clone(&memory), Arc::clone(&recorded), wall as u64)?;
         Ok(Self {
             options,
             memory,
             writer: Some(writer),
-            remarks,
+            recorded,
             cameras: BTreeMap::new(),
             gaps: Gaps::default(),
             continued: BTreeSet::new(),
             wall_minus_monotonic_nanos: wall - monotonic_nanos() as i64,
-            began_unix_nanos: wall as u64,
             dropped: 0,
             ended_early: false,
         })
@@ -143,6 +142,7 @@ impl Processor for Record {
             self.dropped += 1;
             return Ok(());
         }
+        self.recorded.rig.get_or_init(|| output.rig().to_owned());
         let source = self.source(frames, output.topology());
         if !self.gaps.knows(frames.producer()) {
             match first_number(frames, output) {
@@ -181,10 +181,9 @@ impl Processor for Record {
             }
         }
         // Set once: a processor finishes once.
-        let recorded: BTreeSet<_> = self.cameras.keys().map(String::as_str).collect();
-        let inputs = output.inputs().map(|input| input.from);
-        let recorded = recorded.into_iter().chain(inputs).collect();
-        let _ = self.remarks.set(remarks(output.rig(), &recorded, self.began_unix_nanos));
+        let cameras = self.cameras.keys().map(String::as_str);
+        let cameras = cameras.chain(output.inputs().map(|input| input.from)).collect();
+        let _ = self.recorded.remarks.set(remarks(output.rig(), &cameras));
         let discarded = self.memory.close(END_TIMEOUT);
         if let Some(writer) = self.writer.take() {
             let written = writer.join().map_err(|_| "the writer panicked")?;
@@ -223,9 +222,9 @@ impl Drop for Record {
     }
 }
 
-/// Returns what the status of the rig says of a recording: what the sources of the recorded cameras lack, and the changes
-/// since it began; nothing if the status cannot be read.
-fn remarks(rig: &str, recorded: &BTreeSet<&str>, began_unix_nanos: u64) -> Remarks {
+/// Returns what the status of the rig says of a recording: what the sources of the recorded cameras lack, and the newest
+/// changes; nothing if the status cannot be read.
+fn remarks(rig: &str, recorded: &BTreeSet<&str>) -> Remarks {
     let status = match status::socket::read(rig) {
         Ok(status) => status,
         Err(error) => {
@@ -233,10 +232,7 @@ fn remarks(rig: &str, recorded: &BTreeSet<&str>, began_unix_nanos: u64) -> Remar
             return Remarks::default();
         }
     };
-    let during = status.changes.into_iter().filter(|change| change.unix_nanos >= began_unix_nanos);
-    let changes =
-        during.map(|ChangeReport { unix_nanos, by, changes, .. }| Changed { unix_nanos, by, changes });
-    Remarks { changes: changes.collect(), lacks: lacks_of(&status.actors, recorded) }
+    Remarks { lacks: lacks_of(&status.actors, recorded), changes: status.changes }
 }
 
 /// Returns the parts that the sources of the recorded cameras lack, by the state of the rig's actors.
@@ -296,7 +292,7 @@ mod tests {
                 "`failed` is incomplete: its camera failed: it is damaged",
             ]
         );
-        assert!(remarks("no-rig", &["front"].into(), 0).lacks.is_empty());
+        assert!(remarks("no-rig", &["front"].into()).lacks.is_empty());
     }
 
     #[test]

@@ -101,7 +101,7 @@ fn recorded(folder: &Path, pixels: &[Bytes], load: Load) -> Times {
     let time = timed(|| {
         let options: RecordOptions = toml::from_str(&format!("file = '{}'", path.display())).unwrap();
         let memory = Arc::new(Memory::new(options.memory_bytes));
-        let writer = writer::start(options, Arc::clone(&memory), writer::EndRemarks::default()).unwrap();
+        let writer = writer::start(options, Arc::clone(&memory), Arc::default(), 0).unwrap();
         let source = camera();
         for sequence in 0..FRAMESETS {
             let bytes = pixels.iter().map(|pixels| pixels.len() + MESSAGE_BYTES).sum::<usize>();

@@ -6,9 +6,11 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
+use camrig::status::ChangeReport;
 use camrig::{ProcessorError, spawn_thread};
 
 use super::before::Before;
+use super::changes::Changes;
 use super::encode::Encoded;
 use super::memory::Memory;
 use super::options::{Files, RecordOptions};
@@ -22,12 +24,18 @@ use crate::write::{WriteError, with_suffix};
 pub(super) struct Remarks {
     /// The missing parts of the sources.
     pub(super) lacks: Vec<Incomplete>,
-    /// The changes of the rig since the recording began.
-    pub(super) changes: Vec<Changed>,
+    /// The newest changes of the rig.
+    pub(super) changes: Vec<ChangeReport>,
 }
 
-/// The remarks of a recording. They are set before the memory is closed.
-pub(super) type EndRemarks = Arc<OnceLock<Remarks>>;
+/// The rig that is recorded.
+#[derive(Debug, Default)]
+pub(super) struct Recorded {
+    /// The name of its status socket. It is set before the first frameset is pushed.
+    pub(super) rig: OnceLock<String>,
+    /// The remarks of the recording. They are set before the memory is closed.
+    pub(super) remarks: OnceLock<Remarks>,
+}
 
 /// The counts of a recording.
 #[derive(Debug, Default)]
@@ -68,7 +76,8 @@ impl fmt::Display for Written {
 pub(super) fn start(
     options: RecordOptions,
     memory: Arc<Memory<Encoded>>,
-    remarks: EndRemarks,
+    recorded: Arc<Recorded>,
+    began_unix_nanos: u64,
 ) -> Result<JoinHandle<Written>, ProcessorError> {
     let mut files = OpenFiles {
         options,
@@ -76,6 +85,7 @@ pub(super) fn start(
         before: BTreeMap::new(),
         origin: None,
         published: BTreeMap::new(),
+        changes: Changes::from(began_unix_nanos),
         written: Written::default(),
     };
     if files.options.files == Files::Rig {
@@ -86,11 +96,14 @@ pub(super) fn start(
         while let Some(mut encoded) = memory.pop() {
             end = files.write(&mut encoded);
             memory.recycle(encoded);
+            if let Some(rig) = recorded.rig.get() {
+                end = end.and(files.look_for_changes(rig));
+            }
             if end.is_err() {
                 break;
             }
         }
-        end = end.and(files.finish(remarks.get_or_init(Remarks::default), memory.is_abandoned()));
+        end = end.and(files.finish(recorded.remarks.get_or_init(Remarks::default), memory.is_abandoned()));
         if let Err(error) = end {
             memory.fail(error.to_string());
         }
@@ -110,6 +123,7 @@ struct OpenFiles {
     origin: Option<u64>,
     /// The last `publish_time` of each camera: the clock of a camera that is plugged in again may begin anew.
     published: BTreeMap<String, u64>,
+    changes: Changes,
     written: Written,
 }
 
@@ -124,20 +138,33 @@ impl OpenFiles {
             ("options", self.options.written.clone()),
         ];
         part.describe(&recorder.map(|(key, value)| (key.to_owned(), value)).into())?;
+        if number == 1 {
+            self.changes.seen().iter().try_for_each(|change| part.note_change(change))?;
+        }
         self.written.files.push(part.path().to_owned());
         self.parts.insert(camera.to_owned(), part);
         Ok(())
     }
 
-    /// Ends all open files, each with the losses of its cameras, and the changes of the rig.
+    /// Writes the changes of the rig since the last look into all open files.
+    fn look_for_changes(&mut self, rig: &str) -> Result<(), WriteError> {
+        let new = self.changes.look(rig);
+        self.note_changes(&new)
+    }
+
+    fn note_changes(&mut self, changes: &[Changed]) -> Result<(), WriteError> {
+        let mut parts = self.parts.values_mut();
+        parts.try_for_each(|part| changes.iter().try_for_each(|change| part.note_change(change)))
+    }
+
+    /// Ends all open files, each with the losses of its cameras, and the last changes of the rig.
     fn finish(&mut self, remarks: &Remarks, is_abandoned: bool) -> Result<(), WriteError> {
-        let mut end = Ok(());
+        let new = self.changes.add(remarks.changes.clone());
+        let mut end = self.note_changes(&new);
         let next = if is_abandoned { Next::Unknown } else { Next::End };
         for (camera, mut part) in std::mem::take(&mut self.parts) {
             let mut its_own = remarks.lacks.iter().filter(|lack| camera.is_empty() || lack.camera == camera);
             let noted = its_own.try_for_each(|lack| part.note(lack));
-            let noted =
-                noted.and_then(|()| remarks.changes.iter().try_for_each(|change| part.note_change(change)));
             let finished = part.finish(next).map(|size_bytes| self.written.size_bytes += size_bytes);
             end = end.and(noted).and(finished);
         }
@@ -163,6 +190,7 @@ impl OpenFiles {
             self.origin.get_or_insert(before.origin_nanos);
             part.set_number(before.part.saturating_add(1));
         }
+        self.changes.begin_at(before.origin_nanos);
         for (name, last) in &before.last {
             let published = self.published.entry(name.clone()).or_default();
             *published = last.publish_time.max(*published);
@@ -243,7 +271,7 @@ mod tests {
         let options: RecordOptions =
             toml::from_str(&format!("file = '{}'\nsplit_seconds = 1", path.display())).unwrap();
         let memory = Arc::new(Memory::new(options.memory_bytes));
-        let writer = start(options, Arc::clone(&memory), EndRemarks::default()).unwrap();
+        let writer = start(options, Arc::clone(&memory), Arc::default(), 0).unwrap();
         let source = source("front");
         (0..FRAMESETS).for_each(|sequence| memory.push(encoded(&source, sequence)));
         assert_eq!(memory.close(Duration::from_secs(60)), 0);
@@ -277,7 +305,7 @@ mod tests {
         let path = folder.path().join("rig.mcap");
         let options: RecordOptions = toml::from_str(&format!("file = '{}'", path.display())).unwrap();
         let memory = Arc::new(Memory::new(options.memory_bytes));
-        let writer = start(options, Arc::clone(&memory), EndRemarks::default()).unwrap();
+        let writer = start(options, Arc::clone(&memory), Arc::default(), 0).unwrap();
         let source = source("front");
         for (sequence, publish_time) in [50, 60, 3, 70].into_iter().enumerate() {
             let mut encoded = encoded(&source, sequence as u64);
@@ -297,7 +325,7 @@ mod tests {
         let options: RecordOptions =
             toml::from_str(&format!("file = '{}'\ncompression = 'zstd'", path.display())).unwrap();
         let memory = Arc::new(Memory::new(options.memory_bytes));
-        let writer = start(options, Arc::clone(&memory), EndRemarks::default()).unwrap();
+        let writer = start(options, Arc::clone(&memory), Arc::default(), 0).unwrap();
         let sources = ["front", "rear"].map(source);
         for sequence in framesets.clone() {
             for source in &sources {

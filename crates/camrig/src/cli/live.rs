@@ -12,7 +12,7 @@ use super::{code, code_of, print_json, table};
 use crate::console::{print, print_error};
 use crate::driver::{Control, ControlRange};
 use crate::files;
-use crate::topology::read_topology;
+use crate::topology::{merged, read_topology};
 
 /// The option that loads a file of options, by drivers that have it.
 const PRESET: &str = "preset";
@@ -146,7 +146,7 @@ pub(super) struct OptionsArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct SaveArgs {
-    /// The file, which is replaced
+    /// The file; one that exists keeps its comments and its order
     file: PathBuf,
     /// Name of the rig's topology, or the rig's process ID; optional if only one rig runs
     rig: Option<String>,
@@ -163,6 +163,9 @@ pub(super) fn save(args: &SaveArgs) -> ExitCode {
         Ok((_, _, text)) => text,
         Err(code) => return code,
     };
+    // Whoever has edited it since the start of the rig finds their comments again.
+    let before = args.file.is_file().then(|| read_topology(&args.file).ok()).flatten();
+    let text = before.map_or_else(|| text.clone(), |before| merged(&before, &text));
     match files::write(&args.file, |file| file.write_all(text.as_bytes())) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

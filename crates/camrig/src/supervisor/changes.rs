@@ -200,6 +200,7 @@ impl Shell {
         }
     }
 
+    /// Releases ended links and actors: their entries stay, and those of the report.
     fn release_what_left(&mut self) {
         if self.left.leaving.is_empty() && self.left.replaced.is_empty() {
             return;
@@ -221,6 +222,8 @@ impl Shell {
             let matching = self.matching_of(id, self.core.seconds());
             let report = self.left.leaving.contains(&id).then(|| self.actor_report(id));
             if self.wiring.forget_actor(id).is_ok() {
+                Arc::make_mut(&mut self.topology).forget(id);
+                self.core.forget(id);
                 self.left.matching.extend(matching);
                 self.left.actors.extend(report);
                 self.left.leaving.retain(|other| *other != id);

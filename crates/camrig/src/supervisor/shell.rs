@@ -57,6 +57,13 @@ pub(super) struct Process {
     ends: bool,
 }
 
+impl Process {
+    /// Returns whether it is the supervisor's, or a worker that has not been released.
+    pub(super) fn runs(&self) -> bool {
+        self.worker.is_some() || self.pid == std::process::id()
+    }
+}
+
 /// A run in progress, and its resources.
 pub(super) struct Shell {
     /// All actors, links and processes of the run, with those that changes have ended.
@@ -387,7 +394,8 @@ impl Shell {
     fn observe(&self) -> Observation {
         let mut observation = Observation::default();
         let mut delivered = vec![0; self.topology.actors().len()];
-        for (spec, link) in self.topology.links().iter().zip(&self.wiring.links) {
+        let links = self.topology.links().iter().zip(&self.wiring.links);
+        for (spec, link) in links.filter(|(_, link)| !link.is_gone) {
             let counts = link.link_state.counts();
             delivered[spec.to.index()] += counts.delivered;
             observation.settled_framesets += counts.delivered + counts.dropped.iter().sum::<u64>();

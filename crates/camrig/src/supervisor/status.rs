@@ -1,9 +1,11 @@
 //! The status of a run.
 
+use std::collections::BTreeSet;
+
 use camrig_status::{CHANGES_MAX, MatchingStatus, RigStatus};
 
 use super::shell::Shell;
-use crate::gauge::Doing;
+use crate::gauge::{Doing, Shown};
 use crate::hosts;
 use crate::ids::{ActorId, LinkId, ProcessId};
 use crate::report::{self, rounded};
@@ -14,8 +16,9 @@ impl Shell {
     pub(super) fn note_usage(&mut self) {
         let mut usages = Vec::new();
         for process in &mut self.processes {
-            let now = usage::of(process.pid)
-                .map(|now| Usage { cpu_seconds: process.spent_seconds + now.cpu_seconds, ..now });
+            // The number of one that has ended may be another process by now.
+            let now = process.runs().then(|| usage::of(process.pid)).flatten();
+            let now = now.map(|now| Usage { cpu_seconds: process.spent_seconds + now.cpu_seconds, ..now });
             if let Some(now) = now {
                 let most = &mut process.usage;
                 most.cpu_seconds = most.cpu_seconds.max(now.cpu_seconds);
@@ -35,8 +38,12 @@ impl Shell {
             error: self.core.actor(id).errors.back().map(String::as_str),
         };
         let pid = |process: ProcessId| self.processes[process.index()].pid;
-        let (actors, links) = (self.shown_actors(), self.shown_links());
-        let status = self.gauge.status(&self.topology, &self.wiring, actors, links, doing, pid);
+        let shown = Shown {
+            actors: self.shown_actors().collect(),
+            links: self.shown_links().collect(),
+            processes: self.shown_processes(),
+        };
+        let status = self.gauge.status(&self.topology, &self.wiring, &shown, doing, pid);
         let mut status = RigStatus {
             topology: self.current.name().to_owned(),
             seconds: rounded(seconds),
@@ -71,5 +78,12 @@ impl Shell {
         let links = self.wiring.links.iter().enumerate();
         let links = links.filter(|(_, link)| !link.is_gone && !link.is_followed);
         links.map(|(index, _)| LinkId::new(index))
+    }
+
+    /// Returns the supervisor's process, those that run, and those of shown actors.
+    fn shown_processes(&self) -> Vec<ProcessId> {
+        let hosts: BTreeSet<_> = self.shown_actors().map(|id| self.topology.actor(id).process).collect();
+        let all = (0..self.processes.len()).map(ProcessId::new);
+        all.filter(|process| hosts.contains(process) || self.processes[process.index()].runs()).collect()
     }
 }

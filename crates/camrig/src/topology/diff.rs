@@ -12,6 +12,9 @@ use super::problem::quote;
 use super::{MAIN, Role, Topology};
 use crate::ids::{ActorId, ProcessId};
 
+/// Name of options whose values are shown to nobody: changes are in logs, reports, statuses and recordings.
+const SECRET: &str = "token";
+
 /// The difference of two topologies. Actors of the first are named by their IDs there, others by those in the second.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Diff {
@@ -68,7 +71,11 @@ pub(crate) struct OptionChange {
 
 impl fmt::Display for OptionChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "option {} {} -> {}", quote(&self.key), value(self.was.as_ref()), value(self.is.as_ref()))
+        write!(f, "option {}", quote(&self.key))?;
+        if self.key.rsplit('.').next() == Some(SECRET) {
+            return Ok(());
+        }
+        write!(f, " {} -> {}", value(self.was.as_ref()), value(self.is.as_ref()))
     }
 }
 
@@ -324,6 +331,14 @@ mod tests {
                  restart",
             ]
         );
+    }
+
+    #[test]
+    fn a_token_is_not_shown() {
+        let change = OptionChange { key: SECRET.to_owned(), was: None, is: Some("a-secret".into()) };
+        assert_eq!(change.to_string(), "option `token`");
+        let inner = OptionChange { key: "server.token".to_owned(), ..change };
+        assert_eq!(inner.to_string(), "option `server.token`");
     }
 
     #[test]

@@ -71,6 +71,54 @@ pub(crate) fn with_command(text: &str, process: &str, command: &[String]) -> Res
     Ok(document.to_string())
 }
 
+/// Returns the text of `file`, another topology, with the content of `text`, and with its own comments and order; `text`
+/// if `file` is no TOML.
+#[cfg(feature = "program")]
+pub(crate) fn merged(file: &str, text: &str) -> String {
+    let (Ok(mut document), Ok(content)) = (parse(file), parse(text)) else { return text.to_owned() };
+    merge(document.as_table_mut(), content.as_table());
+    let merged = document.to_string();
+    // Whatever a file has, it is the topology that runs in the end.
+    let is_whole = merged.parse::<toml::Table>().ok() == text.parse().ok();
+    if is_whole { merged } else { text.to_owned() }
+}
+
+/// Gives a table the content of another one. Values that are equal stay as they are written.
+#[cfg(feature = "program")]
+fn merge(table: &mut dyn TableLike, content: &dyn TableLike) {
+    let surplus: Vec<_> = table.iter().map(|(key, _)| key.to_owned()).collect();
+    for key in surplus.iter().filter(|key| !content.contains_key(key)) {
+        table.remove(key);
+    }
+    for (key, item) in content.iter() {
+        match (table.get_mut(key), item) {
+            (None, item) => drop(table.insert(key, item.clone())),
+            (Some(old), item) if is_same(old, item) => {}
+            (Some(old), item) if old.is_table_like() && item.is_table_like() => {
+                if let (Some(old), Some(item)) = (old.as_table_like_mut(), item.as_table_like()) {
+                    merge(old, item);
+                }
+            }
+            (Some(Item::Value(old)), Item::Value(new)) => {
+                let decor = old.decor().clone();
+                *old = new.clone();
+                *old.decor_mut() = decor;
+            }
+            (Some(old), item) => *old = item.clone(),
+        }
+    }
+}
+
+/// Returns whether two values are equal, however they are written.
+#[cfg(feature = "program")]
+fn is_same(one: &Item, other: &Item) -> bool {
+    let value = |item: &Item| {
+        let value = item.as_value()?.clone().decorated("", "");
+        format!("it = {value}").parse::<toml::Table>().ok()
+    };
+    value(one).is_some_and(|one| value(other) == Some(one))
+}
+
 /// Returns the text with this placement in place of its own, and of those of its actors.
 pub(super) fn placed(text: &str, placement: Placement) -> String {
     let Ok(mut document) = parse(text) else { return text.to_owned() };
@@ -149,8 +197,9 @@ fn forget_unused_processes(document: &mut DocumentMut) {
     for role in ROLES {
         let actors = document.get(role).and_then(Item::as_table_like);
         for (name, actor) in actors.into_iter().flat_map(TableLike::iter) {
-            let own = if in_process { MAIN } else { name };
-            used.push(actor.get("process").and_then(Item::as_str).unwrap_or(own).to_owned());
+            let word = |key| actor.get(key).and_then(Item::as_str);
+            let own = if in_process { MAIN } else { word("thread").unwrap_or(name) };
+            used.push(word("process").unwrap_or(own).to_owned());
         }
     }
     let Some(processes) = document.get_mut("process").and_then(Item::as_table_like_mut) else { return };
@@ -220,6 +269,47 @@ command = [\"worker\"]
         assert_eq!(removed.trim_end(), TEXT.split_once("\n\n[processor").unwrap().0);
         let unknown = edit(TEXT, &Edit::Remove { name: "top".to_owned() }).unwrap_err();
         assert_eq!(unknown, "the rig has no actor `top`; expected one of: `left`, `check`");
+    }
+
+    #[test]
+    #[cfg(feature = "program")]
+    fn a_file_keeps_its_comments_and_its_order() {
+        let more = "[processor.more]\nkind = \"stats\"\ninputs = [\"left\"]\n";
+        let set = edit(TEXT, &Edit::Set { name: "left".to_owned(), settings: settings(&[("seed", "2")]) });
+        let text =
+            format!("{}\n{more}", set.unwrap().replace("# by the door", "").replace("# the lab\n", ""));
+        // A file that was edited meanwhile: its comments, its order, its quotes.
+        let file = "\
+# the first table is that of the processor
+[processor.check]
+process = 'vision' # sees
+inputs = ['left']  # and no other
+kind = 'verify'
+queue = 4
+
+[process.vision]
+command = ['worker']
+
+[camera.left]      # in the corner
+options = { seed = 1 } # of no meaning
+driver = 'synthetic'
+";
+        let expected = file.replace("seed = 1", "seed = 2").replace("queue = 4\n", "");
+        let found = merged(file, &text);
+        assert_eq!(found.replace(more, "").trim(), expected.trim());
+        assert!(found.contains(more), "{found}");
+        assert_eq!(merged(TEXT, TEXT), TEXT);
+        assert_eq!(merged("no topology", &text), text);
+        assert_eq!(merged("camera = 5 # none", &text), text);
+    }
+
+    #[test]
+    fn the_process_of_a_thread_stays_with_its_actors() {
+        let text = "[camera.left]\ndriver = \"synthetic\"\nthread = \"eye\"\n\n[process.eye]\ncpus = [1]\n";
+        let set = Edit::Set { name: "left".to_owned(), settings: settings(&[("slots", "9")]) };
+        assert_eq!(edit(text, &set).unwrap(), text.replace("\n\n", "\nslots = 9\n\n"));
+        let moved = Edit::Set { name: "left".to_owned(), settings: settings(&[("process", "\"other\"")]) };
+        assert!(!edit(text, &moved).unwrap().contains("[process.eye]"));
     }
 
     #[test]

@@ -75,6 +75,12 @@ impl Topology {
         growth
     }
 
+    /// Releases the options and streams of an actor that has ended: its entry stays.
+    pub(crate) fn forget(&mut self, id: ActorId) {
+        let ActorSpec { options, streams, matching, .. } = &mut self.actors[id.index()];
+        (*options, *streams, *matching) = Default::default();
+    }
+
     /// Returns the process of `new`, which has the same name, command and scheduling here.
     fn add_process(&mut self, new: &Self, process: ProcessId) -> ProcessId {
         let name = new.process(process);

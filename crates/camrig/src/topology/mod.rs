@@ -52,6 +52,8 @@ use self::calibration::Calibration;
 pub(crate) use self::calibration::of_another_device;
 pub(crate) use self::diff::{Diff, OptionChange, only_options};
 pub use self::edit::edit;
+#[cfg(feature = "program")]
+pub(crate) use self::edit::merged;
 pub(crate) use self::edit::with_command;
 pub(crate) use self::growth::{Growth, LinkEnd};
 pub(crate) use self::probe::Probe;

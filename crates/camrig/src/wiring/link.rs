@@ -31,8 +31,8 @@ pub(crate) struct RigLink {
     pub(crate) is_followed: bool,
     /// Whether the link is gone: its counts are in a report.
     pub(crate) is_gone: bool,
-    /// `None` for a link within one process.
-    remote: Option<Remote>,
+    /// `None` for a link within one process, and when it is gone.
+    remote: Option<Box<Remote>>,
 }
 
 /// Additional state of a link between two processes.
@@ -66,7 +66,7 @@ impl RigLink {
             leaves: false,
             is_followed: false,
             is_gone: false,
-            remote,
+            remote: remote.map(Box::new),
         }
     }
 

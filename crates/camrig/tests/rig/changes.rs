@@ -26,8 +26,11 @@ const SWAPS_VARIABLE: &str = "CAMRIG_SOAK_SWAPS";
 /// Resources that are the same after this time have settled: a thread looks once a second whether readers have ended.
 const SETTLING: Duration = Duration::from_millis(1500);
 
-/// Maximum growth of the supervisor's memory for each change: the rows of the report of the links that it ended.
-const GROWTH_BYTES_PER_CHANGE: u64 = 64 << 10;
+/// Memory of the supervisor for a row of the report, and of what it keeps of a link, an actor and a process that have ended.
+const LINK_BYTES: u64 = 1 << 10;
+const ACTOR_BYTES: u64 = 2 << 10;
+const PROCESS_BYTES: u64 = 1 << 10;
+const CHANGE_BYTES: u64 = 1 << 10;
 
 /// The environment variable with the number of random changes.
 const CHANGES_VARIABLE: &str = "CAMRIG_SOAK_CHANGES";
@@ -479,6 +482,22 @@ fn attach_for_a_while(rig: &mut Rig, camera: &str, end: AttachedEnd) {
     });
 }
 
+/// Checks that the memory of a supervisor has grown by no more than the rows of its report, and what it keeps of each.
+fn check_memory(report: &Report, grown: u64) {
+    let rows = [
+        (report.links.len(), LINK_BYTES),
+        (report.actors.len(), ACTOR_BYTES),
+        (report.processes.len(), PROCESS_BYTES),
+        (report.changes_of_run.len(), CHANGE_BYTES),
+    ];
+    let kept: u64 = rows.iter().map(|&(count, bytes)| count as u64 * bytes).sum();
+    eprintln!(
+        "changes: the supervisor has {} KiB more than before; rows and their bytes: {rows:?}",
+        grown >> 10
+    );
+    assert!(grown <= GROWTH_BYTES + kept, "{grown} bytes; rows and their bytes: {rows:?}");
+}
+
 /// Adds, removes, moves, sets, restarts and attaches actors, and kills the processes of some in between.
 fn random_changes() {
     let changes = requested(CHANGES_VARIABLE).unwrap_or(CHANGES);
@@ -551,9 +570,6 @@ fn random_changes() {
         began.elapsed().as_millis(),
         slowest.as_millis()
     );
-    let grown = resident_bytes(rig.supervisor()).saturating_sub(resident);
-    eprintln!("changes: the supervisor has {} KiB more than before", grown >> 10);
-    assert!(grown <= GROWTH_BYTES + changes * GROWTH_BYTES_PER_CHANGE, "{grown} bytes");
     match ask(&socket, &random_text(exposures, &Actors::new()), &[]) {
         Answer::Changes(_) => {}
         answer => panic!("{answer:?}"),
@@ -569,11 +585,15 @@ fn random_changes() {
         }
         is_kept.then_some(())
     });
+    let names: Vec<_> = rig.status().processes.into_iter().map(|process| process.name).collect();
+    assert_eq!(names, ["main", "c1", "c2", "c3", "c4", "c5", "c6", "check"]);
+    let grown = resident_bytes(rig.supervisor()).saturating_sub(resident);
     rig.signal(Signal::TERM);
     let ended = rig.finish();
     assert_eq!(ended.code(), Some(0), "{:#?}", ended.stderr);
     ended.assert_settled();
     let report = ended.report();
+    check_memory(report, grown);
     for (camera, _) in flow {
         let produced = report.actor(camera).produced;
         assert_eq!(sum(report, camera, "check"), (produced, produced, 0, 1));

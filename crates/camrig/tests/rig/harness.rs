@@ -131,6 +131,9 @@ pub(crate) struct Report {
     pub(crate) processes: Vec<Process>,
     #[serde(default)]
     pub(crate) problems: Vec<String>,
+    /// The changes of the rig while it ran.
+    #[serde(default, rename = "changes")]
+    pub(crate) changes_of_run: Vec<serde_json::Value>,
 }
 
 #[derive(Debug, Deserialize)]

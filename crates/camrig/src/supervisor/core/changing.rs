@@ -3,6 +3,7 @@
 //! Entries are never removed: an actor that has left keeps its number, and one that joins gets the next. So a late report
 //! of the first is never attributed to the second.
 
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
 
 use camrig_status::ActorState;
@@ -95,6 +96,14 @@ impl Core {
             Command::EndLinks(id)
         });
         self.set_state(id, ActorState::Finished);
+    }
+
+    /// Releases the past of an actor that has left, when the report has it: its entry stays.
+    pub(in crate::supervisor) fn forget(&mut self, id: ActorId) {
+        let setup = &self.setup.actors[id.index()];
+        let recovery = Recovery::new(setup.restart, setup.is_camera);
+        let actor = self.actor_mut(id);
+        (actor.changes, actor.errors, actor.recovery) = (BTreeMap::new(), VecDeque::new(), recovery);
     }
 
     /// Gives up actors that leave and make no progress.
