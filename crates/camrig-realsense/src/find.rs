@@ -137,6 +137,14 @@ fn usb_port(physical_port: &str) -> String {
     port.filter(is_port).unwrap_or_default().to_owned()
 }
 
+/// Returns the name of a model without its maker, which librealsense 2.59 omits.
+fn without_maker(model: &str) -> &str {
+    model
+        .split_once(' ')
+        .filter(|(maker, _)| maker.eq_ignore_ascii_case("Intel"))
+        .map_or(model, |(_, rest)| rest)
+}
+
 impl Selection {
     pub(crate) fn matches(&self, device: &Device) -> bool {
         match self {
@@ -144,7 +152,8 @@ impl Selection {
             Self::Port(port) => device.usb_port == *port,
             Self::Name(name) => {
                 let last_word = device.model.rsplit(' ').next().unwrap_or_default();
-                device.model.eq_ignore_ascii_case(name) || last_word.eq_ignore_ascii_case(name)
+                let is_model = without_maker(&device.model).eq_ignore_ascii_case(without_maker(name));
+                is_model || last_word.eq_ignore_ascii_case(name)
             }
             Self::Any => true,
         }
@@ -366,6 +375,26 @@ mod tests {
     use crate::sys::OPENED;
     use crate::tests::SCENE;
     use crate::tests::software::{Identity, Plugged, Scene, SoftwareCamera};
+
+    #[test]
+    fn a_name_selects_the_model_with_every_librealsense() {
+        for model in ["Intel RealSense D435", "RealSense D435"] {
+            let device = Device { model: model.into(), ..Device::default() };
+            let matches = |name: &str| Selection::Name(name.into()).matches(&device);
+            assert!(
+                ["Intel RealSense D435", "intel realsense d435", "RealSense D435", "D435"]
+                    .map(matches)
+                    .iter()
+                    .all(|it| *it)
+            );
+            assert!(
+                ["Intel RealSense D435I", "Intel D435", "Intel", "RealSense", "D4"]
+                    .map(matches)
+                    .iter()
+                    .all(|it| !it)
+            );
+        }
+    }
 
     #[test]
     fn ports_are_named_as_in_sysfs() {
