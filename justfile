@@ -64,7 +64,7 @@ test-realsense *args:
 
 # Run the tests of several hosts, also those whose hosts are network namespaces: needs root and iproute2
 test-hosts *args:
-    cargo test -p camrig-hosts -- --include-ignored --skip bench:: --skip soak:: {{ args }}
+    cargo test -p camrig-hosts -- --include-ignored --skip bench:: {{ args }}
 
 # Measure what framesets of two hosts cost on a third, beside a bare put and subscribe of Zenoh; needs root and iproute2
 bench-hosts:
@@ -72,7 +72,7 @@ bench-hosts:
 
 # Kill workers, agents and first hosts of a rig over three hosts, and cut cables, this many times; the printed seed repeats the choices
 soak-hosts kills="100" seed="":
-    CAMRIG_SOAK_KILLS={{ kills }} CAMRIG_SOAK_SEED={{ seed }} cargo test -p camrig-hosts --test hosts -- --ignored --nocapture soak::
+    CAMRIG_SOAK_KILLS={{ kills }} CAMRIG_SOAK_SEED={{ seed }} cargo test -p camrig-hosts --test hosts -- --nocapture soak::
 
 # Run the tests of the user interfaces: the page in Chromium, the metrics in Prometheus' parser, the screens in tmux
 test-looking:
