@@ -480,6 +480,45 @@ fn full() {
     drop(agent);
 }
 
+/// A disk that is full there is named on the first host.
+fn full_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let listen = format!("tcp/{}", free_address());
+    let _agent = agent(folder, "agent", &["--listen", &listen]);
+    // The first ones may be dropped.
+    for sequence in 0..200 {
+        let file = folder.join(format!("here-{sequence:06}-depth.png"));
+        std::os::unix::fs::symlink("/dev/full", file).unwrap();
+    }
+    let path = folder.join("rig.toml").display().to_string();
+    let text = format!(
+        r#"
+        [host.arm]
+        address = "{listen}"
+
+        [camera.here]
+        driver  = "synthetic"
+        options = {{ model = "any", depth = "32x24@30", color = "off" }}
+
+        [processor.files]
+        kind    = "snapshot"
+        host    = "arm"
+        inputs  = ["here"]
+        restart = {{ max = 0 }}
+        options = {{ folder = "{}", every = 1 }}
+        "#,
+        folder.display()
+    );
+    std::fs::write(&path, text).unwrap();
+    let mut run = Program::start(folder, "run", &["run", &path]);
+    assert_eq!(run.finish().0, Some(70), "{}", run.stderr());
+    let said = run.stderr();
+    let named =
+        said.lines().any(|line| line.starts_with("arm: ") && line.contains("No space left on device"));
+    assert!(named && said.contains("host `arm`: its part has failed: the rig stops"), "{said}");
+}
+
 fn refused_part() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
@@ -515,5 +554,6 @@ pub(crate) fn add_to(trials: &mut Vec<Trial>) {
     test(trials, "agents::an_agent_of_another_version_is_refused_with_both_named", another_version);
     test(trials, "agents::eight_hosts_and_two_rigs_on_the_same_agents", eight_hosts);
     test(trials, "agents::a_host_without_room_is_named", full);
+    test(trials, "agents::a_disk_that_is_full_there_is_named", full_disk);
     test(trials, "agents::a_part_that_its_agent_refuses_is_named", refused_part);
 }
