@@ -155,9 +155,13 @@ export class Panel {
     }
   }
 
+  /** Settles when the values that were set so far are: the rig carries out one change at a time, and refuses others. */
+  #setBefore = Promise.resolve();
+
   async #set(option, value) {
     const set = { actor: this.#actor.actor, settings: { [option.name]: value }, live: option.live };
-    await this.#try(() => call("POST", "api/set", set));
+    this.#setBefore = this.#setBefore.then(() => this.#try(() => call("POST", "api/set", set)));
+    await this.#setBefore;
     // A refused value is replaced by the one that the device has.
     await this.#read();
   }
