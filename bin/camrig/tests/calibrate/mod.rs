@@ -39,8 +39,8 @@ const PERIOD: u64 = 100_000_000;
 /// Time for which live cameras see the board in one place, in nanoseconds.
 const HOLD: u64 = 1_500_000_000;
 /// Number of places and of moments of a live capture.
-const LIVE_PLACES: usize = 6;
-const MOMENTS: usize = 4;
+const LIVE_PLACES: usize = 8;
+const MOMENTS: usize = 5;
 /// The longest time that a rig may take to start.
 const WATCHDOG: Duration = Duration::from_secs(120);
 
