@@ -238,4 +238,22 @@ mod tests {
         );
         assert!(unit.contains("\nRestart=always\n"));
     }
+
+    /// A machine without systemd has nothing to compare with.
+    #[test]
+    fn systemd_accepts_the_unit() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("camrig-agent.service");
+        let arguments = ["join", "--listen", "tls/[::]:7447", "--identity", "/a folder/50%$\"id.pem"];
+        std::fs::write(&path, unit(&std::env::current_exe().unwrap(), &arguments.map(str::to_owned)))
+            .unwrap();
+        match std::process::Command::new("systemd-analyze").arg("verify").arg(&path).output() {
+            Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::NotFound, "{error}"),
+            Ok(output) => {
+                let said = String::from_utf8_lossy(&output.stderr).into_owned();
+                // It also names faults of other units of the machine.
+                assert!(!said.contains("camrig-agent"), "{said}");
+            }
+        }
+    }
 }

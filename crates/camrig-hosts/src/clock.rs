@@ -6,7 +6,7 @@
 //! through those gives offset and drift.
 
 use std::collections::VecDeque;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use camrig::monotonic_nanos;
 use zenoh::query::Query;
@@ -24,8 +24,12 @@ const DRIFT_PPM_MAX: f64 = 200.0;
 /// The least time between the first and the last of the best exchanges from which a drift is computed.
 const DRIFT_SPAN: Duration = Duration::from_secs(2);
 
-/// Size of an answer in bytes: two times.
-const ANSWER_BYTES: usize = 16;
+/// Size of an answer in bytes: two times, and how far the wall clock is ahead of the monotonic one.
+const ANSWER_BYTES: usize = 24;
+
+/// Maximum time between two looks at the monotonic clock with one at the wall clock between them, and the number of attempts.
+const LOOK_NANOS: u64 = 50_000;
+const LOOKS: usize = 8;
 
 /// Maximum time for an answer.
 const ANSWER_TIME: Duration = Duration::from_secs(1);
@@ -41,6 +45,8 @@ pub struct Exchange {
     pub answered: u64,
     /// When the answer arrived, by this host's clock.
     pub arrived: u64,
+    /// By how much more this host's wall clock is ahead of its monotonic one than the other's.
+    pub wall: i64,
 }
 
 impl Exchange {
@@ -72,6 +78,8 @@ pub struct HostClock {
     pub uncertainty_nanos: u64,
     /// The time of the last exchange, by this host's clock.
     pub at_nanos: u64,
+    /// This host's wall clock minus the other's, in nanoseconds.
+    pub wall_offset_nanos: i64,
 }
 
 impl HostClock {
@@ -81,6 +89,13 @@ impl HostClock {
         let since = here - i128::from(self.at_nanos);
         let drifted = here + (since as f64 * self.drift_ppm / 1e6) as i128;
         u64::try_from(drifted.max(0)).unwrap_or(u64::MAX)
+    }
+
+    /// Returns the time of this host's wall clock at which the other's shows `there`, in nanoseconds. Wall clocks that differ by
+    /// no more than what is known, as those that PTP or chrony synchronises, are taken for one.
+    pub fn wall_here(&self, there: u64) -> u64 {
+        let is_one = self.wall_offset_nanos.unsigned_abs() <= self.uncertainty_nanos;
+        if is_one { there } else { there.saturating_add_signed(self.wall_offset_nanos) }
     }
 
     /// Checks that a window of a match is at least twice the uncertainty: a narrower one would decide by chance.
@@ -136,7 +151,8 @@ impl ClockFilter {
 
     /// Returns the estimate; `None` before the first exchange.
     pub fn estimate(&self) -> Option<HostClock> {
-        let at_nanos = self.exchanges.back()?.middle();
+        let newest = self.exchanges.back()?;
+        let (at_nanos, wall) = (newest.middle(), newest.wall);
         let delay = |exchange: &Exchange| exchange.delay_nanos().unwrap_or(u64::MAX);
         let exchanges: Vec<_> = self.exchanges.iter().copied().collect();
         let stretches = exchanges.chunks(exchanges.len().div_ceil(STRETCHES));
@@ -154,6 +170,7 @@ impl ClockFilter {
                 drift_ppm: 0.0,
                 uncertainty_nanos: uncertainty,
                 at_nanos,
+                wall_offset_nanos: offset_nanos.saturating_add(wall),
             });
         };
         let worst = best.iter().map(delay).max()? / 2;
@@ -163,6 +180,7 @@ impl ClockFilter {
             drift_ppm: line.slope * 1e6,
             uncertainty_nanos: worst.saturating_add(residual as u64),
             at_nanos,
+            wall_offset_nanos: line.offset().saturating_add(wall),
         })
     }
 }
@@ -221,7 +239,8 @@ pub fn serve(session: &Session, key: &str) -> zenoh::Result<zenoh::query::Querya
         let received = monotonic_nanos();
         let mut bytes = [0; ANSWER_BYTES];
         bytes[..8].copy_from_slice(&received.to_le_bytes());
-        bytes[8..].copy_from_slice(&monotonic_nanos().to_le_bytes());
+        bytes[16..].copy_from_slice(&wall_ahead().to_le_bytes());
+        bytes[8..16].copy_from_slice(&monotonic_nanos().to_le_bytes());
         // The asker asks again.
         let _ = query.reply(&own, &bytes[..]).wait();
     };
@@ -237,7 +256,29 @@ pub fn exchange(session: &Session, key: &str) -> Option<Exchange> {
     let arrived = monotonic_nanos();
     let bytes: [u8; ANSWER_BYTES] = reply.result().ok()?.payload().to_bytes().as_ref().try_into().ok()?;
     let time = |at: usize| bytes[at..].first_chunk().copied().map(u64::from_le_bytes);
-    Some(Exchange { asked, received: time(0)?, answered: time(8)?, arrived })
+    let wall = wall_ahead().saturating_sub(time(16)? as i64);
+    Some(Exchange { asked, received: time(0)?, answered: time(8)?, arrived, wall })
+}
+
+/// Returns by how much this host's wall clock is ahead of its monotonic one, in nanoseconds.
+fn wall_ahead() -> i64 {
+    let look = || {
+        let before = monotonic_nanos();
+        let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let after = monotonic_nanos();
+        let ahead =
+            i128::try_from(wall.as_nanos()).unwrap_or_default() - i128::from(u64::midpoint(before, after));
+        (after - before, ahead as i64)
+    };
+    // A thread may stand still between two looks.
+    let first = look();
+    let looks = (1..LOOKS).scan(first, |best, _| {
+        (best.0 > LOOK_NANOS).then(|| {
+            *best = (*best).min(look());
+            *best
+        })
+    });
+    looks.last().unwrap_or(first).1
 }
 
 /// Asks this number of times for the time of the host that serves `key`; `None` if it never answers. Waits: not to be called on
@@ -279,7 +320,8 @@ mod tests {
             let received = asked + self.delay(there);
             let answered = received + 20_000;
             let arrived = answered + self.delay(back);
-            Exchange { asked, received: Self::there(received), answered: Self::there(answered), arrived }
+            let (received, answered) = (Self::there(received), Self::there(answered));
+            Exchange { asked, received, answered, arrived, wall: 0 }
         }
 
         /// Returns the estimate after exchanges of a second each, and how wrong it is at a time of this host.
@@ -332,8 +374,13 @@ mod tests {
 
     #[test]
     fn a_window_narrower_than_twice_the_uncertainty_is_refused_with_the_figure() {
-        let estimate =
-            HostClock { offset_nanos: 0, drift_ppm: 0.0, uncertainty_nanos: 4_250_000, at_nanos: 0 };
+        let estimate = HostClock {
+            offset_nanos: 0,
+            drift_ppm: 0.0,
+            uncertainty_nanos: 4_250_000,
+            at_nanos: 0,
+            wall_offset_nanos: 0,
+        };
         assert_eq!(estimate.check_window(8_500_000), Ok(()));
         assert_eq!(
             estimate.check_window(5_000_000).unwrap_err().to_string(),
@@ -343,9 +390,35 @@ mod tests {
     }
 
     #[test]
+    fn wall_clocks_are_mapped_where_they_are_known_to_differ() {
+        // The other host's monotonic clock is 3 s ahead, and its wall clock 2 s behind.
+        let exchange = |wall| Exchange {
+            asked: 10 * SECOND,
+            received: 13 * SECOND + 100_000,
+            answered: 13 * SECOND + 100_000,
+            arrived: 10 * SECOND + 200_000,
+            wall,
+        };
+        let estimate = |wall| {
+            let mut filter = ClockFilter::default();
+            filter.add(exchange(wall));
+            filter.estimate().unwrap()
+        };
+        let far = estimate(5 * SECOND as i64);
+        assert_eq!((far.offset_nanos, far.wall_offset_nanos), (-3 * SECOND as i64, 2 * SECOND as i64));
+        assert_eq!(far.wall_here(1_000 * SECOND), 1_002 * SECOND);
+        // They are the same as far as the exchange can tell.
+        let near = estimate(3 * SECOND as i64 + 90_000);
+        assert_eq!((near.wall_offset_nanos, near.uncertainty_nanos), (90_000, 100_000));
+        assert_eq!(near.wall_here(1_000 * SECOND), 1_000 * SECOND);
+        assert!(wall_ahead() > 0);
+    }
+
+    #[test]
     fn contradictions_are_ignored_and_extremes_do_not_overflow() {
         let mut filter = ClockFilter::default();
-        let good = Exchange { asked: 10, received: u64::MAX - 5, answered: u64::MAX, arrived: 30 };
+        let good =
+            Exchange { asked: 10, received: u64::MAX - 5, answered: u64::MAX, arrived: 30, wall: i64::MIN };
         filter.add(Exchange { asked: 20, arrived: 10, ..good });
         filter.add(Exchange { received: 9, answered: 8, ..good });
         filter.add(Exchange { received: 0, answered: 40, ..good });
@@ -353,5 +426,6 @@ mod tests {
         filter.add(good);
         let estimate = filter.estimate().unwrap();
         let _ = (estimate.here(0), estimate.here(u64::MAX));
+        let _ = (estimate.wall_here(0), estimate.wall_here(u64::MAX));
     }
 }

@@ -5,6 +5,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use camrig::hosts::StreamNeed;
 use camrig_frame::{Frame, FrameHeader, Payload, PixelFormat, Role, StreamInfo};
 use camrig_image::{decode_jpeg, jpeg};
 use schemars::JsonSchema;
@@ -23,6 +24,29 @@ const RAW_MBPS: u32 = 5000;
 
 /// The rate of a link that says nothing, in Mb/s.
 pub const DEFAULT_MBPS: u32 = 1000;
+
+/// Estimated size of depth as [`WireCodec::Delta`], in percent: of real depth 12 to 23.
+const DELTA_DEPTH_PERCENT: u64 = 23;
+
+/// Estimated size of depth as [`WireCodec::Zstd`], in percent.
+const ZSTD_DEPTH_PERCENT: u64 = 45;
+
+/// Estimated size of anything else as [`WireCodec::Delta`], in percent.
+const DELTA_PERCENT: u64 = 60;
+
+/// Estimated size of anything else as [`WireCodec::Zstd`], in percent.
+const ZSTD_PERCENT: u64 = 80;
+
+/// Returns the estimated size of 1000 pixels as JPEG of this quality, in bits.
+fn jpeg_bits_per_1000(quality: u8) -> u64 {
+    match quality {
+        0..=75 => 1000,
+        76..=85 => 1400,
+        86..=90 => 2000,
+        91..=95 => 3200,
+        _ => 6000,
+    }
+}
 
 /// Size of an element whose bytes are split into planes, in bytes.
 const WORD_BYTES: usize = 2;
@@ -98,6 +122,17 @@ impl WireCodec {
         Self::of_payload(stream.role, &stream.payload, mbps)
     }
 
+    /// As [`Self::by_rate`], of a camera's stream of which only this is known.
+    pub fn of_need(need: &StreamNeed, mbps: u32) -> Self {
+        match need.role {
+            _ if mbps >= RAW_MBPS => Self::Raw,
+            Role::Light => Self::Jpeg(DEFAULT_QUALITY),
+            Role::Points => Self::Zstd,
+            Role::Motion | Role::Other => Self::Raw,
+            Role::Depth => Self::Delta,
+        }
+    }
+
     /// As [`Self::by_rate`], of a frame.
     pub fn of_payload(role: Role, payload: &Payload, mbps: u32) -> Self {
         match payload {
@@ -106,6 +141,21 @@ impl WireCodec {
             Payload::Image { .. } => Self::Delta,
             Payload::Points { .. } | Payload::Tensor { .. } if mbps < RAW_MBPS => Self::Zstd,
             _ => Self::Raw,
+        }
+    }
+
+    /// Estimates the data rate of a stream in bits per second: less than what a dark or noisy scene needs, more than that of
+    /// most rooms.
+    pub fn estimated_bits(self, need: &StreamNeed) -> u64 {
+        let raw = need.bytes_per_second * 8;
+        let percent = |percent: u64| raw * percent / 100;
+        match (self, need.role) {
+            (Self::Jpeg(quality), Role::Light) => need.pixels_per_second * jpeg_bits_per_1000(quality) / 1000,
+            (Self::Delta | Self::Jpeg(_), Role::Depth) => percent(DELTA_DEPTH_PERCENT),
+            (Self::Zstd, Role::Depth) => percent(ZSTD_DEPTH_PERCENT),
+            (Self::Delta | Self::Jpeg(_), _) => percent(DELTA_PERCENT),
+            (Self::Zstd, _) => percent(ZSTD_PERCENT),
+            (Self::Raw, _) => raw,
         }
     }
 

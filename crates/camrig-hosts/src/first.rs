@@ -1,24 +1,33 @@
 //! The first host's side: has agents check, run and stop their parts, and collects their reports.
 
 mod agents;
+mod changes;
+mod windows;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use camrig::hosts::{Hosts, PreparedHosts, RunningHosts, WholeTopology};
+use camrig::hosts::{
+    HostDevices, HostPart, HostPlan, Hosts, LinkPlan, PartChange, PreparedHosts, RunningHosts, StreamNeed,
+    WholeTopology,
+};
+use camrig::status::control;
 use camrig::status::{ClockStatus, HostState, HostStatus, RigStatus};
-use camrig::{Exit, HostSpec, Report, spawn_thread};
+use camrig::{Exit, HostSpec, Report, read_topology, spawn_thread};
 
 use self::agents::Agent;
 use crate::clock::{ClockFilter, HostClock};
-use crate::identity;
 use crate::protocol::{Answer, PartRequest, PartState, Request};
-use crate::split::{self, split};
+use crate::split::{self, crossings_of, split};
+use crate::{identity, plan};
 
 /// Interval at which agents are asked how their parts go.
 const INTERVAL: Duration = Duration::from_millis(400);
+
+/// Number of exchanges of times before a rig over several hosts starts, with a host whose clock matters for a match.
+const EXCHANGES: usize = 16;
 
 /// Interval at which the clocks of hosts are compared.
 const CLOCK_PERIOD: Duration = Duration::from_millis(500);
@@ -61,38 +70,70 @@ struct Prepared {
 struct PreparedRig {
     own: String,
     run: String,
+    framesets: Option<u64>,
     hosts: Vec<Prepared>,
 }
 
 impl Hosts for OverZenoh {
+    fn devices(&self, hosts: &[HostSpec]) -> Vec<(String, Result<HostDevices, String>)> {
+        let devices = |spec: &HostSpec| {
+            let spec = spec.clone();
+            move || {
+                let agent = Agent::connect(&spec)?;
+                match agent.ask(&Request::Devices { host: spec.name.clone() }, CHECK_TIME)? {
+                    Answer::Devices(devices) => Ok(*devices),
+                    answer => Err(unexpected(&spec, answer)),
+                }
+            }
+        };
+        let found = at_once(hosts.iter().map(devices));
+        hosts.iter().map(|spec| spec.name.clone()).zip(found).collect()
+    }
+
+    fn plan(&self, topology: &WholeTopology) -> Result<Vec<(String, HostPlan)>, Vec<String>> {
+        let parts = parts_of(topology, "plan").map_err(|fact| vec![format!("{}: {fact}", topology.name)])?;
+        let plan = |part: HostPart| {
+            let spec = topology.hosts.iter().find(|spec| Some(&spec.name) == part.host.as_ref())?.clone();
+            let part = request("plan", &topology.name, &spec.name, part.text, None);
+            Some(move || {
+                let agent = Agent::connect(&spec)?;
+                match agent.ask(&Request::Plan(part), CHECK_TIME)? {
+                    Answer::Plan(plan) => Ok((spec.name, *plan)),
+                    answer => Err(unexpected(&spec, answer)),
+                }
+            })
+        };
+        let (mut plans, mut errors) = (Vec::new(), Vec::new());
+        for planned in at_once(parts.into_iter().filter_map(plan)) {
+            match planned {
+                Ok(plan) => plans.push(plan),
+                Err(error) => errors.push(error),
+            }
+        }
+        if errors.is_empty() { Ok(plans) } else { Err(errors) }
+    }
+
+    fn network(
+        &self,
+        topology: &WholeTopology,
+        needs: &BTreeMap<String, Vec<StreamNeed>>,
+    ) -> Result<Vec<LinkPlan>, String> {
+        plan::network(&topology.text, &topology.hosts, needs)
+    }
+
     fn prepare(&self, topology: &WholeTopology) -> Result<Box<dyn PreparedHosts>, Vec<String>> {
         let run = format!("{:016x}", fastrand::u64(..));
         let name = &topology.name;
-        let parts =
-            split(&topology.text, &topology.hosts, &run).map_err(|fact| vec![format!("{name}: {fact}")])?;
-        let (mut own, mut others) = (String::new(), BTreeMap::new());
-        for part in parts {
-            match part.host {
-                None => {
-                    own = split::with_identity(&part.text, &identity::default_file())
-                        .map_err(|fact| vec![fact])?;
-                }
-                Some(host) => drop(others.insert(host, (part.text, part.reads))),
-            }
-        }
+        let parts = parts_of(topology, &run).map_err(|fact| vec![format!("{name}: {fact}")])?;
+        let of_host = |spec: &HostSpec| parts.iter().find(|part| part.host.as_ref() == Some(&spec.name));
         let prepare = |spec: &HostSpec| {
-            let (text, reads) = others.remove(&spec.name).unwrap_or_default();
-            let part = PartRequest {
-                run: run.clone(),
-                name: format!("{name} (host {})", spec.name),
-                text,
-                framesets: topology.framesets,
-            };
+            let HostPart { text, reads, .. } = of_host(spec)?.clone();
+            let part = request(&run, name, &spec.name, text, topology.framesets);
             let spec = spec.clone();
             // Each on a thread of its own: devices are opened on all hosts at the same time.
-            spawn_thread("prepare", move || check(&spec, part, reads))
+            Some(spawn_thread("prepare", move || check(&spec, part, reads)))
         };
-        let preparing: Vec<_> = topology.hosts.iter().map(prepare).collect();
+        let preparing: Vec<_> = topology.hosts.iter().filter_map(prepare).collect();
         let (mut hosts, mut errors) = (Vec::new(), Vec::new());
         for prepared in preparing {
             let prepared = prepared.map_err(|error| vec![error.to_string()]);
@@ -104,8 +145,66 @@ impl Hosts for OverZenoh {
                 Err(more) => errors.extend(more),
             }
         }
-        if errors.is_empty() { Ok(Box::new(PreparedRig { own, run, hosts })) } else { Err(errors) }
+        if errors.is_empty() {
+            errors.extend(narrow_windows(&topology.text, &hosts));
+        }
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        let own =
+            parts.into_iter().find(|part| part.host.is_none()).map(|part| part.text).unwrap_or_default();
+        Ok(Box::new(PreparedRig { own, run, framesets: topology.framesets, hosts }))
     }
+}
+
+/// Returns a line for each match whose window is too narrow for what is known of the clocks of its hosts.
+fn narrow_windows(text: &str, hosts: &[Prepared]) -> Vec<String> {
+    let crossings = crossings_of(text).unwrap_or_default();
+    let matched = windows::hosts_of(&crossings);
+    let asked = hosts.iter().filter(|host| matched.contains(&host.agent.spec().name));
+    let uncertainty = |host: &Prepared| {
+        let mut filter = ClockFilter::default();
+        (0..EXCHANGES).filter_map(|_| host.agent.clock()).for_each(|exchange| filter.add(exchange));
+        Some((host.agent.spec().name.clone(), filter.estimate()?.uncertainty_nanos))
+    };
+    windows::too_narrow(&crossings, &asked.filter_map(uncertainty).collect())
+}
+
+/// Calls functions, each on a thread of its own: agents answer at the same time.
+fn at_once<T: Send + 'static>(
+    calls: impl Iterator<Item = impl FnOnce() -> Result<T, String> + Send + 'static>,
+) -> Vec<Result<T, String>> {
+    let threads: Vec<_> = calls.map(|call| spawn_thread("host", call)).collect();
+    let result = |thread: std::io::Result<std::thread::JoinHandle<Result<T, String>>>| {
+        let thread = thread.map_err(|error| error.to_string())?;
+        thread.join().unwrap_or_else(|_| Err("a request has panicked".to_owned()))
+    };
+    threads.into_iter().map(result).collect()
+}
+
+/// Describes an answer that is not the one to the request.
+fn unexpected(spec: &HostSpec, answer: Answer) -> String {
+    match answer {
+        Answer::Refused(lines) => format!("host `{}`: {}", spec.name, lines.join("; ")),
+        _ => format!("host `{}`: its agent answered another request", spec.name),
+    }
+}
+
+/// Splits a topology; the part of this host has its identity, and the others have the poses.
+fn parts_of(topology: &WholeTopology, run: &str) -> Result<Vec<HostPart>, String> {
+    let mut parts = split(&topology.text, &topology.hosts, run)?;
+    for part in &mut parts {
+        part.text = match part.host {
+            None => split::with_identity(&part.text, &identity::default_file())?,
+            Some(_) => split::with_calibration(&part.text, read_topology)?,
+        };
+    }
+    Ok(parts)
+}
+
+/// Returns the request for the part of a host.
+fn request(run: &str, topology: &str, host: &str, text: String, framesets: Option<u64>) -> PartRequest {
+    PartRequest { run: run.to_owned(), name: format!("{topology} (host {host})"), text, framesets }
 }
 
 /// Connects to an agent, and has it check its part.
@@ -142,20 +241,16 @@ impl PreparedHosts for PreparedRig {
                 started.and_then(|()| host.agent.done(&Request::Start(host.part.clone()), CHECK_TIME));
             errors.extend(started.err().into_iter().flatten());
         }
-        let names: Vec<_> = self.hosts.iter().map(|host| host.agent.spec().name.clone()).collect();
-        let reads: BTreeMap<_, _> =
-            names.iter().cloned().zip(self.hosts.iter().map(|host| host.reads.clone())).collect();
-        let hosts = self.hosts.into_iter().map(|Prepared { agent, part, .. }| {
-            Arc::new(Host { agent, part, seen: Mutex::default(), clock: Mutex::default() })
-        });
-        let running =
-            RunningRig { hosts: hosts.collect(), reads, own: Arc::default(), asked: AtomicBool::new(false) };
-        for host in &running.hosts {
-            let (host, own) = (Arc::clone(host), Arc::clone(&running.own));
-            let measured = Arc::clone(&host);
-            let watching = spawn_thread("host", move || host.watch(&own));
-            let measuring = spawn_thread("host-clock", move || measured.measure());
-            errors.extend(watching.err().into_iter().chain(measuring.err()).map(|error| error.to_string()));
+        let running = RunningRig {
+            run: self.run,
+            framesets: self.framesets,
+            hosts: Mutex::default(),
+            reads: Mutex::default(),
+            own: Arc::default(),
+            asked: AtomicBool::new(false),
+        };
+        for prepared in self.hosts {
+            errors.extend(running.add(prepared).err());
         }
         if errors.is_empty() {
             return Ok(Arc::new(running));
@@ -196,15 +291,18 @@ impl Seen {
 /// The part of one host.
 struct Host {
     agent: Agent,
-    part: PartRequest,
+    part: Mutex<PartRequest>,
     seen: Mutex<Seen>,
     clock: Mutex<ClockFilter>,
 }
 
 struct RunningRig {
-    hosts: Vec<Arc<Host>>,
+    run: String,
+    framesets: Option<u64>,
+    /// With those whose part a change has ended: their reports remain.
+    hosts: Mutex<Vec<Arc<Host>>>,
     /// The hosts whose framesets each host reads.
-    reads: BTreeMap<String, Vec<Option<String>>>,
+    reads: Mutex<BTreeMap<String, Vec<Option<String>>>>,
     /// Stops the part of the first host.
     own: Arc<Mutex<Option<StopOwn>>>,
     /// Whether a signal asked the rig to stop.
@@ -220,11 +318,23 @@ impl Host {
         &self.agent.spec().name
     }
 
+    fn part(&self) -> PartRequest {
+        locked(&self.part).clone()
+    }
+
+    fn run(&self) -> String {
+        locked(&self.part).run.clone()
+    }
+
+    fn has_ended(&self) -> bool {
+        locked(&self.seen).state == HostState::Ended
+    }
+
     /// Asks how the part goes, until it has ended or the rig is over.
     fn watch(&self, own: &Mutex<Option<StopOwn>>) {
         while locked(&self.seen).state != HostState::Ended {
             let began = Instant::now();
-            let answer = self.agent.ask(&Request::Status { run: self.part.run.clone() }, STATUS_TIME);
+            let answer = self.agent.ask(&Request::Status { run: self.run() }, STATUS_TIME);
             self.note(answer);
             let is_fault = |report: &Report| matches!(report.exit, Exit::Failed | Exit::Unavailable);
             let has_failed = locked(&self.seen).report.as_ref().is_some_and(is_fault);
@@ -269,7 +379,7 @@ impl Host {
                 RESTARTED.clone_into(&mut seen.error);
                 drop(seen);
                 log::error!("host `{}`: its agent was restarted: its part starts again", self.name());
-                match self.agent.done(&Request::Start(self.part.clone()), CHECK_TIME) {
+                match self.agent.done(&Request::Start(self.part()), CHECK_TIME) {
                     Ok(()) => locked(&self.seen).state = HostState::Running,
                     Err(errors) => errors.iter().for_each(|error| log::error!("{error}")),
                 }
@@ -304,7 +414,7 @@ impl Host {
     /// Stops the part, and waits until it has ended, within a bounded time. A host that is lost is not waited for.
     fn stop(&self) {
         locked(&self.seen).stops = true;
-        let run = self.part.run.clone();
+        let run = self.run();
         for (request, time) in [
             (Request::Stop { run: run.clone() }, STOP_TIME),
             (Request::Interrupt { run: run.clone() }, END_TIME),
@@ -333,6 +443,22 @@ impl RunningHosts for RunningRig {
         *locked(&self.own) = Some(stop);
     }
 
+    fn split(&self, topology: &WholeTopology) -> Result<Vec<HostPart>, String> {
+        parts_of(topology, &self.run)
+    }
+
+    fn order(&self) -> Vec<Option<String>> {
+        changes::order(&locked(&self.reads))
+    }
+
+    fn change(&self, change: &PartChange<'_>) -> control::Answer {
+        self.change_part(change)
+    }
+
+    fn ask(&self, host: &str, request: control::Request) -> control::Answer {
+        self.ask_agent(host, request)
+    }
+
     fn statuses(&self) -> Vec<(HostStatus, Option<RigStatus>)> {
         let status = |host: &Arc<Host>| {
             let seen = locked(&host.seen);
@@ -347,20 +473,25 @@ impl RunningHosts for RunningRig {
             };
             (status, seen.status.clone())
         };
-        self.hosts.iter().map(status).collect()
+        let hosts = self.hosts();
+        // Of a host whose part has ended and begun again, the newest.
+        let is_newest = |(index, host): &(usize, &Arc<Host>)| {
+            hosts[index + 1..].iter().all(|later| later.name() != host.name())
+        };
+        hosts.iter().enumerate().filter(is_newest).map(|(_, host)| status(host)).collect()
     }
 
     fn stop_sources(&self) {
         self.asked.store(true, Ordering::Release);
-        self.stop_some(&sources(&self.reads));
+        self.stop_some(&sources(&locked(&self.reads).clone()));
     }
 
     fn stop(&self) {
         // Each camera has the same number of framesets to deliver: a part is not cut short because this one was faster.
         if !self.asked.load(Ordering::Acquire) {
-            self.hosts.iter().filter(|host| host.part.framesets.is_some()).for_each(|host| host.finish());
+            self.hosts().iter().filter(|_| self.framesets.is_some()).for_each(|host| host.finish());
         }
-        self.stop_some(&order(&self.reads));
+        self.stop_some(&order(&locked(&self.reads).clone()));
     }
 
     fn reports(&self) -> Vec<(String, Result<Report, String>)> {
@@ -374,14 +505,31 @@ impl RunningHosts for RunningRig {
             });
             (host.name().to_owned(), report)
         };
-        self.hosts.iter().map(report).collect()
+        self.hosts().iter().map(report).collect()
     }
 }
 
 impl RunningRig {
+    fn hosts(&self) -> Vec<Arc<Host>> {
+        locked(&self.hosts).clone()
+    }
+
+    /// Takes a host whose part was started, and watches it.
+    fn add(&self, prepared: Prepared) -> Result<(), String> {
+        let Prepared { agent, part, reads } = prepared;
+        let host = Host { agent, part: Mutex::new(part), seen: Mutex::default(), clock: Mutex::default() };
+        let host = Arc::new(host);
+        locked(&self.reads).insert(host.name().to_owned(), reads);
+        locked(&self.hosts).push(Arc::clone(&host));
+        let (own, measured) = (Arc::clone(&self.own), Arc::clone(&host));
+        let watching = spawn_thread("host", move || host.watch(&own));
+        let measuring = spawn_thread("host-clock", move || measured.measure());
+        watching.and(measuring).map(drop).map_err(|error| error.to_string())
+    }
+
     fn stop_some(&self, names: &[String]) {
         for name in names {
-            self.hosts.iter().filter(|host| host.name() == name).for_each(|host| host.stop());
+            self.hosts().iter().filter(|host| host.name() == name).for_each(|host| host.stop());
         }
     }
 }

@@ -3,11 +3,13 @@
 //! Each begins with the version of this protocol and of the program, which have to be the same on both sides.
 
 use camrig::Report;
+use camrig::hosts::{HostDevices, HostPlan};
 use camrig::status::RigStatus;
+use camrig::status::control;
 use serde::{Deserialize, Serialize};
 
 /// The version of requests and answers.
-pub(crate) const VERSION: u32 = 2;
+pub(crate) const VERSION: u32 = 3;
 
 /// The version of this program.
 pub(crate) const PROGRAM: &str = env!("CARGO_PKG_VERSION");
@@ -78,6 +80,12 @@ pub(crate) enum Request {
     Interrupt { run: String },
     /// How the part of a run goes.
     Status { run: String },
+    /// Its devices, for a first host that calls it `host`.
+    Devices { host: String },
+    /// The USB bandwidth of its part.
+    Plan(PartRequest),
+    /// A request to the rig of the part of a run. Only those that run nothing but drivers and kinds are answered.
+    Rig { run: String, request: control::Request },
 }
 
 /// The drivers and kinds of an agent's program.
@@ -110,6 +118,9 @@ pub(crate) enum Answer {
     Hello(Hello),
     Done,
     Part(PartState),
+    Rig(control::Answer),
+    Devices(Box<HostDevices>),
+    Plan(Box<HostPlan>),
     /// The reasons, one line each.
     Refused(Vec<String>),
 }

@@ -8,9 +8,12 @@
 //! listens beside agents. It is pure: from text to text.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::Path;
 
 use camrig::HostSpec;
+use camrig::hosts::{FIRST, HostPart};
+use tempfile::TempPath;
 use toml_edit::{Array, DocumentMut, InlineTable, Item, Table, TableLike, Value, value};
 
 /// The kind of the processor that sends framesets to another host.
@@ -22,32 +25,22 @@ pub const IN_DRIVER: &str = "wire-in";
 /// The process of an end that uses the session of its agent.
 const AGENT_PROCESS: &str = "main";
 
-/// The name of the first host in the names of crossings.
-const FIRST: &str = "main";
-
 /// The number of framesets that wait for a reader on another host, unless it asks for more or less.
 const QUEUE_DEFAULT: i64 = 2;
 
-/// The part of one host.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Part {
-    /// The host; `None` for that where the rig is started.
-    pub host: Option<String>,
-    /// Its topology.
-    pub text: String,
-    /// The hosts whose framesets its actors read, without itself, in no order.
-    pub reads: Vec<Option<String>>,
-}
-
 /// The ways of one producer's framesets to another host.
-struct Crossing {
-    actor: String,
-    from: Option<String>,
-    to: Option<String>,
+pub(crate) struct Crossing {
+    pub(crate) actor: String,
+    /// Where it is; `None` for the first host.
+    pub(crate) from: Option<String>,
+    /// Where its readers are.
+    pub(crate) to: Option<String>,
     overflow: Option<String>,
     queue: i64,
-    codecs: BTreeMap<String, String>,
-    window_millis: Option<i64>,
+    /// By the name of the stream.
+    pub(crate) codecs: BTreeMap<String, String>,
+    /// The narrowest window in which its readers match it, in milliseconds.
+    pub(crate) window_millis: Option<i64>,
     restart: Option<Item>,
 }
 
@@ -59,17 +52,30 @@ struct Actor {
     restart: Option<Item>,
 }
 
-/// Splits a topology, in which every name is known. `run` names the run in the keys of its crossings. The part of the first
-/// host comes first.
+/// Splits a topology, in which every name is known, into the parts of the hosts that have actors. `run` names the run in the
+/// keys of its crossings. The part of the first host comes first.
 ///
 /// # Errors
 /// A line that says which crossings contradict each other.
-pub fn split(text: &str, hosts: &[HostSpec], run: &str) -> Result<Vec<Part>, String> {
+pub fn split(text: &str, hosts: &[HostSpec], run: &str) -> Result<Vec<HostPart>, String> {
     let document: DocumentMut = text.parse().map_err(|error: toml_edit::TomlError| error.to_string())?;
     let actors = actors(&document);
     let crossings = crossings(&document, &actors)?;
-    let all = std::iter::once(None).chain(hosts.iter().map(|host| Some(host.name.clone())));
-    all.map(|host| part(&document, &actors, &crossings, hosts, host, run)).collect()
+    let is_used = |host: &&HostSpec| actors.values().any(|actor| actor.host.as_ref() == Some(&host.name));
+    let used = hosts.iter().filter(is_used).map(|host| Some(host.name.clone()));
+    std::iter::once(None)
+        .chain(used)
+        .map(|host| part(&document, &actors, &crossings, hosts, host, run))
+        .collect()
+}
+
+/// Returns the crossings of a topology, in which every name is known.
+///
+/// # Errors
+/// As for [`split`].
+pub(crate) fn crossings_of(text: &str) -> Result<Vec<Crossing>, String> {
+    let document: DocumentMut = text.parse().map_err(|error: toml_edit::TomlError| error.to_string())?;
+    crossings(&document, &actors(&document))
 }
 
 const ROLES: [&str; 2] = ["camera", "processor"];
@@ -78,11 +84,16 @@ fn actors(document: &DocumentMut) -> BTreeMap<String, Actor> {
     let of_role = |role: &'static str| {
         let tables = document.get(role).and_then(Item::as_table_like).into_iter().flat_map(TableLike::iter);
         tables.map(move |(name, table)| {
-            let host = table.get("host").and_then(Item::as_str).map(str::to_owned);
+            let host = host_of(table).map(str::to_owned);
             (name.to_owned(), Actor { role, host, restart: table.get("restart").cloned() })
         })
     };
     ROLES.into_iter().flat_map(of_role).collect()
+}
+
+/// Returns the host of an actor; `None` for that where the rig is started.
+fn host_of(actor: &Item) -> Option<&str> {
+    actor.get("host").and_then(Item::as_str).filter(|host| *host != FIRST)
 }
 
 /// Returns the crossings, one for each actor and each other host with a reader of it.
@@ -90,7 +101,7 @@ fn crossings(document: &DocumentMut, actors: &BTreeMap<String, Actor>) -> Result
     let mut crossings: Vec<Crossing> = Vec::new();
     let processors = document.get("processor").and_then(Item::as_table_like);
     for (reader, table) in processors.into_iter().flat_map(TableLike::iter) {
-        let to = table.get("host").and_then(Item::as_str);
+        let to = host_of(table);
         let inputs = table.get("inputs").and_then(Item::as_array).into_iter().flat_map(Array::iter);
         for (name, actor) in inputs.filter_map(|input| actors.get_key_value(input.as_str()?)) {
             if actor.host.as_deref() == to {
@@ -121,6 +132,8 @@ fn crossing(name: &str, actor: &Actor, to: Option<&str>, reader: &Item) -> Cross
     let codecs = reader.get("wire").and_then(Item::as_table_like).into_iter().flat_map(TableLike::iter);
     let codec = |(stream, codec): (&str, &Item)| Some((stream.to_owned(), codec.as_str()?.to_owned()));
     let matching = reader.get("match").and_then(Item::as_table_like);
+    // A clock that the cameras share says nothing about those of hosts.
+    let matching = matching.filter(|own| own.get("clock").and_then(Item::as_str) != Some("hardware"));
     let window_millis = matching.and_then(|matching| matching.get("window_millis")?.as_integer());
     Crossing {
         actor: name.to_owned(),
@@ -134,12 +147,22 @@ fn crossing(name: &str, actor: &Actor, to: Option<&str>, reader: &Item) -> Cross
     }
 }
 
-/// Adds another reader on the same host to a crossing. The policy of all readers has to be one: what one of them drops,
-/// another may need.
+/// The overflow policies of a crossing, before those that drop more. What crosses for one reader is there for all; each has its
+/// own policy on its own link.
+const OVERFLOWS: [&str; 3] = ["block", "drop-oldest", "drop-newest"];
+
+/// The policy of a reader that names none.
+const OVERFLOW_DEFAULT: &str = OVERFLOWS[1];
+
+/// Adds another reader on the same host to a crossing.
 fn merge(old: &mut Crossing, new: Crossing) -> Result<(), String> {
     let subject = format!("`{}` crosses to the same host for another processor", new.actor);
-    if old.overflow.as_deref().unwrap_or("drop-oldest") != new.overflow.as_deref().unwrap_or("drop-oldest") {
-        return Err(format!("{subject} with another `overflow`: give both the same"));
+    let rank = |crossing: &Crossing| {
+        let own = crossing.overflow.as_deref().unwrap_or(OVERFLOW_DEFAULT);
+        OVERFLOWS.iter().position(|known| *known == own)
+    };
+    if rank(&new) < rank(old) {
+        old.overflow = Some(new.overflow.unwrap_or_else(|| OVERFLOW_DEFAULT.to_owned()));
     }
     for (stream, codec) in new.codecs {
         let first = old.codecs.entry(stream.clone()).or_insert_with(|| codec.clone());
@@ -164,13 +187,12 @@ fn part(
     hosts: &[HostSpec],
     host: Option<String>,
     run: &str,
-) -> Result<Part, String> {
+) -> Result<HostPart, String> {
     let mut part = document.clone();
     part.remove("host");
     if host.is_some() {
-        // The rig has one server, and the file with the poses is here.
+        // The rig has one server.
         part.remove("metrics");
-        part.remove("calibration");
     }
     for (name, actor) in actors {
         let Some(tables) = part.get_mut(actor.role).and_then(Item::as_table_like_mut) else { continue };
@@ -197,7 +219,7 @@ fn part(
         .collect();
     reads.sort_unstable();
     reads.dedup();
-    Ok(Part { host, text: part.to_string(), reads })
+    Ok(HostPart { host, text: part.to_string(), reads })
 }
 
 fn add(part: &mut DocumentMut, role: &str, name: &str, table: Table) -> Result<(), String> {
@@ -245,13 +267,17 @@ fn out_table(crossing: &Crossing, hosts: &[HostSpec], run: &str) -> Result<Table
     if !crossing.codecs.is_empty() {
         options.insert("codecs", crossing.codecs.iter().collect::<InlineTable>().into());
     }
-    let ends = [&crossing.from, &crossing.to];
-    let rates = ends.into_iter().flatten().filter_map(|end| find(hosts, end)?.rate_megabits);
-    if let Some(rate) = rates.min() {
+    if let Some(rate) = rate_megabits(crossing, hosts) {
         options.insert("rate_mbps", Value::from(i64::from(rate)));
     }
     finish(&mut table, options, is_at_agent, crossing);
     Ok(table)
+}
+
+/// Returns the rate of the slowest link that a crossing uses; `None` if the topology says none.
+pub(crate) fn rate_megabits(crossing: &Crossing, hosts: &[HostSpec]) -> Option<u32> {
+    let ends = [&crossing.from, &crossing.to];
+    ends.into_iter().flatten().filter_map(|end| find(hosts, end)?.rate_megabits).min()
 }
 
 fn in_table(crossing: &Crossing, hosts: &[HostSpec], run: &str) -> Result<Table, String> {
@@ -305,21 +331,67 @@ fn finish(table: &mut Table, options: InlineTable, is_at_agent: bool, crossing: 
     table.insert("options", value(options));
 }
 
+/// The key of a part of another host that has the content of the file that `calibration` names.
+const CALIBRATION_CONTENT: &str = "calibration-content";
+
+/// The key that names the file of poses.
+const CALIBRATION: &str = "calibration";
+
+/// Returns a part of another host with the content of the file of poses, which is on the first host, in place of its name.
+///
+/// # Errors
+/// If the file cannot be read.
+pub fn with_calibration(
+    text: &str,
+    read: impl FnOnce(&Path) -> Result<String, String>,
+) -> Result<String, String> {
+    let mut document: DocumentMut = text.parse().map_err(|error: toml_edit::TomlError| error.to_string())?;
+    let Some(file) = document.get(CALIBRATION).and_then(Item::as_str).map(str::to_owned) else {
+        return Ok(text.to_owned());
+    };
+    let content = read(Path::new(&file)).map_err(|fact| format!("calibration `{file}` {fact}"))?;
+    document.remove(CALIBRATION);
+    document.insert(CALIBRATION_CONTENT, value(content));
+    Ok(document.to_string())
+}
+
+/// A part as an agent runs it.
+pub struct AgentPart {
+    /// Its topology.
+    pub text: String,
+    /// The file of poses that it names, which exists as long as this.
+    _calibration: Option<TempPath>,
+}
+
 /// Returns a part as an agent runs it: sessions of its crossings have its identity.
 ///
 /// # Errors
-/// If a process is run by a command: an agent runs drivers and kinds of its own program only.
-pub fn for_agent(text: &str, identity: &Path) -> Result<String, String> {
-    let document: DocumentMut = text.parse().map_err(|error: toml_edit::TomlError| error.to_string())?;
+/// If a process is run by a command: an agent runs drivers and kinds of its own program only. If the file of poses cannot be
+/// written.
+pub fn for_agent(text: &str, identity: &Path) -> Result<AgentPart, String> {
+    let mut document: DocumentMut = text.parse().map_err(|error: toml_edit::TomlError| error.to_string())?;
     let processes = document.get("process").and_then(Item::as_table_like);
     let commanded =
         processes.into_iter().flat_map(TableLike::iter).find(|(_, table)| table.get("command").is_some());
-    match commanded {
-        Some((name, _)) => Err(format!(
+    if let Some((name, _)) = commanded {
+        return Err(format!(
             "process `{name}` has a command; an agent runs the drivers and kinds of its own program only"
-        )),
-        None => Ok(identified(document, identity).to_string()),
+        ));
     }
+    let calibration = document.remove(CALIBRATION_CONTENT);
+    let calibration = calibration.as_ref().and_then(Item::as_str).map(written).transpose()?;
+    if let Some(file) = &calibration {
+        document.insert(CALIBRATION, value(file.display().to_string()));
+    }
+    Ok(AgentPart { text: identified(document, identity).to_string(), _calibration: calibration })
+}
+
+/// Writes the file of poses for a topology that is about to be parsed.
+fn written(content: &str) -> Result<TempPath, String> {
+    let refused = |error: std::io::Error| format!("the calibration cannot be written: {error}");
+    let mut file = tempfile::NamedTempFile::with_prefix("camrig-calibration-").map_err(refused)?;
+    file.write_all(content.as_bytes()).map_err(refused)?;
+    Ok(file.into_temp_path())
 }
 
 /// Returns a part with the identity of its host in the sessions of its crossings.

@@ -140,7 +140,7 @@ fn options(call: &Call<'_>) -> Result<Request, String> {
 fn apply(call: &Call<'_>) -> Result<Request, String> {
     let ApplyBody { text, name, restarts, dry_run } = call.body()?;
     let name = name.unwrap_or_else(|| UNNAMED.to_owned());
-    Ok(Request::Apply(Apply { name, text, restarts, base: None, dry_run, by: call.by.clone() }))
+    Ok(Request::Apply(Apply { name, text, restarts, base: None, live: false, dry_run, by: call.by.clone() }))
 }
 
 fn set(call: &Call<'_>) -> Result<Request, String> {

@@ -53,6 +53,12 @@ pub const MAX_SLOTS: usize = if cfg!(shuttle) { 4 } else { 64 };
 /// Number of times a producer yields before it sleeps: a quick reader frees a slot sooner than a wake-up takes.
 const YIELDS: u32 = 20;
 
+/// The value of `continues` of a link that another one goes on in place of.
+const CONTINUES: u32 = 1;
+
+/// The value of `continues` of a link whose reader leaves the rig.
+const READER_LEAVES: u32 = 2;
+
 /// Counters and slot states of one link; the module describes the protocol.
 pub type LinkState = Mapped<LinkCells>;
 
@@ -82,12 +88,22 @@ impl LinkState {
     /// Marks that another link from an actor with the same name goes on in place of this one, so that its end is not the
     /// end of the input.
     pub fn set_continues(&self) {
-        self.continues.store(1, Ordering::SeqCst);
+        self.continues.store(CONTINUES, Ordering::SeqCst);
     }
 
     /// Returns whether another link goes on in place of this one.
     pub fn continues(&self) -> bool {
-        self.continues.load(Ordering::SeqCst) != 0
+        self.continues.load(Ordering::SeqCst) == CONTINUES
+    }
+
+    /// Marks that the reader leaves the rig: the end of the link says nothing about its producer.
+    pub fn set_reader_leaves(&self) {
+        self.continues.store(READER_LEAVES, Ordering::SeqCst);
+    }
+
+    /// Returns whether the reader leaves the rig.
+    pub fn reader_leaves(&self) -> bool {
+        self.continues.load(Ordering::SeqCst) == READER_LEAVES
     }
 
     /// Marks that nothing more will be produced on this link. The reader has to be woken, even if it was before.

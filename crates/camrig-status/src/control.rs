@@ -131,7 +131,7 @@ mod tests {
 
     fn apply(text: String) -> Request {
         let (name, by) = ("t.toml".to_owned(), "a test".to_owned());
-        Request::Apply(Apply { name, text, restarts: Vec::new(), base: None, dry_run: true, by })
+        Request::Apply(Apply { name, text, restarts: Vec::new(), base: None, live: false, dry_run: true, by })
     }
 
     fn connected(rig: &str) -> UnixStream {

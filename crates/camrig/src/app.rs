@@ -12,7 +12,7 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
 use crate::calling::{ActorInput, InputActor};
-use crate::cli::{self, Act, MadeTopology, OwnCommand, UsbDemands};
+use crate::cli::{self, Act, MadeTopology, OwnCommand};
 use crate::driver::Driver;
 use crate::hosts::Hosts;
 use crate::output::ProcessorOutput;
@@ -41,7 +41,6 @@ use crate::synthetic::{self, Synthetic, SyntheticOptions};
 pub struct App {
     registry: Registry,
     commands: Vec<OwnCommand>,
-    usb: UsbDemands,
 }
 
 /// The default topology of `demo`.
@@ -54,9 +53,8 @@ impl App {
     pub fn new() -> Self {
         let mut registry = Registry::new();
         registry.set_demo(DEMO);
-        let mut usb = UsbDemands::default();
-        usb.add::<Synthetic>(synthetic::DRIVER, SyntheticOptions::usb_demand);
-        Self { registry, commands: Vec::new(), usb }
+        registry.usb_mut().add::<Synthetic>(synthetic::DRIVER, SyntheticOptions::usb_demand);
+        Self { registry, commands: Vec::new() }
     }
 
     /// As [`Registry::with_driver`].
@@ -70,7 +68,7 @@ impl App {
     /// device, and returns `None` for a camera without USB, such as a recorded file.
     #[must_use]
     pub fn usb<D: Driver>(mut self, name: &str, demand: fn(&D::Options) -> Option<UsbDemand>) -> Self {
-        self.usb.add::<D>(name, demand);
+        self.registry.usb_mut().add::<D>(name, demand);
         self
     }
 
@@ -183,7 +181,7 @@ impl App {
         let registry = Arc::new(self.registry);
         let name = std::env::args().next().unwrap_or_default();
         let name = Path::new(&name).file_name().map(|name| name.to_string_lossy().into_owned());
-        cli::main(name.as_deref().unwrap_or("camrig"), &self.commands, &registry, &self.usb)
+        cli::main(name.as_deref().unwrap_or("camrig"), &self.commands, &registry, registry.usb())
     }
 }
 

@@ -125,6 +125,12 @@ pub trait Driver: Sized + 'static {
         false
     }
 
+    /// Returns whether it passes on framesets of cameras of another host, by [`CameraOutput::loan_relayed`]: their descriptions
+    /// have their poses.
+    fn relays(&self) -> bool {
+        false
+    }
+
     /// Starts framesets. Called once, when every actor of the rig is ready.
     ///
     /// # Errors

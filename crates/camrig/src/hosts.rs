@@ -4,13 +4,20 @@
 //! and run theirs, and returns the part of this host, which is an ordinary topology. Their reports are merged here:
 //! rows of another host are named `HOST/NAME`.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use camrig_frame::Role;
+use camrig_status::control::{Answer, Request};
 use camrig_status::{HostStatus, RigStatus};
+use serde::{Deserialize, Serialize};
 
 #[cfg(any(test, feature = "program"))]
 use crate::exit::Exit;
 use crate::report::Report;
+
+/// The name of the host where a rig is started, among the hosts of a topology.
+pub const FIRST: &str = "main";
 
 /// Another host of a rig, on which an agent runs some of its actors.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +45,105 @@ pub struct WholeTopology {
     pub framesets: Option<u64>,
 }
 
+/// The part of one host: an ordinary topology.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HostPart {
+    /// The host; `None` for that where the rig is started.
+    pub host: Option<String>,
+    /// Its topology.
+    pub text: String,
+    /// The hosts whose framesets its actors read, without itself, in no order.
+    pub reads: Vec<Option<String>>,
+}
+
+/// A change of the part of one other host, which may begin or end with it.
+#[derive(Clone, Debug)]
+pub struct PartChange<'a> {
+    /// The host.
+    pub spec: &'a HostSpec,
+    /// The name of the whole topology in messages.
+    pub name: &'a str,
+    /// Its part from then on; `None` if it has no actors any more.
+    pub part: Option<&'a HostPart>,
+    /// Its actors that restart although nothing differs.
+    pub restarts: Vec<String>,
+    /// Whether to refuse what needs the begin or the end of an actor.
+    pub live: bool,
+    /// Whether to return the changes without carrying them out.
+    pub dry_run: bool,
+    /// The origin of the request, for the log and the report.
+    pub by: &'a str,
+}
+
+/// The devices of a host, as `camrig devices` shows them.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct HostDevices {
+    /// As text.
+    pub text: String,
+    /// As JSON: a list.
+    pub json: serde_json::Value,
+    /// Messages about drivers that cannot list their devices.
+    pub errors: Vec<String>,
+}
+
+/// The USB bandwidth of a host's cameras, as `camrig plan` shows it.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct HostPlan {
+    /// As text.
+    pub text: String,
+    /// As JSON.
+    pub json: serde_json::Value,
+    /// A sentence for each controller that does not fit.
+    pub overloads: Vec<String>,
+    /// What the streams of its cameras need, by the names of the cameras.
+    pub needs: BTreeMap<String, Vec<StreamNeed>>,
+}
+
+/// What one stream needs where it crosses between hosts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StreamNeed {
+    /// Its name.
+    pub stream: String,
+    /// Its role.
+    pub role: Role,
+    /// Pixels per second.
+    pub pixels_per_second: u64,
+    /// Bytes per second, as it is.
+    pub bytes_per_second: u64,
+}
+
+/// What crosses one host's network link in one direction, compared with the rate of the link.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LinkPlan {
+    /// The host; [`FIRST`] for that where the rig is started.
+    pub host: String,
+    /// `in` or `out`.
+    pub direction: String,
+    /// The actors whose framesets cross.
+    pub actors: Vec<String>,
+    /// Their data rate as it is.
+    pub raw_megabits: u64,
+    /// Their data rate as it is coded: an estimate.
+    pub need_megabits: u64,
+    /// The part of the link's rate that frames can use; `None` if the topology does not say the rate.
+    pub usable_megabits: Option<u64>,
+    /// The sentence about what does not fit, and what would; `None` if it fits, or no rate is known.
+    pub problem: Option<String>,
+    /// Those of the actors whose data rates are not known.
+    pub unknown: Vec<String>,
+}
+
+impl LinkPlan {
+    /// Returns `fits`, `too-much`, or `-` if no rate is known.
+    pub fn assessment(&self) -> &'static str {
+        match (&self.problem, self.usable_megabits) {
+            (Some(_), _) => "too-much",
+            (None, Some(_)) => "fits",
+            (None, None) => "-",
+        }
+    }
+}
+
 /// Reaches the agents of other hosts.
 pub trait Hosts: Send + Sync {
     /// Connects to the agents of a topology, and has each check its part. Nothing is started.
@@ -45,6 +151,26 @@ pub trait Hosts: Send + Sync {
     /// # Errors
     /// Messages of one line each, of all hosts.
     fn prepare(&self, topology: &WholeTopology) -> Result<Box<dyn PreparedHosts>, Vec<String>>;
+
+    /// Asks the agents of hosts for their devices. A host that does not answer is an `Err` of one line.
+    fn devices(&self, hosts: &[HostSpec]) -> Vec<(String, Result<HostDevices, String>)>;
+
+    /// Has the agents of a topology plan the USB bandwidth of their parts.
+    ///
+    /// # Errors
+    /// Messages of one line each, of all hosts.
+    fn plan(&self, topology: &WholeTopology) -> Result<Vec<(String, HostPlan)>, Vec<String>>;
+
+    /// Adds up what crosses the network link of each host, in each direction. `needs` has what the streams of cameras need, by
+    /// the names of the cameras. Connects to nothing.
+    ///
+    /// # Errors
+    /// A line that says why the topology cannot be split.
+    fn network(
+        &self,
+        topology: &WholeTopology,
+        needs: &BTreeMap<String, Vec<StreamNeed>>,
+    ) -> Result<Vec<LinkPlan>, String>;
 }
 
 /// The parts of a rig on other hosts, which are right, and not started.
@@ -66,6 +192,23 @@ pub trait PreparedHosts {
 pub trait RunningHosts: Send + Sync {
     /// Takes the function that stops the part of this host, which is called when another one fails for good.
     fn watch(&self, stop: Box<dyn Fn() + Send + Sync>);
+
+    /// Splits another topology of the rig into the parts of the hosts that have actors, that of this host first. What does not
+    /// differ is the same in the part of its host.
+    ///
+    /// # Errors
+    /// A line that says why it cannot be split.
+    fn split(&self, topology: &WholeTopology) -> Result<Vec<HostPart>, String>;
+
+    /// Returns the hosts in the order in which their parts change: one whose framesets others read comes before these.
+    /// `None` is this host.
+    fn order(&self) -> Vec<Option<String>>;
+
+    /// Has an agent change its part, and waits until that is done. The answer has the changes, or says why there is none.
+    fn change(&self, change: &PartChange<'_>) -> Answer;
+
+    /// Has the agent of a host answer a request about its part.
+    fn ask(&self, host: &str, request: Request) -> Answer;
 
     /// Returns the newest status of each host, and of its part if there is one. Does not wait.
     fn statuses(&self) -> Vec<(HostStatus, Option<RigStatus>)>;

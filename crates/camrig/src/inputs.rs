@@ -71,7 +71,7 @@ struct Input {
 /// The state of the newest link from an actor.
 type Shown = Arc<Mutex<Option<Arc<LinkState>>>>;
 
-/// The actor of an input, and the state of the newest link from it.
+/// The actor of an input, and the state of the link from it that is read.
 #[derive(Clone)]
 pub(crate) struct InputLink {
     pub(crate) from: String,
@@ -147,8 +147,9 @@ impl InputLinks {
     pub(crate) fn add(&mut self, from: &str, end: Box<dyn ReaderEnd>) {
         let before = self.links.iter().find(|input| *input.from == *from);
         self.replacing |= before.is_some();
-        let shown = before.map_or_else(Arc::default, |input| Arc::clone(&input.shown));
-        *lock(&shown) = Some(Arc::clone(end.link_state()));
+        // One that goes on in place of another is shown when that one is empty: what is delivered is counted there.
+        let first = || Arc::new(Mutex::new(Some(Arc::clone(end.link_state()))));
+        let shown = before.map_or_else(first, |input| Arc::clone(&input.shown));
         let absence = if self.paused { end.link_state().set_reader_away() } else { Absence::default() };
         // Busy: a wake-up may have come before this reader existed.
         self.links.push(Input { from: from.into(), end, busy: true, ended: false, absence, shown });
@@ -184,6 +185,10 @@ impl InputLinks {
             self.turn = 0;
         }
         self.replacing = (0..self.links.len()).any(|index| self.waits_for_another(index));
+        for index in (0..self.links.len()).filter(|&index| !self.waits_for_another(index)) {
+            let input = &self.links[index];
+            *lock(&input.shown) = Some(Arc::clone(input.link_state()));
+        }
     }
 
     /// Returns whether an earlier link of the same actor has to be emptied first.

@@ -11,6 +11,8 @@ mod cli;
 mod clock;
 pub mod console;
 mod control;
+#[cfg(feature = "program")]
+mod demands;
 mod driver;
 mod error;
 mod exit;
@@ -68,7 +70,7 @@ pub use camrig_status::control::Edit;
 #[cfg(feature = "program")]
 pub use clap;
 #[cfg(feature = "program")]
-pub use cli::{Attachment, MadeTopology, parse_time, take_signals, time_of};
+pub use cli::{Attachment, MadeTopology, devices_here, parse_time, plan_here, take_signals, time_of};
 pub use clock::monotonic_nanos;
 pub use driver::{Captured, Control, ControlRange, ControlValue, Device, DeviceProfile, Driver, DriverError};
 pub use error::WrongOptions;

@@ -37,10 +37,16 @@ pub(crate) fn init(process: &str) {
 #[cfg(feature = "program")]
 const FILTER: &str = "warn,calib_targets_charuco=off";
 
+/// A library that warns of settings that are on purpose, such as that it is to look for nobody.
+#[cfg(feature = "program")]
+const REMARKS_OF: &str = "zenoh";
+
 #[cfg(feature = "program")]
 fn start_logger() {
     let environment = env_logger::Env::default().default_filter_or(FILTER);
-    let _ = env_logger::Builder::from_env(environment)
+    let _ = env_logger::Builder::new()
+        .filter_module(REMARKS_OF, log::LevelFilter::Error)
+        .parse_env(environment)
         .format(|line, record| {
             let place = ACTOR.with_borrow(|actor| match actor {
                 Some(actor) => format!("{}/{actor}", process_name()),

@@ -20,6 +20,8 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
 use crate::calling::{self, ActorInput, InputActor, Instance};
+#[cfg(feature = "program")]
+use crate::demands::UsbDemands;
 use crate::driver::{Captured, Control, ControlValue, Device, DeviceProfile, Driver, DriverError};
 use crate::error::{WrongOption, WrongOptions};
 use crate::hosts::Hosts;
@@ -41,6 +43,9 @@ pub struct Registry {
     /// The built-in topology.
     #[cfg(any(test, feature = "program"))]
     demo: &'static str,
+    /// The USB demand of each driver's cameras.
+    #[cfg(feature = "program")]
+    usb: UsbDemands,
     /// How actors of other hosts are run, if the program can.
     hosts: Option<Arc<dyn Hosts>>,
 }
@@ -70,6 +75,18 @@ impl Registry {
     #[cfg(any(test, feature = "program"))]
     pub(crate) fn demo(&self) -> &'static str {
         self.demo
+    }
+
+    /// Returns the USB demand of each driver's cameras, to add to it.
+    #[cfg(feature = "program")]
+    pub(crate) fn usb_mut(&mut self) -> &mut UsbDemands {
+        &mut self.usb
+    }
+
+    /// Returns the USB demand of each driver's cameras.
+    #[cfg(feature = "program")]
+    pub(crate) fn usb(&self) -> &UsbDemands {
+        &self.usb
     }
 
     /// Sets how actors of other hosts are run.
@@ -249,6 +266,8 @@ pub(crate) trait ErasedCamera {
     fn join(&mut self, timeline: Range<u64>);
     /// Returns whether a declared stream may be silent while others go on.
     fn may_fall_silent(&self) -> bool;
+    /// Returns whether it passes on framesets of cameras of another host.
+    fn relays(&self) -> bool;
     fn start(&mut self) -> Result<(), DriverError>;
     fn capture(&mut self, output: &mut CameraOutput, timeout: Duration) -> Result<Captured, DriverError>;
     /// Returns the options that can be read while it is open.
@@ -375,6 +394,10 @@ impl<D: Driver> ErasedCamera for TypedCamera<D> {
 
     fn may_fall_silent(&self) -> bool {
         self.0.may_fall_silent()
+    }
+
+    fn relays(&self) -> bool {
+        self.0.relays()
     }
 
     fn start(&mut self) -> Result<(), DriverError> {

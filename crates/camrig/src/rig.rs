@@ -13,15 +13,14 @@ use std::time::Duration;
 
 use camrig_ipc::handshake;
 use camrig_status::RigStatus;
-use camrig_status::control::{Edit, Edits};
+use camrig_status::control::{self, Edit, Edits};
 
 use crate::control::DeviceCall;
 use crate::driver::ControlValue;
-use crate::hosts::RunningHosts;
 use crate::late::StartTime;
 use crate::registry::Registry;
 use crate::report::Report;
-use crate::supervisor::{self, ChangeError, Run, RunControl, RunLimits, Stage, Wanted};
+use crate::supervisor::{self, ChangeError, Others, Run, RunControl, RunLimits, Stage, Wanted};
 use crate::topology::{Placement, Problems, Topology, TopologyBuilder};
 
 /// Polling interval of an unbounded wait.
@@ -44,7 +43,7 @@ pub struct Rig {
     topology: Arc<Topology>,
     registry: Registry,
     limits: RunLimits,
-    others: Option<Arc<dyn RunningHosts>>,
+    others: Option<Others>,
 }
 
 impl Rig {
@@ -83,10 +82,10 @@ impl Rig {
         Self { topology: Arc::new(topology), registry: registry.clone(), limits, others: None }
     }
 
-    /// Adds the parts of the rig on other hosts to its status.
+    /// Adds the parts of the rig on other hosts: to its status, and to its changes.
     #[cfg(any(test, feature = "program"))]
     #[must_use]
-    pub(crate) fn beside(mut self, others: Arc<dyn RunningHosts>) -> Self {
+    pub(crate) fn beside(mut self, others: Others) -> Self {
         self.others = Some(others);
         self
     }
@@ -257,7 +256,7 @@ impl RigHandle {
     /// # Errors
     /// If the rig has ended.
     pub fn topology(&self) -> Result<String, ChangeError> {
-        self.control.topology().map(|topology| topology.running_text()).ok_or(ChangeError::Over)
+        self.control.whole_topology().map(|topology| topology.running_text()).ok_or(ChangeError::Over)
     }
 
     /// Changes the running rig so that it runs the topology of `rig`, and waits until that is done.
@@ -286,7 +285,7 @@ impl RigHandle {
     /// # Errors
     /// As for [`Self::apply`], and if the rig has no such actor.
     pub fn restart(&self, actors: &[&str], by: &str) -> Result<Vec<String>, ChangeError> {
-        let topology = self.control.topology().ok_or(ChangeError::Over)?;
+        let topology = self.control.whole_topology().ok_or(ChangeError::Over)?;
         let actors = actors.iter().map(|&actor| actor.to_owned()).collect();
         self.control.apply(Wanted { restarts: actors, ..Wanted::whole(Topology::clone(&topology), by) })
     }
@@ -351,6 +350,12 @@ impl RigHandle {
     pub fn resume(&self, cameras: &[&str], by: &str) -> Result<Vec<String>, ChangeError> {
         let cameras: Vec<_> = cameras.iter().map(|&camera| camera.to_owned()).collect();
         self.control.pause(&cameras, false, by)
+    }
+
+    /// Answers a request to the rig, as its control socket does. A client that attaches itself has to be removed by a request
+    /// of its own.
+    pub fn answer(&self, request: control::Request) -> control::Answer {
+        supervisor::answer(&self.control, request)
     }
 
     /// As [`RunningRig::wait_timeout`].

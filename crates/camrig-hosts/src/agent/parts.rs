@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use camrig::hosts::HostPlan;
+use camrig::status::control;
 use camrig::{Registry, Report, Rig, RigHandle, spawn_thread};
 
 use crate::protocol::{Answer, Hello, PartRequest, PartState, Request};
@@ -57,13 +59,24 @@ impl Parts {
             Request::Stop { run } => done(self.with(&run, RigHandle::stop)),
             Request::Interrupt { run } => done(self.with(&run, end_at_once)),
             Request::Status { run } => Answer::Part(self.status(&run)),
+            Request::Devices { host } => {
+                Answer::Devices(Box::new(camrig::devices_here(&host, &self.registry)))
+            }
+            Request::Plan(part) => self.plan(&part).map_or_else(Answer::Refused, Answer::Plan),
+            Request::Rig { run, request } => Answer::Rig(self.ask_rig(&run, request)),
         }
+    }
+
+    fn plan(&self, part: &PartRequest) -> Result<Box<HostPlan>, Vec<String>> {
+        let own = split::for_agent(&part.text, &self.identity).map_err(|fact| vec![fact])?;
+        let plan = camrig::plan_here(&part.name, &own.text, &self.registry);
+        plan.map(Box::new).map_err(|problems| lines(&problems.to_string()))
     }
 
     /// Returns the checked rig of a part.
     fn rig(&self, part: &PartRequest) -> Result<Rig, Vec<String>> {
-        let text = split::for_agent(&part.text, &self.identity).map_err(|fact| vec![fact])?;
-        let rig = Rig::parse(&part.name, &text, None, &self.registry);
+        let own = split::for_agent(&part.text, &self.identity).map_err(|fact| vec![fact])?;
+        let rig = Rig::parse(&part.name, &own.text, None, &self.registry);
         let mut rig = rig.map_err(|problems| lines(&problems.to_string()))?;
         if let Some(framesets) = part.framesets {
             rig = rig.stop_after_framesets(framesets);
@@ -74,10 +87,11 @@ impl Parts {
     fn start(&self, part: &PartRequest) -> Result<(), Vec<String>> {
         let rig = self.rig(part)?;
         let mut running = locked(&self.running);
-        if running.contains_key(&part.run) {
+        // One that has ended may begin again: a change of the rig took its last actor, and another one brings one back.
+        if running.get(&part.run).is_some_and(|part| locked(&part.report).is_none()) {
             return Err(vec![format!("it runs a part of run `{}` already", part.run)]);
         }
-        if running.len() >= PARTS_MAX {
+        if running.len() >= PARTS_MAX && !running.contains_key(&part.run) {
             return Err(vec![format!("it runs {PARTS_MAX} parts already")]);
         }
         let rig = rig.start().map_err(|error| lines(&error.to_string()))?;
@@ -88,6 +102,27 @@ impl Parts {
         log::info!("runs its part of `{}`", part.name);
         running.insert(part.run.clone(), Running { handle, report });
         Ok(())
+    }
+
+    /// Has the rig of a part answer a request, if that runs nothing but drivers and kinds of this program.
+    fn ask_rig(&self, run: &str, request: control::Request) -> control::Answer {
+        let mut own = None;
+        let allowed = match request {
+            control::Request::Apply(apply) => split::for_agent(&apply.text, &self.identity).map(|part| {
+                let text = own.insert(part).text.clone();
+                control::Request::Apply(control::Apply { text, ..apply })
+            }),
+            // It changes options of open devices, and nothing else.
+            control::Request::Edit(ref edits) if edits.live && edits.restarts.is_empty() => Ok(request),
+            control::Request::Controls { .. } | control::Request::Pause { .. } => Ok(request),
+            _ => Err("an agent does not do that for a first host".to_owned()),
+        };
+        let handle = locked(&self.running).get(run).map(|part| part.handle.clone());
+        match (allowed, handle) {
+            (Ok(request), Some(handle)) => handle.answer(request),
+            (Err(refused), _) => control::Answer::refused(refused),
+            (_, None) => control::Answer::refused(format!("it runs no part of run `{run}`")),
+        }
     }
 
     fn with(&self, run: &str, act: impl FnOnce(&RigHandle)) -> Result<(), Vec<String>> {

@@ -160,9 +160,7 @@ impl Agent {
             Answer::Refused(lines) => {
                 Err(lines.into_iter().map(|line| format!("host `{name}`: {line}")).collect())
             }
-            Answer::Hello(_) | Answer::Part(_) => {
-                Err(vec![format!("host `{name}`: its agent answered another request")])
-            }
+            _ => Err(vec![format!("host `{name}`: its agent answered another request")]),
         }
     }
 }

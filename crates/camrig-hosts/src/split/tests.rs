@@ -159,10 +159,20 @@ fn readers_on_one_host_share_a_crossing() {
         refused("wire = { depth = 'zstd' }"),
         "processor `q`: `a` crosses to the same host for another processor with `depth` as `raw`, not `zstd`: give both the same"
     );
-    assert_eq!(
-        refused("overflow = 'block'"),
-        "processor `q`: `a` crosses to the same host for another processor with another `overflow`: give both the same"
-    );
+    // The policy that drops least is that of the crossing.
+    let overflow = |more: &str| {
+        let arm = split(&with(more), &hosts, "r1").unwrap().remove(1).text;
+        let line = arm
+            .split_once("wire-out")
+            .unwrap()
+            .1
+            .lines()
+            .find(|line| line.starts_with("overflow"))
+            .map(str::to_owned);
+        line.unwrap_or_default()
+    };
+    assert_eq!(overflow("overflow = 'block'"), "overflow = \"block\"");
+    assert_eq!(overflow("overflow = 'drop-newest'"), "");
     assert_eq!(
         refused("[camera.a-to-main]\ndriver = 'synthetic'"),
         "actor `a-to-main` has the name of what sends `a` to host `main`: rename it"
@@ -176,14 +186,44 @@ fn a_topology_of_one_host_is_its_own_part() {
 }
 
 #[test]
+fn a_host_without_actors_has_no_part() {
+    let text =
+        "[camera.a]\ndriver = 'synthetic'\nhost = 'main'\n[host.arm]\naddress = 'tcp/127.0.0.1:7447'\n";
+    assert_eq!(
+        parts(text, &[host("arm", None)]),
+        [(String::new(), "[camera.a]\ndriver = 'synthetic'\n".to_owned())]
+    );
+}
+
+#[test]
 fn an_agent_runs_no_command() {
     let text = "[process.x]\ncommand = ['sh']\n[camera.a]\ndriver = 'synthetic'\nprocess = 'x'\n";
     assert_eq!(
-        for_agent(text, Path::new("/id")).unwrap_err(),
+        for_agent(text, Path::new("/id")).err().unwrap(),
         "process `x` has a command; an agent runs the drivers and kinds of its own program only"
     );
     let text = text.replace("command = ['sh']", "nice = 1");
-    assert_eq!(for_agent(&text, Path::new("/id")).unwrap(), text);
+    assert_eq!(for_agent(&text, Path::new("/id")).unwrap().text, text);
+}
+
+#[test]
+fn agents_get_the_poses() {
+    let text = format!("calibration = \"rig.calib.toml\"\n{TEXT}");
+    let [own, arm] = &parts(&text, &[host("arm", None)])[..] else { panic!("two parts") };
+    assert!(own.1.starts_with("calibration = \"rig.calib.toml\"\n"));
+    let read = |file: &Path| {
+        assert_eq!(file, Path::new("rig.calib.toml"));
+        Ok("version = 1\nroot = 'left'\n".to_owned())
+    };
+    let part = for_agent(&with_calibration(&arm.1, read).unwrap(), Path::new("/id")).unwrap();
+    let document: DocumentMut = part.text.parse().unwrap();
+    let file = document["calibration"].as_str().unwrap().to_owned();
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "version = 1\nroot = 'left'\n");
+    // A topology reads it once.
+    drop(part);
+    assert!(!Path::new(&file).exists());
+    let refused = with_calibration(&arm.1, |_| Err("is a folder".to_owned())).unwrap_err();
+    assert_eq!(refused, "calibration `rig.calib.toml` is a folder");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::sync::mpsc::{Receiver as Queue, RecvTimeoutError, SyncSender, sync_chan
 use std::time::Duration;
 
 use camrig::{CameraOutput, Captured, Driver, DriverError, LostReason, monotonic_nanos};
-use camrig_frame::{CameraInfo, MAX_FRAMESET_BYTES};
+use camrig_frame::{CameraInfo, Clock, MAX_FRAMESET_BYTES, Payload, SAMPLE_BYTES, Timestamp};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use zenoh::bytes::ZBytes;
@@ -22,6 +22,7 @@ use super::contact::Contact;
 use super::credit::{Arrival, Receiver, Window};
 use super::message::{self, Answer, Incoming, IncomingFrameSet, Kind};
 use super::{Ends, check_key, keys};
+use crate::clock::HostClock;
 use crate::codec::{Coding, Decoder};
 use crate::session::{self, SessionOptions};
 
@@ -170,6 +171,10 @@ impl Driver for WireIn {
         true
     }
 
+    fn relays(&self) -> bool {
+        true
+    }
+
     fn start(&mut self) -> Result<(), DriverError> {
         Ok(())
     }
@@ -280,6 +285,9 @@ impl WireIn {
         let estimate = self.contact.estimate();
         let now = monotonic_nanos();
         header.arrival_nanos = estimate.map_or(now, |clock| clock.here(header.arrival_nanos).min(now));
+        if let Some(clock) = estimate {
+            header.frames.iter_mut().for_each(|frame| to_wall_clock(&mut frame.timestamp, &clock));
+        }
         let headers = header.frames.clone();
         let loan = output.loan_relayed(source, header).map_err(|error| error.to_string())?;
         // Without a slot it counts as published and dropped.
@@ -289,15 +297,35 @@ impl WireIn {
             let cut = |_| "it is cut off".to_owned();
             if coding == Coding::Raw && size == pixels.len() {
                 from.read_exact(pixels).map_err(cut)?;
-                continue;
+            } else {
+                self.coded.resize(size, 0);
+                from.read_exact(&mut self.coded).map_err(cut)?;
+                let decoded = self.decoder.decode(coding, &self.coded, frame, pixels);
+                decoded.map_err(|error| format!("{}: {error}", frame.stream))?;
             }
-            self.coded.resize(size, 0);
-            from.read_exact(&mut self.coded).map_err(cut)?;
-            let decoded = self.decoder.decode(coding, &self.coded, frame, pixels);
-            decoded.map_err(|error| format!("{}: {error}", frame.stream))?;
+            if let Some(clock) = estimate.filter(|_| matches!(frame.payload, Payload::Motion { .. })) {
+                samples_to_wall_clock(pixels, frame.timestamp.clock, &clock);
+            }
         }
         output.publish_relayed(loan);
         Ok(())
+    }
+}
+
+/// Maps a time of the other host's wall clock to that of this one. Hardware clocks are the devices' own.
+fn to_wall_clock(timestamp: &mut Timestamp, clock: &HostClock) {
+    if matches!(timestamp.clock, Clock::Global | Clock::System) {
+        timestamp.nanos = clock.wall_here(timestamp.nanos);
+    }
+}
+
+/// As [`to_wall_clock`], of samples of motion: each begins with its time.
+fn samples_to_wall_clock(samples: &mut [u8], clock: Clock, estimate: &HostClock) {
+    for sample in samples.chunks_exact_mut(SAMPLE_BYTES as usize) {
+        let Some(bytes) = sample.first_chunk_mut::<8>() else { continue };
+        let mut timestamp = Timestamp { clock, nanos: u64::from_le_bytes(*bytes) };
+        to_wall_clock(&mut timestamp, estimate);
+        *bytes = timestamp.nanos.to_le_bytes();
     }
 }
 
@@ -326,6 +354,8 @@ fn receive(
 
 #[cfg(test)]
 mod tests {
+    use camrig_frame::MotionSample;
+
     use super::*;
 
     #[test]
@@ -345,5 +375,26 @@ mod tests {
             arrivals.leave(bytes);
         }
         assert!(arrivals.is_empty() && arrivals.bytes.load(Ordering::Relaxed) == 0);
+    }
+
+    const AHEAD: HostClock = HostClock {
+        offset_nanos: 0,
+        drift_ppm: 0.0,
+        uncertainty_nanos: 10,
+        at_nanos: 0,
+        wall_offset_nanos: 1000,
+    };
+
+    #[test]
+    fn times_by_the_wall_clock_are_those_of_this_host() {
+        for (clock, expected) in [(Clock::Global, 1005), (Clock::System, 1005), (Clock::Hardware, 5)] {
+            let mut timestamp = Timestamp { clock, nanos: 5 };
+            to_wall_clock(&mut timestamp, &AHEAD);
+            assert_eq!(timestamp, Timestamp { clock, nanos: expected });
+            let sample = |nanos| MotionSample { nanos, xyz: [1.0, -2.0, 0.5] }.to_bytes();
+            let mut samples = [sample(5), sample(7)].concat();
+            samples_to_wall_clock(&mut samples, clock, &AHEAD);
+            assert_eq!(samples, [sample(expected), sample(expected + 2)].concat(), "{clock}");
+        }
     }
 }

@@ -316,7 +316,8 @@ impl Processor for WireOut {
         Ok(())
     }
 
-    /// Says how many framesets there were, and waits until the receiver has accounted for all.
+    /// Says how many framesets there were, and waits until the receiver has accounted for all. Where only this processor ends,
+    /// by a change of the rig, that is no end for the receiver: its producer goes on, or another one takes its place.
     fn finish(&mut self, output: &mut ProcessorOutput) -> Result<(), ProcessorError> {
         let delivered = self.number(output)?;
         let begin = self.ended.unwrap_or_else(Instant::now);
@@ -324,12 +325,14 @@ impl Processor for WireOut {
         if self.answered.is_none() {
             return Ok(());
         }
+        let leaves = output.inputs().all(|input| input.reader_leaves);
+        let kind = if leaves { Kind::Question } else { Kind::End };
         output.blocked(|| {
             let mut said: Option<Instant> = None;
             while !self.gives_up(begin) {
                 if said.is_none_or(|at| at.elapsed() >= ASK_AFTER) {
                     said = Some(Instant::now());
-                    self.connection.put(message::plain(Kind::End, place).into());
+                    self.connection.put(message::plain(kind, place).into());
                 }
                 self.take_answers(LOOK)?;
                 if self.sender.as_ref().is_some_and(|sender| sender.is_acked(delivered)) {

@@ -8,6 +8,7 @@
 mod agents;
 mod bench;
 mod cable;
+mod changes;
 mod crossing;
 #[allow(dead_code)] // It serves other tests too.
 #[path = "../../../camrig/tests/rig/harness.rs"]
@@ -15,6 +16,7 @@ mod harness;
 mod hostile;
 mod matches;
 mod namespaces;
+mod orphans;
 mod program;
 mod same;
 mod soak;
@@ -37,6 +39,8 @@ fn main() -> ExitCode {
     let mut trials = Vec::new();
     crossing::add_to(&mut trials);
     agents::add_to(&mut trials);
+    changes::add_to(&mut trials);
+    orphans::add_to(&mut trials);
     same::add_to(&mut trials);
     hostile::add_to(&mut trials);
     matches::add_to(&mut trials);

@@ -28,6 +28,6 @@ pub(crate) fn main() -> ExitCode {
     if bench::bare(&words) {
         return ExitCode::SUCCESS;
     }
-    let app = camrig_hosts::add_to(App::new()).driver::<Still>("still");
+    let app = camrig_hosts::add_to(camrig_record::add_to(App::new())).driver::<Still>("still");
     app.processor("pairs", |_: NoOptions| Ok(Pairs)).main()
 }

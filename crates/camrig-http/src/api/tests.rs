@@ -105,7 +105,7 @@ fn each_call_is_the_request_of_its_command() {
         (
             "/api/apply",
             r#"{"text":"[camera.a]\n","restarts":["a"]}"#,
-            r#"Apply(Apply { name: "request", text: "[camera.a]\n", restarts: ["a"], base: None, dry_run: false, by: "HTTP API of `view`" })"#
+            r#"Apply(Apply { name: "request", text: "[camera.a]\n", restarts: ["a"], base: None, live: false, dry_run: false, by: "HTTP API of `view`" })"#
                 .to_owned(),
         ),
     ] {

@@ -5,12 +5,13 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use camrig_status::control::{self, Answer, Attach};
-use camrig_status::{ActorRole, ActorStatus, RigStatus, socket};
+use camrig_status::{ActorStatus, RigStatus, socket};
 use clap::Args;
 
-use super::live::{by, parse_settings, print_answer, quoted, select, unanswered};
+use super::live::{by, parse_settings, print_answer, quoted, select, topology_of, unanswered};
 use super::{code, parse_time, signals};
 use crate::console::{print, print_error, print_stderr};
+use crate::hosts::FIRST;
 use crate::registry::Registry;
 
 /// Time between two looks at a processor that is attached.
@@ -165,7 +166,8 @@ impl Attachment {
     fn request(self, rig: &str) -> Result<Attach, ExitCode> {
         let Self { kind, mut inputs, settings, is_own, .. } = self;
         if inputs.is_empty() {
-            inputs = socket::read(rig).map_or_else(|_| Vec::new(), |status| cameras_of(&status));
+            let (_, topology) = topology_of(rig)?;
+            inputs = socket::read(rig).map_or_else(|_| Vec::new(), |status| cameras_of(&topology, &status));
         }
         if inputs.is_empty() {
             print_error("the rig has no camera");
@@ -183,8 +185,47 @@ fn rig_has_ended() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Returns the names of the cameras that have not ended.
-fn cameras_of(status: &RigStatus) -> Vec<String> {
-    let runs = |actor: &&ActorStatus| actor.role == ActorRole::Camera && !actor.state.has_ended();
-    status.actors.iter().filter(runs).map(|actor| actor.name.clone()).collect()
+/// Returns the names of the cameras of a topology that have not ended, on whichever host they are. The status has further rows:
+/// what comes from another host is a camera here too.
+fn cameras_of(topology: &str, status: &RigStatus) -> Vec<String> {
+    let table: toml::Table = topology.parse().unwrap_or_default();
+    let cameras = table.get("camera").and_then(toml::Value::as_table).into_iter().flatten();
+    let runs = |(name, camera): &(&String, &toml::Value)| {
+        let host = camera.get("host").and_then(toml::Value::as_str).filter(|host| *host != FIRST);
+        let row = host.map_or_else(|| (*name).clone(), |host| format!("{host}/{name}"));
+        let has_ended = |actor: &ActorStatus| actor.name == row && actor.state.has_ended();
+        !status.actors.iter().any(has_ended)
+    };
+    cameras.filter(runs).map(|(name, _)| name.clone()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use camrig_status::{ActorRole, ActorState};
+
+    use super::*;
+
+    #[test]
+    fn all_cameras_are_those_of_every_host_once() {
+        let topology = "[camera.left]\ndriver = 'd'\nhost = 'arm'\n[camera.right]\ndriver = 'd'\nhost = 'main'\n\
+                        [camera.over]\ndriver = 'd'\n[camera.gone]\ndriver = 'd'\nhost = 'arm'\n";
+        let actor = |name: &str, state| ActorStatus {
+            name: name.to_owned(),
+            role: ActorRole::Camera,
+            state,
+            ..ActorStatus::default()
+        };
+        let status = RigStatus {
+            actors: vec![
+                actor("left", ActorState::Running),
+                actor("mask", ActorState::Running),
+                actor("right", ActorState::Running),
+                actor("over", ActorState::Finished),
+                actor("arm/left", ActorState::Running),
+                actor("arm/gone", ActorState::Failed),
+            ],
+            ..RigStatus::default()
+        };
+        assert_eq!(cameras_of(topology, &status), ["left", "right"]);
+    }
 }

@@ -17,8 +17,10 @@ use super::{code, code_of, counted, print_json, table};
 use crate::console::{print, print_error, print_warning};
 use crate::driver::Device;
 use crate::files::NewFile;
+use crate::hosts::{FIRST, HostDevices};
 use crate::registry::Registry;
 use crate::schema::OptionsSchema;
+use crate::topology::Topology;
 
 /// The preferred profile: the native resolution of D400 cameras.
 const PREFERRED: (u32, u32, u32) = (848, 480, 30);
@@ -28,6 +30,11 @@ const ALLOW_USB2: &str = "allow_usb2";
 
 #[derive(Debug, Args)]
 pub(super) struct DevicesArgs {
+    /// A topology: the devices of its other hosts as well, as their agents list them
+    topology: Option<PathBuf>,
+    /// Only the devices of this host of the topology; `main` is this one
+    #[arg(long, requires = "topology")]
+    host: Vec<String>,
     /// Print them as JSON
     #[arg(long)]
     json: bool,
@@ -47,6 +54,15 @@ struct Devices {
     /// The version of this contract.
     camrig_devices: u32,
     devices: Vec<Attached>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    hosts: Vec<HostDevicesJson>,
+}
+
+/// The devices of another host.
+#[derive(Debug, Serialize)]
+struct HostDevicesJson {
+    name: String,
+    devices: serde_json::Value,
 }
 
 /// A device without the fields that its driver does not report.
@@ -75,15 +91,74 @@ struct Found {
 
 /// Runs the command `devices`.
 pub(super) fn run(args: &DevicesArgs, registry: &Registry) -> ExitCode {
-    let Found { devices, remarks, errors } = find_devices(registry, Path::new(USB_TREE));
+    let (here, others) = match args.topology.as_deref().map(|file| other_hosts(file, &args.host, registry)) {
+        Some(Ok(hosts)) => hosts,
+        Some(Err(code)) => return code,
+        None => (true, Vec::new()),
+    };
+    let found = if here { find_devices(registry, Path::new(USB_TREE)) } else { Found::default() };
+    let Found { devices, remarks, mut errors } = found;
+    let (mut text, mut hosts) = (String::new(), Vec::new());
+    if !devices.is_empty() || !remarks.is_empty() {
+        text = describe(&devices, remarks);
+    }
+    for (name, found) in others {
+        match found {
+            Ok(found) => {
+                errors.extend(found.errors.iter().map(|error| format!("host `{name}`: {error}")));
+                let gap = if text.is_empty() { "" } else { "\n" };
+                text = format!("{text}{gap}host {name}:\n{}", found.text);
+                hosts.push(HostDevicesJson { name, devices: found.json });
+            }
+            Err(error) => errors.push(error),
+        }
+    }
     let printed = if args.json {
-        print_json(&Devices { camrig_devices: 1, devices })
-    } else if devices.is_empty() && remarks.is_empty() {
+        print_json(&Devices { camrig_devices: 1, devices, hosts })
+    } else if text.is_empty() {
         Ok(())
     } else {
-        print(&describe(&devices, remarks))
+        print(&text)
     };
     refuse(&errors).unwrap_or(code_of(printed))
+}
+
+/// The devices of other hosts, by the names of the hosts.
+type OfOthers = Vec<(String, Result<HostDevices, String>)>;
+
+/// Has the agents of a topology list their devices. Returns whether those of this host are wanted too.
+///
+/// # Errors
+/// The exit code, after the reasons were printed.
+fn other_hosts(file: &Path, wanted: &[String], registry: &Registry) -> Result<(bool, OfOthers), ExitCode> {
+    let topology = Topology::read(file, None, registry).map_err(|problems| super::refuse(&problems))?;
+    let all = topology.hosts();
+    let is_known = |name: &&String| name.as_str() == FIRST || all.iter().any(|host| host.name == **name);
+    if let Some(unknown) = wanted.iter().find(|name| !is_known(name)) {
+        let names = std::iter::once(FIRST).chain(all.iter().map(|host| host.name.as_str()));
+        let names: Vec<_> = names.map(|name| format!("`{name}`")).collect();
+        let file = file.display();
+        print_error(format_args!("`{file}` has no host `{unknown}`; expected one of: {}", names.join(", ")));
+        return Err(ExitCode::from(code::USAGE));
+    }
+    let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name);
+    let hosts: Vec<_> = all.iter().filter(|host| is_wanted(&host.name)).cloned().collect();
+    let found = registry.hosts().map(|others| others.devices(&hosts)).unwrap_or_default();
+    Ok((is_wanted(FIRST), found))
+}
+
+/// Lists the devices of this host for a first host, which calls this one `host`.
+pub fn devices_here(host: &str, registry: &Registry) -> HostDevices {
+    let Found { mut devices, remarks, errors } = find_devices(registry, Path::new(USB_TREE));
+    for device in &mut devices {
+        device.topology =
+            device.topology.replacen("\noptions", &format!("\nhost    = \"{host}\"\noptions"), 1);
+    }
+    HostDevices {
+        text: describe(&devices, remarks),
+        json: serde_json::to_value(&devices).unwrap_or_default(),
+        errors,
+    }
 }
 
 /// Runs the command `init`.

@@ -59,6 +59,9 @@ pub(super) struct AddArgs {
     /// The process of the actor
     #[arg(long)]
     process: Option<String>,
+    /// The host of the actor, a table of the topology; that where the rig was started by default
+    #[arg(long)]
+    host: Option<String>,
     #[command(flatten)]
     change: ChangeArgs,
 }
@@ -78,8 +81,11 @@ pub(super) struct MoveArgs {
     #[arg(required = true)]
     actors: Vec<String>,
     /// The process that hosts them from now on; `main` is the supervisor's
+    #[arg(long, required_unless_present = "host")]
+    process: Option<String>,
+    /// The host that runs them from now on, a table of the topology; `main` is the one where the rig was started
     #[arg(long)]
-    process: String,
+    host: Option<String>,
     #[command(flatten)]
     change: ChangeArgs,
 }
@@ -189,8 +195,15 @@ pub(super) fn apply(args: &ApplyArgs) -> ExitCode {
         Ok(rig) => rig,
         Err(code) => return code,
     };
-    let apply =
-        Apply { name, text, restarts: Vec::new(), base: None, dry_run: args.dry_run, by: by("apply") };
+    let apply = Apply {
+        name,
+        text,
+        restarts: Vec::new(),
+        base: None,
+        live: false,
+        dry_run: args.dry_run,
+        by: by("apply"),
+    };
     request(&rig, &Request::Apply(apply), args.dry_run)
 }
 
@@ -204,8 +217,7 @@ pub(super) fn add(args: &AddArgs) -> ExitCode {
         Ok(settings) => settings,
         Err(code) => return code,
     };
-    let process = args.process.iter().map(|process| ("process".to_owned(), quoted(process)));
-    settings.splice(0..0, process);
+    settings.splice(0..0, place(args.process.as_ref(), args.host.as_ref()));
     let (name, kind, inputs) = (name.to_owned(), kind.to_owned(), args.inputs.clone());
     change("add", &args.change, vec![Edit::Add { name, kind, inputs, settings }], &[])
 }
@@ -218,9 +230,15 @@ pub(super) fn remove(args: &RemoveArgs) -> ExitCode {
 
 /// Moves actors of a running rig to another process.
 pub(super) fn move_actors(args: &MoveArgs) -> ExitCode {
-    let settings = vec![("process".to_owned(), quoted(&args.process))];
+    let settings = place(args.process.as_ref(), args.host.as_ref());
     let edit = |name: &String| Edit::Set { name: name.clone(), settings: settings.clone() };
     change("move", &args.change, args.actors.iter().map(edit).collect(), &[])
+}
+
+/// Returns the keys that place an actor.
+fn place(process: Option<&String>, host: Option<&String>) -> Vec<(String, String)> {
+    let keys = [("process", process), ("host", host)];
+    keys.into_iter().filter_map(|(key, value)| Some((key.to_owned(), quoted(value?)))).collect()
 }
 
 /// Restarts actors of a running rig.
@@ -391,7 +409,7 @@ fn running(wanted: Option<&str>) -> Result<(String, String, String), ExitCode> {
 }
 
 /// Returns the name and the text of the topology of the rig with this socket.
-fn topology_of(rig: &str) -> Result<(String, String), ExitCode> {
+pub(super) fn topology_of(rig: &str) -> Result<(String, String), ExitCode> {
     match control::ask(rig, &Request::Topology) {
         Ok(Answer::Topology { name, text }) => Ok((name, text)),
         Ok(answer) => Err(refused(answer)),

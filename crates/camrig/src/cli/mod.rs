@@ -30,10 +30,12 @@ use camrig_status::control::Edit;
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub use self::attach::Attachment;
-pub(crate) use self::plan::UsbDemands;
+pub use self::devices::devices_here;
+pub use self::plan::plan_here;
 pub use self::signals::take as take_signals;
 use self::watch::Watched;
 use crate::console::{print, print_error, print_stderr, print_warning};
+use crate::demands::UsbDemands;
 use crate::exit::Exit;
 use crate::files;
 use crate::ids::ProcessId;
@@ -439,8 +441,9 @@ fn run_topology(
     let time = if others.is_some() { None } else { args.time };
     let limits = RunLimits { time, framesets: args.framesets };
     let rig = Rig::new(topology, registry, limits);
-    let rig = others.iter().fold(rig, |rig, others| rig.beside(Arc::clone(others)));
-    let driven = drive::drive(&rig, watched, others.clone().map(|others| (others, args.time)));
+    let rig = others.iter().fold(rig, |rig, others| rig.beside(others.clone()));
+    let driven =
+        drive::drive(&rig, watched, others.as_ref().map(|others| (Arc::clone(others.hosts()), args.time)));
     let run = match spread::end(driven, others) {
         Ok(report) => report,
         Err(error) => {

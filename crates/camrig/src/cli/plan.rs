@@ -1,6 +1,7 @@
 //! `camrig plan`: the USB bandwidth of each camera and controller, from the topology, the drivers and the machine.
 
-use std::any::Any;
+mod hosts;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -10,12 +11,16 @@ use camrig_usb::{
     UsbDemand, UsbSettings, UsbTree,
 };
 use clap::Args;
+use serde::Serialize;
 
+use self::hosts::OtherHosts;
 use super::{TopologyArgs, code, counted, print_json, refuse, table};
 use crate::console::{print, print_error, print_warning};
-use crate::driver::{Device, Driver};
+use crate::demands::UsbDemands;
+use crate::driver::Device;
+use crate::hosts::HostPlan;
 use crate::registry::Registry;
-use crate::topology::{Probed, Role, Topology};
+use crate::topology::{Probed, Problems, Role, Topology};
 
 /// Maximum number of assumed controllers.
 const CONTROLLERS_MAX: i64 = 64;
@@ -42,28 +47,6 @@ pub(super) struct PlanArgs {
     json: bool,
 }
 
-/// The USB demand of each driver's cameras.
-#[derive(Default)]
-pub(crate) struct UsbDemands {
-    of_drivers: BTreeMap<String, DemandOf>,
-}
-
-/// Returns the demand of options, which are of the driver's type.
-type DemandOf = Box<dyn Fn(&dyn Any) -> Option<UsbDemand>>;
-
-impl UsbDemands {
-    /// Registers the function from the options of the driver called `name` to their demand.
-    pub(crate) fn add<D: Driver>(&mut self, name: &str, demand: fn(&D::Options) -> Option<UsbDemand>) {
-        let of_typed = move |options: &dyn Any| options.downcast_ref().and_then(demand);
-        self.of_drivers.insert(name.to_owned(), Box::new(of_typed));
-    }
-
-    /// Returns the demand of `options`; `None` if the camera is not on USB, or its demand is not known.
-    fn of(&self, driver: &str, options: &dyn Any) -> Option<UsbDemand> {
-        self.of_drivers.get(driver)?(options)
-    }
-}
-
 fn budget() -> clap::builder::RangedI64ValueParser<u32> {
     clap::value_parser!(u32).range(1..=MEGABITS_MAX as i64)
 }
@@ -79,22 +62,62 @@ pub(super) fn run(args: &PlanArgs, registry: &Registry, usb: &UsbDemands) -> Exi
         cautious_megabits: args.cautious.unwrap_or(of_file.cautious_megabits),
         optimistic_megabits: args.optimistic.unwrap_or(of_file.optimistic_megabits),
     };
-    let plan = match make(args, &topology, registry, usb, budgets) {
+    let mut plan = match make(args, &topology, registry, usb, budgets) {
         Ok(plan) => plan,
         Err(message) => {
             print_error(message);
             return ExitCode::from(code::USAGE);
         }
     };
-    let printed = if args.json { print_json(&plan) } else { print(&describe(&plan)) };
+    // An assumed machine has no agents.
+    let is_assumed = args.controllers.is_some() || args.usb_tree.is_some();
+    let others = if is_assumed { Ok(OtherHosts::default()) } else { hosts::plan(&topology, registry, usb) };
+    let others = match others {
+        Ok(others) => others,
+        Err(code) => return code,
+    };
+    let errors: Vec<_> = overloads(&plan).chain(others.overloads()).collect();
+    let printed = if args.json {
+        plan.fits = errors.is_empty();
+        print_json(&WholePlan { plan: &plan, others: &others })
+    } else {
+        print(&(describe(&plan) + &others.describe()))
+    };
     if let Err(code) = printed {
         return code;
     }
-    if plan.fits {
+    if errors.is_empty() {
         return ExitCode::SUCCESS;
     }
-    overloads(&plan).for_each(print_error);
+    errors.iter().for_each(print_error);
     ExitCode::from(code::NO)
+}
+
+/// The plan of all hosts as JSON.
+#[derive(Serialize)]
+struct WholePlan<'a> {
+    #[serde(flatten)]
+    plan: &'a Plan,
+    #[serde(flatten)]
+    others: &'a OtherHosts,
+}
+
+/// Plans the USB bandwidth of the cameras of a part, for the agent that is to run it.
+///
+/// # Errors
+/// All problems of the part.
+pub fn plan_here(name: &str, text: &str, registry: &Registry) -> Result<HostPlan, Problems> {
+    let topology = Topology::parse(name, text, None, registry)?;
+    let usb = registry.usb();
+    let folder = Path::new(USB_TREE);
+    let tree = UsbTree::read(folder).unwrap_or_default();
+    let plan = made_here(&topology, registry, usb, (folder, &tree), topology.usb_budgets());
+    Ok(HostPlan {
+        text: describe(&plan),
+        json: serde_json::to_value(&plan).unwrap_or_default(),
+        overloads: overloads(&plan).collect(),
+        needs: hosts::needs(&topology, usb),
+    })
 }
 
 /// Prints warnings about the USB bandwidth of the attached cameras before a run.
@@ -139,13 +162,34 @@ fn make(
         }
         None => (Path::new(USB_TREE), UsbTree::read(Path::new(USB_TREE)).unwrap_or_default()),
     };
-    // A given tree is of another machine, so this machine's drivers are not asked for their devices.
-    let attached = match args.usb_tree {
-        None if !tree.is_empty() => Attached::of(topology, usb, registry),
-        _ => Attached::Unknown,
-    };
-    let FoundCameras { cameras, warnings } = find(topology, usb, &tree, &attached);
-    let mut plan = camrig_usb::plan(topology.name(), &cameras, &tree, &UsbSettings::read(folder), budgets);
+    Ok(match args.usb_tree {
+        None => made_here(topology, registry, usb, (folder, &tree), budgets),
+        // It is of another machine, so this machine's drivers are not asked for their devices.
+        Some(_) => made(topology, usb, &Attached::Unknown, (folder, &tree), budgets),
+    })
+}
+
+/// Returns the plan of a machine with this USB tree and the devices that its drivers list.
+fn made_here(
+    topology: &Topology,
+    registry: &Registry,
+    usb: &UsbDemands,
+    (folder, tree): (&Path, &UsbTree),
+    budgets: Budgets,
+) -> Plan {
+    let attached = if tree.is_empty() { Attached::Unknown } else { Attached::of(topology, usb, registry) };
+    made(topology, usb, &attached, (folder, tree), budgets)
+}
+
+fn made(
+    topology: &Topology,
+    usb: &UsbDemands,
+    attached: &Attached<'_>,
+    (folder, tree): (&Path, &UsbTree),
+    budgets: Budgets,
+) -> Plan {
+    let FoundCameras { cameras, warnings } = find(topology, usb, tree, attached);
+    let mut plan = camrig_usb::plan(topology.name(), &cameras, tree, &UsbSettings::read(folder), budgets);
     plan.warnings.extend(warnings);
     let assumed = cameras.iter().filter(|camera| matches!(camera.place, Place::Assumed(_)));
     let assumed: Vec<_> = assumed.map(|camera| format!("`{}`", camera.name)).collect();
@@ -155,15 +199,15 @@ fn make(
             assumed.join(", ")
         ));
     }
-    Ok(plan)
+    plan
 }
 
-/// Returns the name, driver and demand of each camera that uses USB.
+/// Returns the name, driver and demand of each camera of this host that uses USB.
 fn demands<'t>(
     topology: &'t Topology,
     usb: &UsbDemands,
 ) -> impl Iterator<Item = (String, &'t str, UsbDemand)> {
-    topology.actors().iter().filter_map(|actor| {
+    topology.actors().iter().filter(|actor| actor.host.is_none()).filter_map(|actor| {
         let Role::Camera { driver } = &actor.role else { return None };
         let mut demand = usb.of(driver, actor.camera_options()?.typed())?;
         // Motion needs almost nothing: a few bytes a sample, at most a thousand times a second.

@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use super::{RunOptions, code, refuse};
 use crate::console::print_error;
-use crate::hosts::{PreparedHosts, RunningHosts, WholeTopology, add_reports};
+use crate::hosts::{PreparedHosts, WholeTopology, add_reports};
 use crate::late::StartTime;
 use crate::registry::Registry;
 use crate::report::Report;
+use crate::supervisor::Others;
 use crate::topology::{Probe, Topology};
 
 /// Returns the part of this host, after the parts of the others were started. A topology without other hosts is its own part.
@@ -20,25 +21,25 @@ pub(super) fn begin(
     topology: Topology,
     how: &RunOptions,
     registry: &Registry,
-) -> Result<(Topology, Option<Arc<dyn RunningHosts>>), ExitCode> {
+) -> Result<(Topology, Option<Others>), ExitCode> {
     let Some(prepared) = prepare(&topology, how.framesets, registry)? else {
         return Ok((topology, None));
     };
     let own = own_part(&topology, &*prepared, registry)?;
     let others = prepared.start().map_err(|errors| unavailable(&errors))?;
-    Ok((own, Some(others)))
+    Ok((own, Some(Others::new(others, Arc::new(topology), how.framesets))))
 }
 
 /// Ends the parts of other hosts, and adds their reports to that of this host.
 ///
 /// # Errors
 /// As for this host's part.
-pub(super) fn end(driven: io::Result<Report>, others: Option<Arc<dyn RunningHosts>>) -> io::Result<Report> {
+pub(super) fn end(driven: io::Result<Report>, others: Option<Others>) -> io::Result<Report> {
     let Some(others) = others else { return driven };
-    others.stop();
+    others.hosts().stop();
     let mut report = driven?;
-    report.hosts = others.statuses().into_iter().map(|(host, _)| host).collect();
-    add_reports(&mut report, others.reports());
+    report.hosts = others.hosts().statuses().into_iter().map(|(host, _)| host).collect();
+    add_reports(&mut report, others.hosts().reports());
     Ok(report)
 }
 
@@ -62,13 +63,17 @@ fn prepare(
     registry: &Registry,
 ) -> Result<Option<Box<dyn PreparedHosts>>, ExitCode> {
     let Some(hosts) = registry.hosts().filter(|_| !topology.hosts().is_empty()) else { return Ok(None) };
-    let whole = WholeTopology {
+    hosts.prepare(&whole(topology, framesets)).map(Some).map_err(|errors| unavailable(&errors))
+}
+
+/// Returns a topology as those see it who reach other hosts.
+pub(super) fn whole(topology: &Topology, framesets: Option<u64>) -> WholeTopology {
+    WholeTopology {
         name: topology.name().to_owned(),
         text: topology.running_text(),
         hosts: topology.hosts().to_vec(),
         framesets,
-    };
-    hosts.prepare(&whole).map(Some).map_err(|errors| unavailable(&errors))
+    }
 }
 
 /// Parses the part of this host. Its devices were probed with the whole topology.
@@ -82,7 +87,7 @@ fn own_part(
     part.map_err(|problems| refuse(&problems))
 }
 
-fn unavailable(errors: &[String]) -> ExitCode {
+pub(super) fn unavailable(errors: &[String]) -> ExitCode {
     errors.iter().for_each(print_error);
     ExitCode::from(code::UNAVAILABLE)
 }

@@ -77,6 +77,7 @@ impl ProcessorOutput {
                 counts: link_state.counts(),
                 latency: link_state.latency(),
                 ended: link_state.ended(),
+                reader_leaves: link_state.reader_leaves(),
             })
         })
     }

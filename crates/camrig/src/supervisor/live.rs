@@ -28,6 +28,8 @@ pub(crate) struct Wanted {
     pub(crate) restarts: Vec<String>,
     /// The text of the topology from which this one was made; `None` if it was not made from one.
     pub(crate) base: Option<String>,
+    /// Whether to refuse what needs the begin or the end of an actor.
+    pub(crate) live: bool,
     /// Whether to return the changes without carrying them out.
     pub(crate) dry_run: bool,
     /// The program that asks.
@@ -37,15 +39,15 @@ pub(crate) struct Wanted {
 impl Wanted {
     /// Returns a topology that replaces the one that runs, whichever that is.
     pub(crate) fn whole(topology: Topology, by: &str) -> Self {
-        Self { topology, restarts: Vec::new(), base: None, dry_run: false, by: by.to_owned() }
+        Self { topology, restarts: Vec::new(), base: None, live: false, dry_run: false, by: by.to_owned() }
     }
 }
 
 /// The values that the device of a camera is to get.
-struct Setting {
-    camera: String,
+pub(super) struct Setting {
+    pub(super) camera: String,
     /// By the names of its controls.
-    values: Vec<(String, ControlValue)>,
+    pub(super) values: Vec<(String, ControlValue)>,
     /// The options of later instances; `None` if they do not have the values.
     options: Option<String>,
     /// Its controls before.
@@ -56,14 +58,14 @@ impl RunControl {
     /// Changes the rig to another topology, and waits until that is done. Returns the changes.
     pub(crate) fn apply(&self, wanted: Wanted) -> Result<Vec<String>, ChangeError> {
         let _turn = self.turn(wanted.dry_run)?;
-        self.apply_in_turn(wanted, Vec::new(), BTreeMap::new(), false)
+        self.apply_in_turn(wanted, Vec::new(), BTreeMap::new())
     }
 
     /// Changes the topology that runs a little, as [`Self::apply`] does.
     pub(crate) fn edit(&self, edits: Edits) -> Result<Vec<String>, ChangeError> {
         let Edits { edits, restarts, live, dry_run, by } = edits;
         let _turn = self.turn(dry_run)?;
-        let current = self.topology().ok_or(ChangeError::Over)?;
+        let current = self.whole_topology().ok_or(ChangeError::Over)?;
         let base = current.running_text();
         let (mut text, mut unkept, mut known) = (base.clone(), Vec::new(), BTreeMap::new());
         for mut change in edits {
@@ -88,8 +90,8 @@ impl RunControl {
         }
         let parsed = Topology::parse(current.name(), &text, None, &self.registry);
         let topology = parsed.map_err(ChangeError::Problems)?;
-        let wanted = Wanted { topology, restarts, base: Some(base), dry_run, by };
-        self.apply_in_turn(wanted, unkept, known, live)
+        let wanted = Wanted { topology, restarts, base: Some(base), live, dry_run, by };
+        self.apply_in_turn(wanted, unkept, known)
     }
 
     /// Adds a processor in a process of its own, which another program runs if this one has no such kind.
@@ -98,7 +100,7 @@ impl RunControl {
         let is_known = self.registry.kind(&kind).is_some();
         settings.insert(0, ("process".to_owned(), toml::Value::from(name.as_str()).to_string()));
         let _turn = self.turn(false)?;
-        let current = self.topology().ok_or(ChangeError::Over)?;
+        let current = self.whole_topology().ok_or(ChangeError::Over)?;
         let base = current.running_text();
         let add = Edit::Add { name: name.clone(), kind, inputs, settings };
         let mut text = edit(&base, &add).map_err(ChangeError::Refused)?;
@@ -111,7 +113,7 @@ impl RunControl {
     /// Removes a processor that was attached, after any change that is being carried out. It may have been removed already.
     pub(crate) fn leave(&self, name: &str, by: &str) -> Result<Vec<String>, ChangeError> {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        let current = self.topology().ok_or(ChangeError::Over)?;
+        let current = self.whole_topology().ok_or(ChangeError::Over)?;
         if current.find(name).is_none() {
             return Ok(Vec::new());
         }
@@ -131,11 +133,11 @@ impl RunControl {
         let parsed = Topology::parse(current.name(), text, None, &self.registry);
         let topology = parsed.map_err(ChangeError::Problems)?;
         let wanted = Wanted { base: Some(base), ..Wanted::whole(topology, by) };
-        self.apply_in_turn(wanted, Vec::new(), BTreeMap::new(), false)
+        self.apply_in_turn(wanted, Vec::new(), BTreeMap::new())
     }
 
-    /// Stops the streams of cameras, or starts them again. Returns a line for each camera whose state changes.
-    pub(crate) fn pause(
+    /// Stops the streams of cameras of this host, or starts them again. Returns a line for each camera whose state changes.
+    pub(super) fn pause_own(
         &self,
         cameras: &[String],
         paused: bool,
@@ -158,7 +160,7 @@ impl RunControl {
             if (state == ActorState::Paused) == paused {
                 continue;
             }
-            if let Err(fact) = self.call_device(camera, call.clone()) {
+            if let Err(fact) = self.call_own_device(camera, call.clone()) {
                 let fact = format!("camera `{camera}` cannot {word}: {fact}");
                 self.note(&done, by)?;
                 return Err(if done.is_empty() {
@@ -194,16 +196,28 @@ impl RunControl {
         }
     }
 
-    /// Sets devices, and changes the rest of the rig. `known` has controls of cameras. With `live` a change that needs
-    /// more than devices is refused.
+    /// Sets devices, and changes the rest of the rig, on every host. `known` has controls of cameras. With `live` a change
+    /// that needs more than devices is refused.
     fn apply_in_turn(
+        &self,
+        wanted: Wanted,
+        settings: Vec<Setting>,
+        known: BTreeMap<String, Vec<Control>>,
+    ) -> Result<Vec<String>, ChangeError> {
+        match &self.others {
+            Some(others) => self.apply_over_hosts(others, wanted, settings),
+            None => self.apply_own(wanted, settings, known),
+        }
+    }
+
+    /// As [`Self::apply_in_turn`], on this host.
+    pub(super) fn apply_own(
         &self,
         wanted: Wanted,
         mut settings: Vec<Setting>,
         known: BTreeMap<String, Vec<Control>>,
-        live: bool,
     ) -> Result<Vec<String>, ChangeError> {
-        let Wanted { topology, restarts, base, dry_run, by } = wanted;
+        let Wanted { topology, restarts, base, live, dry_run, by } = wanted;
         let current = self.topology().ok_or(ChangeError::Over)?;
         let refused = |fact: String| Err(ChangeError::Refused(fact));
         if !topology.hosts().is_empty() {
@@ -276,7 +290,7 @@ impl RunControl {
                 continue;
             }
             // A camera that is not open restarts.
-            let call = || self.call_device(&spec.name, DeviceCall::Controls).unwrap_or_default();
+            let call = || self.call_own_device(&spec.name, DeviceCall::Controls).unwrap_or_default();
             let controls = known.remove(&spec.name).unwrap_or_else(call);
             let values = settable(&changes, &controls);
             if let Some(values) = values.map_err(|fact| format!("camera `{}`: {fact}", spec.name))? {
@@ -294,7 +308,7 @@ impl RunControl {
     fn set(&self, setting: &Setting) -> Result<Vec<Control>, String> {
         let (settings, options) = (setting.values.clone(), setting.options.clone());
         let is_asked_by_name = options.is_none();
-        let set = self.call_device(&setting.camera, DeviceCall::Set { settings, options });
+        let set = self.call_own_device(&setting.camera, DeviceCall::Set { settings, options });
         set.map_err(
             |fact| if is_asked_by_name { fact } else { format!("camera `{}`: {fact}", setting.camera) },
         )
@@ -303,11 +317,11 @@ impl RunControl {
     /// Gives devices the values back that they had, and later instances the options.
     fn restore(&self, current: &Topology, set: &[Setting]) {
         for Setting { camera, options, before, .. } in set {
-            let now = self.call_device(camera, DeviceCall::Controls);
+            let now = self.call_own_device(camera, DeviceCall::Controls);
             let own = current.find(camera).map(|id| current.actor(id).options().to_owned());
             let restored = now.and_then(|now| {
                 let settings = Control::restored(before, &now);
-                self.call_device(camera, DeviceCall::Set { settings, options: options.as_ref().and(own) })
+                self.call_own_device(camera, DeviceCall::Set { settings, options: options.as_ref().and(own) })
             });
             if let Err(fact) = restored {
                 log::warn!("options of camera `{camera}` do not get their values back: {fact}");
@@ -402,7 +416,7 @@ fn value_of<'c>(name: &str, controls: &'c [Control]) -> Option<&'c ControlValue>
 }
 
 /// Returns a line about each value that the topology does not get.
-fn notes_of(setting: &Setting) -> Vec<String> {
+pub(super) fn notes_of(setting: &Setting) -> Vec<String> {
     let note = |(name, value): &(String, ControlValue)| {
         let was = value_of(name, &setting.before).map_or_else(|| "unknown".to_owned(), ToString::to_string);
         let camera = &setting.camera;

@@ -9,6 +9,7 @@
 //! * `live`: requested changes: the options that devices can set while they run, and the rest
 //! * `changes`: changes of the rig while it runs; `change`: their types
 //! * `requests`: answers requests of other processes
+//! * `over_hosts`: requests to a rig over several hosts, and changes of it
 //! * `progress`: the stage of a run, for other threads
 //! * `run_clock`: the time of a run
 //! * `status`, `outcome`: the status of a run while it lasts, and its report
@@ -21,6 +22,7 @@ mod changes;
 mod core;
 mod live;
 mod outcome;
+mod over_hosts;
 mod progress;
 mod requests;
 mod run_clock;
@@ -41,11 +43,12 @@ use camrig_status::RigStatus;
 pub use self::change::ChangeError;
 use self::change::ChangeRequest;
 pub(crate) use self::live::{CHANGING, Wanted};
+pub(crate) use self::over_hosts::Others;
 use self::progress::Progress;
 pub(crate) use self::progress::Stage;
+pub(crate) use self::requests::answer;
 use self::shell::Shell;
 use crate::control::{ActorEvent, DeviceAnswer, DeviceCall};
-use crate::hosts::RunningHosts;
 use crate::ids::ProcessId;
 use crate::registry::Registry;
 use crate::report::Report;
@@ -59,8 +62,8 @@ const MESSAGES: usize = 1024;
 const CALL_TIME: Duration = Duration::from_secs(10);
 
 /// The refusal of a topology that names other hosts.
-pub(crate) const OTHER_HOSTS: &str =
-    "the topology names other hosts: only `run` starts one, and none replaces a running one";
+pub(crate) const OTHER_HOSTS: &str = "the topology names other hosts: only `run` starts one, and a rig that began without \
+                                      them does not take one";
 
 /// Limits at which a run stops by itself.
 #[derive(Clone, Copy, Debug, Default)]
@@ -116,7 +119,7 @@ pub(crate) fn start(
     topology: Arc<Topology>,
     registry: &Arc<Registry>,
     limits: RunLimits,
-    others: Option<Arc<dyn RunningHosts>>,
+    others: Option<Others>,
 ) -> io::Result<Run> {
     if !topology.hosts().is_empty() {
         return Err(io::Error::new(ErrorKind::InvalidInput, OTHER_HOSTS));
@@ -127,9 +130,9 @@ pub(crate) fn start(
         progress: Arc::default(),
         registry: Arc::clone(registry),
         turn: Arc::default(),
+        others,
     };
-    let mut shell = Shell::start(topology, registry, limits, control.clone(), messages)?;
-    shell.others = others;
+    let shell = Shell::start(topology, registry, limits, control.clone(), messages)?;
     let (metrics, name) = (shell.metrics(), shell.name().to_owned());
     let progress = Arc::clone(&control.progress);
     // If the thread cannot be created, the shell is dropped, and ends everything it has started.
@@ -145,6 +148,8 @@ pub(crate) struct RunControl {
     registry: Arc<Registry>,
     /// Held by the thread that changes the rig.
     turn: Arc<Mutex<()>>,
+    /// The parts of the rig on other hosts.
+    others: Option<Others>,
 }
 
 impl RunControl {
@@ -164,15 +169,15 @@ impl RunControl {
         self.ask().unwrap_or_else(|| self.progress.last_status())
     }
 
-    /// Returns the topology that runs; `None` if the run is over.
-    pub(crate) fn topology(&self) -> Option<Arc<Topology>> {
+    /// Returns the topology that runs on this host; `None` if the run is over.
+    fn topology(&self) -> Option<Arc<Topology>> {
         let (answer, topology) = sync_channel(1);
         self.messages.send(Message::Topology(answer)).ok()?;
         topology.recv().ok()
     }
 
-    /// Makes a call to the open device of a camera, and waits for the answer.
-    pub(crate) fn call_device(&self, camera: &str, call: DeviceCall) -> DeviceAnswer {
+    /// Makes a call to the open device of a camera of this host, and waits for the answer.
+    fn call_own_device(&self, camera: &str, call: DeviceCall) -> DeviceAnswer {
         let (answer, answered) = sync_channel(1);
         let over = || "the rig has ended".to_owned();
         self.messages.send(Message::Device(camera.to_owned(), call, answer)).map_err(|_| over())?;

@@ -1,23 +1,20 @@
 //! Answers requests of other processes, which the control socket takes.
 
-use std::sync::Arc;
-
 use camrig_status::control::{Answer, Apply, Attach, Request};
 
 use super::Wanted;
 use super::change::ChangeError;
 use crate::control::DeviceCall;
-use crate::registry::Registry;
 use crate::topology::Topology;
 
 /// Maximum length of the origin of a request, in bytes.
 const BY_BYTES_MAX: usize = 200;
 
 /// Answers a request, on the thread of its client.
-pub(super) fn answer(control: &super::RunControl, registry: &Arc<Registry>, request: Request) -> Answer {
+pub(crate) fn answer(control: &super::RunControl, request: Request) -> Answer {
     let changed = match request {
         Request::Topology => {
-            return match control.topology() {
+            return match control.whole_topology() {
                 Some(topology) => {
                     Answer::Topology { name: topology.name().to_owned(), text: topology.running_text() }
                 }
@@ -27,7 +24,7 @@ pub(super) fn answer(control: &super::RunControl, registry: &Arc<Registry>, requ
         Request::Controls { camera } => {
             return Answer::Controls(control.call_device(&camera, DeviceCall::Controls));
         }
-        Request::Apply(apply) => self::apply(control, registry, apply),
+        Request::Apply(apply) => self::apply(control, apply),
         Request::Edit(edits) => check_by(&edits.by).and_then(|()| control.edit(edits)),
         Request::Attach(attach) => check_by(&attach.by).and_then(|()| self::attach(control, attach)),
         Request::Preset { camera, file } => {
@@ -76,13 +73,9 @@ fn check_by(by: &str) -> Result<(), ChangeError> {
     Ok(())
 }
 
-fn apply(
-    control: &super::RunControl,
-    registry: &Arc<Registry>,
-    apply: Apply,
-) -> Result<Vec<String>, ChangeError> {
-    let Apply { name, text, restarts, base, dry_run, by } = apply;
+fn apply(control: &super::RunControl, apply: Apply) -> Result<Vec<String>, ChangeError> {
+    let Apply { name, text, restarts, base, live, dry_run, by } = apply;
     check_by(&by)?;
-    let topology = Topology::parse(&name, &text, None, registry).map_err(ChangeError::Problems)?;
-    control.apply(Wanted { topology, restarts, base, dry_run, by })
+    let topology = Topology::parse(&name, &text, None, &control.registry).map_err(ChangeError::Problems)?;
+    control.apply(Wanted { topology, restarts, base, live, dry_run, by })
 }

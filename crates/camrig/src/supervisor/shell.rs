@@ -19,12 +19,11 @@ use super::change::Left;
 use super::core::{Activity, Command, Core, Event, Observation, Setup};
 use super::progress::{Progress, Stage};
 use super::run_clock::RunClock;
-use super::{Message, RunControl, RunLimits, requests};
+use super::{Message, Others, RunControl, RunLimits, requests};
 use crate::clock::monotonic_nanos;
 use crate::control::{ActorEvent, DeviceAnswer, DeviceCall, DeviceRequest, WorkerCommand};
 use crate::gauge::Gauge;
 use crate::hosted::Hosted;
-use crate::hosts::RunningHosts;
 use crate::ids::{ActorId, ProcessId};
 use crate::metrics::MetricsServer;
 use crate::registry::Registry;
@@ -90,7 +89,7 @@ pub(super) struct Shell {
     messages: Receiver<Message>,
     metrics: Option<MetricsServer>,
     /// The parts of the rig on other hosts.
-    pub(super) others: Option<Arc<dyn RunningHosts>>,
+    pub(super) others: Option<Others>,
     /// Takes requests until it is dropped.
     _control: ControlSocket,
     socket: Serving,
@@ -119,9 +118,9 @@ impl Shell {
             asked.send(Message::Status(answer)).ok()?;
             status.recv().ok()
         })?;
-        let checked = Arc::clone(registry);
+        let others = control.others.clone();
         let asked = control.clone();
-        let answer = move |request| requests::answer(&asked, &checked, request);
+        let answer = move |request| requests::answer(&asked, request);
         let leave = move |attach: &Attach| requests::leave(&control, attach);
         let control = ControlSocket::serve(socket.name(), answer, leave)?;
         let clock = RunClock::default();
@@ -143,7 +142,7 @@ impl Shell {
             sender,
             messages,
             metrics,
-            others: None,
+            others,
             _control: control,
             socket,
         };

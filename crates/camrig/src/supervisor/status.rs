@@ -52,7 +52,7 @@ impl Shell {
             ..status
         };
         if let Some(others) = &self.others {
-            hosts::add_statuses(&mut status, others.statuses());
+            hosts::add_statuses(&mut status, others.hosts().statuses());
         }
         status
     }

@@ -11,7 +11,7 @@ use super::draft::Draft;
 use super::problem::{Problems, did_you_mean, quote};
 use super::processes::ProcessDraft;
 use super::section::Section;
-use crate::hosts::HostSpec;
+use crate::hosts::{FIRST, HostSpec};
 use crate::registry::Registry;
 
 pub(super) const HOST_KEYS: &[&str] = &["address", "fingerprint", "insecure", "rate_megabits"];
@@ -30,7 +30,6 @@ const KEY_CHARACTERS: usize = 43;
 
 /// The table of one host.
 pub(super) struct HostDraft {
-    span: Span,
     spec: HostSpec,
 }
 
@@ -55,15 +54,23 @@ pub(super) fn draft_hosts(
     }
     let draft = |(name, span, table): (String, Span, _)| {
         let subject = Some(format!("host {}", quote(&name)));
-        let mut section = Section { subject, span: span.clone(), table, problems };
+        let mut section = Section { subject, span, table, problems };
         let spec = host(name, &mut section);
         section.finish(HOST_KEYS);
-        HostDraft { span, spec }
+        HostDraft { spec }
     };
     tables.into_iter().map(draft).collect()
 }
 
 fn host(name: String, section: &mut Section<'_, '_>) -> HostSpec {
+    if name == FIRST {
+        let label = "it is the host where the rig is started: give this one another name";
+        section.problems.add(
+            section.span.clone(),
+            format!("a host cannot be called {}", quote(FIRST)),
+            label,
+        );
+    }
     let address = section.required("address", || "such as `address = \"tls/10.0.0.12:7447\"`".to_owned());
     let fingerprint = section.optional("fingerprint");
     let insecure = section.flag("insecure").unwrap_or(false);
@@ -138,6 +145,11 @@ fn is_fingerprint(text: &str) -> bool {
     })
 }
 
+/// Takes the host of an actor; `None` for that where the rig is started.
+pub(super) fn take_host(section: &mut Section<'_, '_>) -> Option<Spanned<String>> {
+    section.optional("host").filter(|host| host.get_ref() != FIRST)
+}
+
 /// Takes the codecs of the streams that come from other hosts.
 pub(super) fn take_wire(section: &mut Section<'_, '_>) {
     let wanted = "a table, as in `wire = { depth = \"zstd\", color = \"jpeg:90\" }`";
@@ -176,13 +188,6 @@ pub(super) fn check_hosts(
         if processes.iter().any(|own| own.is_run_by_command(process)) {
             let title = format!("process {} of host {} has a command", quote(process), quote(host.get_ref()));
             problems.add(host.span(), title, "an agent runs the drivers and kinds of its own program only");
-        }
-    }
-    for host in hosts {
-        let name = &host.spec.name;
-        if !drafts.iter().any(|draft| draft.host_name() == Some(name.as_str())) {
-            let title = format!("host {} has no actors", quote(name));
-            problems.add(host.span.clone(), title, format!("`host = \"{name}\"` places one on it"));
         }
     }
     if let Some(first) = drafts.first()

@@ -15,7 +15,7 @@ use toml::de::DeTable;
 use super::calibration::Calibration;
 use super::draft::Draft;
 use super::graph::{check_claims, check_listeners, check_threads, link, place, slots_needed};
-use super::hosts::{HostDraft, check_hosts, draft_hosts, take_wire};
+use super::hosts::{HostDraft, check_hosts, draft_hosts, take_host, take_wire};
 use super::matching::{draft_matching, make_room_for_matches, specify};
 use super::metrics::metrics;
 use super::probe::{Probe, probe_commands, probe_options, probe_schedulings};
@@ -275,7 +275,7 @@ fn draft_camera(
 ) -> Draft {
     let device_timeout = section.number("device_timeout_millis", 0..=TIME_MILLIS_MAX);
     let device_timeout = millis(device_timeout.unwrap_or(DEVICE_TIMEOUT_MILLIS_DEFAULT));
-    let host = section.optional("host");
+    let host = take_host(&mut section);
     let drivers = || registry.drivers().map(|(name, _)| name);
     let driver = section.required("driver", || there_are(drivers()));
     let entry = driver.as_ref().and_then(|driver| registry.driver(driver.get_ref()));
@@ -319,7 +319,7 @@ fn draft_processor(
     has_own_program: impl Fn(&str) -> bool,
 ) -> Draft {
     let process = section.name("process");
-    let host = section.optional("host");
+    let host = take_host(&mut section);
     take_wire(&mut section);
     let kinds = || registry.kinds().map(|(name, _)| name);
     let kind = section.required("kind", || there_are(kinds()));

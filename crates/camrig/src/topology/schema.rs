@@ -119,7 +119,7 @@ struct Process {
 struct CameraKeys {
     /// The driver that opens it.
     driver: String,
-    /// The host that it is on; that where the rig is started by default.
+    /// The host that it is on; by default `main`, that where the rig is started.
     host: Option<String>,
     /// The process that it runs in; actors with the same word share one, and `main` is the supervisor's.
     process: Option<String>,
@@ -149,7 +149,7 @@ struct CameraKeys {
 struct Processor {
     /// The kind of processor.
     kind: String,
-    /// The host that it is on; that where the rig is started by default.
+    /// The host that it is on; by default `main`, that where the rig is started.
     host: Option<String>,
     /// The process that it runs in; actors with the same word share one, and `main` is the supervisor's.
     process: Option<String>,

@@ -178,6 +178,8 @@ impl RigLink {
         self.unlinked = end.producer_goes_on;
         if end.reader_goes_on {
             self.link_state.set_continues();
+        } else {
+            self.link_state.set_reader_leaves();
         }
     }
 

@@ -64,6 +64,7 @@ fn ask(socket: &str, text: &str, restarts: &[&str]) -> Answer {
         text: text.to_owned(),
         restarts: restarts.iter().map(|&name| name.to_owned()).collect(),
         base: None,
+        live: false,
         dry_run: false,
         by: "a test".to_owned(),
     };

@@ -1,9 +1,12 @@
 //! Tests of other hosts, and of the actors on them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{refused, registry};
-use crate::hosts::{Hosts, PreparedHosts, WholeTopology};
+use crate::hosts::{
+    HostDevices, HostPlan, HostSpec, Hosts, LinkPlan, PreparedHosts, StreamNeed, WholeTopology,
+};
 use crate::registry::Registry;
 use crate::topology::{Probe, StartTime, Topology};
 
@@ -12,6 +15,22 @@ struct NoAgents;
 impl Hosts for NoAgents {
     fn prepare(&self, _: &WholeTopology) -> Result<Box<dyn PreparedHosts>, Vec<String>> {
         unreachable!("a topology connects to nothing")
+    }
+
+    fn devices(&self, _: &[HostSpec]) -> Vec<(String, Result<HostDevices, String>)> {
+        unreachable!("a topology connects to nothing")
+    }
+
+    fn plan(&self, _: &WholeTopology) -> Result<Vec<(String, HostPlan)>, Vec<String>> {
+        unreachable!("a topology connects to nothing")
+    }
+
+    fn network(
+        &self,
+        _: &WholeTopology,
+        _: &BTreeMap<String, Vec<StreamNeed>>,
+    ) -> Result<Vec<LinkPlan>, String> {
+        unreachable!("a topology does not plan")
     }
 }
 
@@ -77,6 +96,13 @@ fn hosts_are_read() {
 }
 
 #[test]
+fn the_first_host_has_a_name() {
+    let text = RIGHT.replace("kind = \"idle\"", "kind = \"idle\"\nhost = \"main\"");
+    let topology = Topology::parse("t.toml", &text, None, &reaching()).unwrap();
+    assert_eq!(topology.actors()[2].host, None);
+}
+
+#[test]
 fn devices_of_other_hosts_are_not_looked_for_here() {
     let missing = RIGHT.replace("serial = 2", "serial = 3");
     let probed = |text: &str| {
@@ -129,8 +155,11 @@ fn hosts_and_their_actors_are_checked() {
     let shared = RIGHT.replace("kind = \"idle\"", "kind = \"idle\"\nprocess = \"eyes\"");
     let said = problems(&shared.replace("serial = 2 }", "serial = 2 }\nprocess = \"eyes\""));
     assert!(said.contains("`p` cannot share process `eyes` with `left`"), "{said}");
+    // An actor can be moved there while the rig runs.
     let idle = format!("{RIGHT}[host.base]\naddress = \"tcp/localhost:1\"\n");
-    assert!(problems(&idle).contains("host `base` has no actors"));
+    assert_eq!(problems(&idle), "");
+    let said = problems(&idle.replace("host.base", "host.main"));
+    assert!(said.contains("a host cannot be called `main`") && said.contains("another name"), "{said}");
 }
 
 #[test]
