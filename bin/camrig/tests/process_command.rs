@@ -107,7 +107,7 @@ fn a_program_that_does_not_exist_starts_nothing() {
 }
 
 fn a_program_that_cannot_be_executed_is_named() {
-    // A folder exists, but is no program.
+    // A folder exists, but is not a program.
     let output = Folder::new(&["/"]).run(&[]);
     assert_eq!(
         text(&output.stderr),

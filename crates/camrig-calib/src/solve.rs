@@ -71,7 +71,7 @@ pub enum SolveError {
         distortion: &'static str,
     },
     /// A camera saw no board.
-    #[error("camera `{0}` saw the board in no image that can be used")]
+    #[error("camera `{0}` saw the board in no usable image")]
     Unseen(String),
     /// Nothing relates two groups of cameras.
     #[error("no moment links {} to {}: show the board to `{}` and `{}` at once", list(.missing), list(.linked), .pair.0, .pair.1)]

@@ -7,7 +7,7 @@ use crate::root::Root;
 pub(crate) struct Machine {
     /// Its model, such as `NVIDIA Jetson Orin Nano Developer Kit`; empty if unknown.
     model: String,
-    /// The major version of Linux for Tegra, such as 36; `None` if the machine is no Jetson.
+    /// The major version of Linux for Tegra, such as 36; `None` if the machine is not a Jetson.
     pub(crate) tegra: Option<u32>,
     /// Version of Linux for Tegra as text, such as `36.3.0`.
     tegra_version: String,

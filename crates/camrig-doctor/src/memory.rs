@@ -27,7 +27,7 @@ fn available(root: &Root, need: Option<u64>) -> Finding {
             "the available memory is unknown: `/proc/meminfo` cannot be read",
         );
     };
-    // `max` is no number.
+    // `max` is not a number.
     let limit = root.number("sys/fs/cgroup/memory.max").and_then(|limit| u64::try_from(limit).ok());
     let used = root.number("sys/fs/cgroup/memory.current").and_then(|used| u64::try_from(used).ok());
     let of_container = limit.map(|limit| limit.saturating_sub(used.unwrap_or(0)));

@@ -15,10 +15,10 @@ pub enum CalibrationError {
     #[error("it has version {0}; this program reads version {CALIBRATION_VERSION}")]
     Version(u32),
     /// Its root is not one of its cameras.
-    #[error("its root `{}` is none of its cameras", shown(.0))]
+    #[error("its root `{}` is not one of its cameras", shown(.0))]
     Root(String),
     /// The rotation of a camera is not a rotation.
-    #[error("the quaternion of camera `{}` has not the length 1", shown(.0))]
+    #[error("the quaternion of camera `{}` does not have the length 1", shown(.0))]
     Rotation(String),
     /// A coordinate of a camera is not a number of metres.
     #[error("the translation of camera `{}` is not finite", shown(.0))]
@@ -69,13 +69,13 @@ mod tests {
         let right = ("right", [0.5, 0.0, 0.0], [0.0, 0.0, half, half]);
         assert_eq!(check(1, right), "");
         assert_eq!(check(2, right), "it has version 2; this program reads version 1");
-        let is_off = "the quaternion of camera `right` has not the length 1";
+        let is_off = "the quaternion of camera `right` does not have the length 1";
         assert_eq!(check(1, ("right", [0.0; 3], [0.0, 0.0, half, 1.0])), is_off);
         assert_eq!(check(1, ("right", [0.0; 3], [f64::NAN, 0.0, 0.0, 1.0])), is_off);
         let is_nowhere = "the translation of camera `right` is not finite";
         assert_eq!(check(1, ("right", [0.0, f64::INFINITY, 0.0], [1.0, 0.0, 0.0, 0.0])), is_nowhere);
         let error = check_calibration(1, "to\np", [left]).unwrap_err();
-        assert_eq!(error.to_string(), "its root `to\\np` is none of its cameras");
+        assert_eq!(error.to_string(), "its root `to\\np` is not one of its cameras");
         assert_eq!(check_calibration(1, "left", []), Err(CalibrationError::Root("left".to_owned())));
     }
 }

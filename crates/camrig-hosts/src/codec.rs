@@ -199,7 +199,7 @@ impl Coding {
 #[derive(Debug, thiserror::Error)]
 pub enum CodecError {
     /// It decodes to another number of bytes.
-    #[error("it decodes to another size than {0} bytes")]
+    #[error("it does not decode to {0} bytes")]
     Size(usize),
     /// Its form does not fit its payload.
     #[error("a frame of {0} cannot be in this form")]
@@ -207,7 +207,7 @@ pub enum CodecError {
     /// zstd refuses it.
     #[error("zstd: {0}")]
     Zstd(#[source] std::io::Error),
-    /// It is no JPEG of its size.
+    /// It is not a JPEG of its size.
     #[error("JPEG: {0}")]
     Jpeg(#[source] camrig_image::DecodeError),
 }

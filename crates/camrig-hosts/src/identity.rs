@@ -53,9 +53,9 @@ pub enum IdentityError {
         /// A phrase that follows its name.
         fact: String,
     },
-    /// A text that is no fingerprint.
+    /// A text that is not a fingerprint.
     #[error(
-        "`{0}` is no fingerprint: expected `ed25519:` and 43 characters, as `camrig join --new-identity` prints them"
+        "`{0}` is not a fingerprint: expected `ed25519:` and 43 characters, as `camrig join --new-identity` prints them"
     )]
     Fingerprint(String),
     /// No pinned peer, or too many.
@@ -190,7 +190,7 @@ fn read_key(path: &Path) -> Result<KeyPair, IdentityError> {
     let mut text = String::new();
     file.take(FILE_BYTES_MAX).read_to_string(&mut text).map_err(describe)?;
     let key = KeyPair::from_pkcs8_pem_and_sign_algo(&text, &PKCS_ED25519);
-    key.map_err(|_| refused("is no Ed25519 key; `camrig join --new-identity` makes one".to_owned()))
+    key.map_err(|_| refused("is not an Ed25519 key; `camrig join --new-identity` makes one".to_owned()))
 }
 
 /// Returns the certificate that a host shows.
@@ -295,14 +295,14 @@ mod tests {
         assert!(fact(&path).ends_with("can be read by other users; `chmod 600` keeps it secret"));
         fs::write(&path, "nothing").unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(SECRET)).unwrap();
-        assert!(fact(&path).ends_with("is no Ed25519 key; `camrig join --new-identity` makes one"));
+        assert!(fact(&path).ends_with("is not an Ed25519 key; `camrig join --new-identity` makes one"));
     }
 
     #[test]
     fn what_is_no_fingerprint_is_refused() {
         for text in ["", "ed25519:", "sha256:AAAA", "ed25519:AAAA", "ed25519:!!!"] {
             let refused = text.parse::<Fingerprint>().unwrap_err().to_string();
-            assert!(refused.starts_with(&format!("`{text}` is no fingerprint")), "{refused}");
+            assert!(refused.starts_with(&format!("`{text}` is not a fingerprint")), "{refused}");
         }
         let mut config = zenoh::Config::default();
         let refused = secure(&mut config, Path::new("/nowhere"), &[]).unwrap_err().to_string();

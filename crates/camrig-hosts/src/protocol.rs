@@ -141,7 +141,7 @@ pub(crate) fn read<T: for<'de> Deserialize<'de>>(sender: &str, bytes: &[u8]) -> 
         let length = bytes.len();
         return Err(format!("{sender} sent {length} bytes; at most {MESSAGE_BYTES_MAX} are read"));
     }
-    let invalid = |error: serde_json::Error| format!("{sender} sent what is no message of camrig: {error}");
+    let invalid = |error: serde_json::Error| format!("{sender} sent something that is not a message of camrig: {error}");
     let Versions { camrig_hosts, program } = serde_json::from_slice(bytes).map_err(invalid)?;
     if camrig_hosts != VERSION || program != PROGRAM {
         return Err(format!(
@@ -186,7 +186,7 @@ mod tests {
     fn what_is_no_message_is_refused() {
         for bytes in [&b""[..], b"{}", b"\xff\xfe", b"[1,2]", b"{\"camrig_hosts\":1}"] {
             assert!(
-                read::<Request>("it", bytes).unwrap_err().starts_with("it sent what is no message of camrig")
+                read::<Request>("it", bytes).unwrap_err().starts_with("it sent something that is not a message of camrig")
             );
         }
         let unknown = format!(

@@ -119,7 +119,7 @@ fn crossings(document: &DocumentMut, actors: &BTreeMap<String, Actor>) -> Result
         let name = out_name(crossing);
         if actors.contains_key(&name) {
             return Err(format!(
-                "actor `{name}` has the name of what sends `{}` to host `{}`: rename it",
+                "actor `{name}` has the name of the processor that sends `{}` to host `{}`: rename it",
                 crossing.actor,
                 crossing.to.as_deref().unwrap_or(FIRST)
             ));
@@ -397,7 +397,7 @@ fn written(content: &str) -> Result<TempPath, String> {
 /// Returns a part with the identity of its host in the sessions of its crossings.
 ///
 /// # Errors
-/// If it is no TOML.
+/// If it is not TOML.
 pub fn with_identity(text: &str, identity: &Path) -> Result<String, String> {
     let document: DocumentMut = text.parse().map_err(|error: toml_edit::TomlError| error.to_string())?;
     Ok(identified(document, identity).to_string())

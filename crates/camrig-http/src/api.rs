@@ -196,7 +196,7 @@ fn texts(settings: &Map<String, Value>) -> Result<Vec<(String, String)>, String>
 /// Returns a value as TOML.
 fn toml_text(value: &Value) -> Result<String, String> {
     match value {
-        Value::Null => Err("`null` is no value of a topology".to_owned()),
+        Value::Null => Err("`null` is not a value of a topology".to_owned()),
         Value::Bool(_) | Value::Number(_) => Ok(value.to_string()),
         // TOML has the escapes of JSON, and wants one more.
         Value::String(_) => Ok(value.to_string().replace('\u{7f}', "\\u007f")),

@@ -68,7 +68,7 @@ pub enum MemoryError {
         known: u32,
     },
     /// The system has no memory, descriptors or addresses left.
-    #[error("there is no shared memory of {} KiB to be had: {error}", need.div_ceil(1024))]
+    #[error("no shared memory of {} KiB is available: {error}", need.div_ceil(1024))]
     Exhausted {
         /// The requested size in bytes.
         need: usize,

@@ -213,7 +213,7 @@ impl CameraOutlet {
         let Ok(arrays) = frames.cast::<PyDict>() else {
             let given = frames.get_type().name()?;
             return Err(PyTypeError::new_err(format!(
-                "`publish` takes what `create` returned, or a dict of arrays, not {given}"
+                "`publish` takes a result of `create`, or a dict of arrays, not {given}"
             )));
         };
         let mut draft = self.create(&PyTuple::new(py, arrays.keys())?, timestamp, clock, number)?;

@@ -187,7 +187,7 @@ impl Outlet {
         }
         let given = frames.get_type().name()?;
         Err(PyTypeError::new_err(format!(
-            "`publish` takes what `derive` or `create` returned, a FrameSet or a Match, not {given}"
+            "`publish` takes a result of `derive` or `create`, a FrameSet or a Match, not {given}"
         )))
     }
 
@@ -363,7 +363,7 @@ impl Draft {
         let Some(shared) = self.loan.take() else { return Ok(None) };
         let loan = shared.into_loan().map_err(|_| {
             error(
-                "an array of this frameset is still in use, and what is published must not change: `del` it before \
+                "an array of this frameset is still in use, and a published frameset must not change: `del` it before \
                  `publish`",
             )
         })?;

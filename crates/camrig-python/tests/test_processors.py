@@ -414,11 +414,11 @@ class Late(camrig.Processor):
     )
     output, _, _ = rig.run(code=70)
     assert output.splitlines()[:8] == [
-        "CamrigError an array of this frameset is still in use, and what is published must not change: `del` it before "
+        "CamrigError an array of this frameset is still in use, and a published frameset must not change: `del` it before "
         "`publish`",
         "CamrigError this frameset is published: its memory belongs to its readers",
         "CamrigError this frameset is published already",
-        "TypeError `publish` takes what `derive` or `create` returned, a FrameSet or a Match, not int",
+        "TypeError `publish` takes a result of `derive` or `create`, a FrameSet or a Match, not int",
         "ValueError unknown format `y9`; expected one of: `rgb8`, `bgr8`, `rgba8`, `bgra8`, `yuyv`, `uyvy`, `y8`, `y16`, "
         "`z16`, `distance`, `disparity32`",
         "TypeError `derive` takes a FrameSet or a Match as its origin",

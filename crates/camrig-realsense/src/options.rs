@@ -84,7 +84,7 @@ pub struct Options {
     /// Restarts a file at its end.
     #[schemars(extend("default" = false))]
     pub repeat: Option<bool>,
-    /// When a file begins, after the rig's start. Without it, files whose frames have times of the host begin so that
+    /// Time after the rig's start at which a file begins. Without it, files whose frames have times of the host begin so that
     /// frames recorded together play together; others begin at once.
     #[schemars(range(max = MAX_OFFSET_MILLIS), extend("x-unit" = "ms"))]
     pub start_offset_millis: Option<u64>,

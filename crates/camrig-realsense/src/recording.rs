@@ -19,7 +19,7 @@ pub(crate) fn check(path: &Path) -> Result<(), DriverError> {
         Some(extension) if extension == expected => {}
         Some("bag" | "db3") => {
             return error(format!(
-                "`{name}` does not end with `.{expected}`: that is what librealsense {version} records"
+                "`{name}` does not end with `.{expected}`: the extension that librealsense {version} records"
             ));
         }
         _ => {

@@ -410,7 +410,7 @@ fn read_preset(path: &Path) -> Result<(PathBuf, String), DriverError> {
     }
     strip_comments_in_place(&mut json).map_err(|_| error("has a `/` that begins no comment".to_owned()))?;
     serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(&json)
-        .map_err(|fault| error(format!("is no JSON as realsense-viewer exports it: {fault}")))?;
+        .map_err(|fault| error(format!("is not JSON as realsense-viewer exports it: {fault}")))?;
     Ok((path.to_owned(), json))
 }
 

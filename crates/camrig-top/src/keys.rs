@@ -125,7 +125,7 @@ impl View<'_> {
                 let request = Request::Pause { cameras: vec![name], paused, by: self.by.to_owned() };
                 (waiting(), Effect::Ask(request))
             }
-            'p' => (Mode::Said(format!("{name} is no camera: only cameras pause")), Effect::Nothing),
+            'p' => (Mode::Said(format!("{name} is not a camera: only cameras pause")), Effect::Nothing),
             's' => (Mode::Set { actor: name, typed: String::new() }, Effect::Nothing),
             _ if actor.kind == RECORD => self.ask_edit(vec![Edit::Remove { name }]),
             _ => (Mode::Remove { actor: name }, Effect::Nothing),
@@ -210,7 +210,7 @@ mod tests {
         assert_eq!(press(Mode::Browse, "r", Some(0)), asked(edits(Vec::new(), &["left"])));
         assert_eq!(press(Mode::Browse, "p", Some(0)), asked(pause("left", true)));
         assert_eq!(press(Mode::Browse, "p", Some(1)), asked(pause("right", false)));
-        assert_eq!(press(Mode::Browse, "p", Some(2)), said("view is no camera: only cameras pause"));
+        assert_eq!(press(Mode::Browse, "p", Some(2)), said("view is not a camera: only cameras pause"));
         let remove = vec![Edit::Remove { name: "view".to_owned() }];
         assert_eq!(press(Mode::Browse, "xy", Some(2)), asked(edits(remove, &[])));
         assert_eq!(press(Mode::Browse, "xn", Some(2)), (Mode::Browse, Effect::Nothing));

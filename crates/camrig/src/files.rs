@@ -223,7 +223,7 @@ mod tests {
         let error = |name: &str| check(&path(name)).unwrap_err().to_string();
         fs::write(path("file"), "").unwrap();
         assert_eq!(error("no/a"), format!("there is no folder `{}`; create it first", path("no").display()));
-        assert_eq!(error("file/a"), format!("`{}` is no folder", path("file").display()));
+        assert_eq!(error("file/a"), format!("`{}` is not a folder", path("file").display()));
         assert!(!path("no").exists());
         assert_eq!(error("."), "Is a directory (os error 21)");
     }

@@ -8,7 +8,7 @@ use rustix::fs::{Access, access};
 /// Checks, without writing, that files can be made in `folder`: it exists, and this process may write into it.
 ///
 /// # Errors
-/// The reason, such as `` `a/b` is no folder``, or which folder is missing.
+/// The reason, such as `` `a/b` is not a folder``, or which folder is missing.
 pub fn probe_folder(folder: &Path) -> Result<(), String> {
     let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
     // The nearest one that exists; a relative path ends with the empty one, which is the current folder.
@@ -17,7 +17,7 @@ pub fn probe_folder(folder: &Path) -> Result<(), String> {
     let nearest = nearest.unwrap_or(Path::new("."));
     let shown = nearest.display();
     match fs::metadata(nearest) {
-        Ok(metadata) if !metadata.is_dir() => Err(format!("`{shown}` is no folder")),
+        Ok(metadata) if !metadata.is_dir() => Err(format!("`{shown}` is not a folder")),
         Ok(_) if nearest != folder => {
             Err(format!("there is no folder `{}`; create it first", folder.display()))
         }
@@ -45,9 +45,9 @@ mod tests {
         assert_eq!(probe_folder(Path::new("not-there/deep")), missing("not-there/deep"));
         assert_eq!(probe_folder(&path("a/b")), missing(&path("a/b").display().to_string()));
         let file = path("file").display().to_string();
-        assert_eq!(probe_folder(&path("file")), Err(format!("`{file}` is no folder")));
+        assert_eq!(probe_folder(&path("file")), Err(format!("`{file}` is not a folder")));
         // The file itself is found behind it.
-        assert_eq!(probe_folder(&path("file/a")), Err(format!("`{file}` is no folder")));
+        assert_eq!(probe_folder(&path("file/a")), Err(format!("`{file}` is not a folder")));
         let link = path("link").display().to_string();
         assert_eq!(
             probe_folder(&path("link/a")),

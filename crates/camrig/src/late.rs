@@ -40,7 +40,7 @@ impl StartTime {
     /// Returns the bound of a rig whose running time is `limit`; `None` if it is not limited.
     pub(crate) fn of_rig(limit: Option<Duration>) -> Self {
         let time = limit.map(|limit| limit.max(START_TIME_MIN));
-        // A time beyond the range of the clock is no bound.
+        // A time beyond the range of the clock is not a bound.
         Self(time.and_then(|time| Some((time, Instant::now().checked_add(time)?))))
     }
 

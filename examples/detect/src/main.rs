@@ -51,7 +51,7 @@ impl Processor for Detect {
     fn declare(input: &[StreamInfo]) -> Declared {
         let color = input.iter().find(|info| info.stream == Stream::COLOR).ok_or("it has no color")?;
         if !LightImage::is_in(color.format()) {
-            return Err(format!("its color is `{}`, which is no image of light", color.format()));
+            return Err(format!("its color is `{}`, which is not an image of light", color.format()));
         }
         let (width, height) = color.payload.size().ok_or("its color is not an image")?;
         let payloads =

@@ -62,7 +62,7 @@ pub(super) fn board(args: &BoardArgs) -> Result<String, CommandError> {
     let paper = sheet.paper().map_or_else(|| format!("{width:.0} x {height:.0} mm"), str::to_owned);
     Ok(format!(
         "{}: {board}, on {paper}; print it at 100 %, and measure the ruler below it\n{}: its description, for \
-         `calibrate --board`; write what you measured into it\n",
+         `calibrate --board`; write the measured sizes into it\n",
         args.output.display(),
         description.display(),
     ))

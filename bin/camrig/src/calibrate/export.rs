@@ -48,7 +48,7 @@ impl clap::ValueEnum for Format {
 pub(super) fn export(args: &CalibrationArgs) -> Result<String, CommandError> {
     let path = args.file.display();
     let calibration = RigCalibration::from_toml(&read(&args.file)?)
-        .map_err(|error| CommandError::Data(format!("`{path}` is no calibration: {error}")))?;
+        .map_err(|error| CommandError::Data(format!("`{path}` is not a calibration: {error}")))?;
     let text = calibration.export(args.format.0);
     match &args.output {
         Some(output) => write(output, text.as_bytes()).map(|()| String::new()),

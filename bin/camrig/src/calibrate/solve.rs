@@ -173,7 +173,7 @@ fn summary(calibration: &RigCalibration, solution: &Solution, scale: Option<Scal
     if let Some(scale) = scale {
         let _ = writeln!(
             text,
-            "depth: {:.1} % of what follows from the board (+-{:.1} %, {} views)",
+            "depth: {:.1} % of the distance that follows from the board (+-{:.1} %, {} views)",
             scale.ratio * 100.0,
             scale.deviation * 100.0,
             scale.views

@@ -169,7 +169,7 @@ pub(crate) fn a_recording_of_boards_calibrates_its_cameras() {
     assert_eq!(
         String::from_utf8(output.stdout).unwrap(),
         "board.svg: 8x6 squares of 50 mm, markers of 37.5 mm from 4X4_50, on A2; print it at 100 %, and measure the ruler \
-         below it\nboard.toml: its description, for `calibrate --board`; write what you measured into it\n"
+         below it\nboard.toml: its description, for `calibrate --board`; write the measured sizes into it\n"
     );
     let output = folder.camrig(&["calibrate", "rig.mcap", "--board", "board.toml", "--root", "c1"]);
     let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
@@ -206,7 +206,7 @@ pub(crate) fn a_recording_of_boards_calibrates_its_cameras() {
     let output = folder.camrig(&["calibrate", "rig.mcap", "--board", "other.toml"]);
     assert_eq!(output.status.code(), Some(65));
     let stderr = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(stderr, "error: `rig.mcap`: camera `c0` saw the board in no image that can be used\n");
+    assert_eq!(stderr, "error: `rig.mcap`: camera `c0` saw the board in no usable image\n");
 }
 
 /// Checks that each camera is where it was drawn, to this distance in metres.

@@ -96,7 +96,7 @@ fn this_machine_is_examined() {
 
 #[test]
 fn wrong_arguments_are_refused() {
-    let root = "\nerror: `--root missing` is no folder\n";
+    let root = "\nerror: `--root missing` is not a folder\n";
     Test::new().args(["doctor", "--root", "missing"]).stderr(root).status(64).run();
     let disk = "\nerror: `--disk missing` cannot be written: No such file or directory (os error 2)\n";
     Test::new().args(["doctor", "--disk", "missing"]).stderr(disk).status(73).run();

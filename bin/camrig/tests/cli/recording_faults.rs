@@ -291,7 +291,7 @@ fn kept_in_part(
     assert_eq!(status, Some(code), "{stderr}");
     let rest = stderr.strip_prefix(start).unwrap_or_else(|| panic!("{stderr}"));
     let rest =
-        rest.strip_prefix(&format!("`{file}` has what was copied, ")).unwrap_or_else(|| panic!("{stderr}"));
+        rest.strip_prefix(&format!("`{file}` has the copied part, ")).unwrap_or_else(|| panic!("{stderr}"));
     let framesets: u64 = rest.strip_suffix(&format!(" framesets, and {index}\n")).unwrap().parse().unwrap();
     assert!(framesets > 10 && framesets < 300, "{stderr}");
     let verified = if index == "an index" {
@@ -321,8 +321,8 @@ fn a_copy_on_a_full_disk_is_kept_in_part() {
     let export = ["recording", "export", "rig.mcap", "-o", "ros", "--format", "ros2"];
     test.set_args(&export);
     let (_, stderr, status) = test.output_of("trap '' XFSZ; ulimit -f 100; exec \"$@\"");
-    let text = "error: cannot write `ros/rig.mcap`: File too large (os error 27); `ros/rig-partial.mcap` has what was \
-                copied, and no index\n";
+    let text = "error: cannot write `ros/rig.mcap`: File too large (os error 27); `ros/rig-partial.mcap` has the copied part, \
+                and no index\n";
     assert_eq!((stderr.as_str(), status), (text, Some(73)));
     succeed(&mut test, &export);
     test.set_args(&["recording", "import", "ros/rig.mcap", "-o", "bag.mcap"]);
@@ -359,7 +359,7 @@ fn an_interrupted_copy_is_kept_in_part() {
     let export = ["recording", "export", "rig.mcap", "-o", "ros", "--format", "ros2"];
     let (stderr, status) = interrupted(&test, WRITES, &export, ("ros", ".mcap-"), 30_000);
     assert_eq!(status, Some(130), "{stderr}");
-    let kept = stderr.strip_prefix("error: interrupted; `ros/rig-partial.mcap` has what was copied, ");
+    let kept = stderr.strip_prefix("error: interrupted; `ros/rig-partial.mcap` has the copied part, ");
     let kept = kept.and_then(|kept| kept.strip_suffix(" framesets, and an index\n"));
     let written: u64 = kept.unwrap_or_else(|| panic!("{stderr}")).parse().unwrap();
     assert!(written > 10 && written < 300, "{stderr}");

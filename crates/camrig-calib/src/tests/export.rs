@@ -39,11 +39,11 @@ fn a_file_is_read_as_it_was_written() {
         RigCalibration::from_toml(&text).unwrap_err().to_string()
     };
     assert_eq!(refused("version = 1", "version = 2"), "it has version 2; this program reads version 1");
-    assert_eq!(refused("root = \"left\"", "root = \"rear\""), "its root `rear` is none of its cameras");
+    assert_eq!(refused("root = \"left\"", "root = \"rear\""), "its root `rear` is not one of its cameras");
     assert!(refused("serial = ", "number = ").starts_with("unknown field `number`"));
     let text = rig.to_toml().replacen("quaternion_xyzw = [", "quaternion_xyzw = [9", 1);
     let error = RigCalibration::from_toml(&text).unwrap_err().to_string();
-    assert_eq!(error, "the quaternion of camera `left` has not the length 1");
+    assert_eq!(error, "the quaternion of camera `left` does not have the length 1");
 }
 
 #[test]

@@ -99,7 +99,7 @@ impl Parts {
         let ended = Arc::clone(&report);
         let wait = move || *locked(&ended) = serde_json::to_string(&rig.wait()).ok();
         spawn_thread("part", wait).map_err(|error| vec![error.to_string()])?;
-        log::info!("runs its part of `{}`", part.name);
+        log::info!("the part of `{}` runs", part.name);
         running.insert(part.run.clone(), Running { handle, report });
         Ok(())
     }

@@ -94,13 +94,13 @@ impl Agent {
                 format!("host `{name}`: nothing listens at `{address}`; `camrig join` starts an agent there")
             }
             (true, None) => {
-                format!("host `{name}`: what listens at `{address}` is no agent of camrig without TLS")
+                format!("host `{name}`: the program at `{address}` is not an agent of camrig without TLS")
             }
             (true, Some(fingerprint)) => {
                 let own = identity::read(&identity::default_file());
                 let own = own.map_or_else(|error| error.to_string(), |own| own.to_string());
                 format!(
-                    "host `{name}`: what listens at `{address}` is no agent with fingerprint `{fingerprint}` that \
+                    "host `{name}`: the program at `{address}` is not an agent with fingerprint `{fingerprint}` that \
                      obeys this host; `camrig join --peer {own}` obeys it"
                 )
             }

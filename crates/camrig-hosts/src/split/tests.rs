@@ -175,7 +175,7 @@ fn readers_on_one_host_share_a_crossing() {
     assert_eq!(overflow("overflow = 'drop-newest'"), "");
     assert_eq!(
         refused("[camera.a-to-main]\ndriver = 'synthetic'"),
-        "actor `a-to-main` has the name of what sends `a` to host `main`: rename it"
+        "actor `a-to-main` has the name of the processor that sends `a` to host `main`: rename it"
     );
 }
 

@@ -154,7 +154,7 @@ fn push_head(bytes: &mut Vec<u8>, kind: Kind, place: FrameSetNumber, sizes: [u32
 /// Reads a message from a sender, up to its frames. The memory that it makes is bounded for any bytes.
 ///
 /// # Errors
-/// If it is no valid message.
+/// If it is not a valid message.
 pub(super) fn read(from: &mut impl Read) -> Result<Incoming, MessageError> {
     let mut head = [0; HEAD_BYTES];
     from.read_exact(&mut head).map_err(|_| MessageError::Size)?;
@@ -237,7 +237,7 @@ impl Answer {
     /// Reads an answer.
     ///
     /// # Errors
-    /// If it is no valid answer.
+    /// If it is not a valid answer.
     pub(super) fn of_bytes(bytes: &[u8]) -> Result<Self, MessageError> {
         if bytes.len() > ANSWER_BYTES_MAX {
             return Err(MessageError::Size);

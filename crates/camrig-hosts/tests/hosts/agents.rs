@@ -304,7 +304,7 @@ fn pinned() {
     let mut refused = Program::start(folder, "refused", &["check", &rig]);
     assert_eq!(refused.finish().0, Some(69));
     let said = format!(
-        "error: host `arm`: what listens at `{listen}` is no agent with fingerprint `{other}` that obeys this host"
+        "error: host `arm`: the program at `{listen}` is not an agent with fingerprint `{other}` that obeys this host"
     );
     assert!(refused.stderr().contains(&said), "{}", refused.stderr());
     // A first host that the agent does not know is refused.

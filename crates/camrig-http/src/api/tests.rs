@@ -186,7 +186,7 @@ fn wrong_calls_are_refused_with_their_reason() {
             "POST /api/set",
             r#"{"actor":"a","settings":{"gain":null}}"#,
             400,
-            "setting `gain`: `null` is no value of a topology",
+            "setting `gain`: `null` is not a value of a topology",
         ),
         (
             "POST /api/restart",

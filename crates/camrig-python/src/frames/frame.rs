@@ -212,7 +212,7 @@ impl PyFrame {
         let Payload::Message { encoding, .. } = frame.header.payload else {
             let (stream, format) = (frame.header.stream, frame.format());
             return Err(error(format_args!(
-                "stream `{stream}` has the format `{format}`, which is no message"
+                "stream `{stream}` has the format `{format}`, which is not a message"
             )));
         };
         let bytes = PyBytes::new(py, slf.as_super().get().content.bytes(py)?);

@@ -137,7 +137,7 @@ impl OpenDevice {
         }
         // SAFETY: librealsense's buffer of this size lives as long as `text`.
         let bytes = unsafe { std::slice::from_raw_parts(data, size) };
-        let text = str::from_utf8(bytes).map_err(|_| Fault::new("it is no UTF-8"))?;
+        let text = str::from_utf8(bytes).map_err(|_| Fault::new("it is not UTF-8"))?;
         Ok(text.trim_end_matches('\0').to_owned())
     }
 

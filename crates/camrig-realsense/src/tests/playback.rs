@@ -335,7 +335,7 @@ fn a_file_that_cannot_be_played_says_why() {
     };
     let no_recording = "file `broken.bag` is not a recording that librealsense can play: ";
     let of_bag = if is_bag { "Failed to create ros reader: Error reading version line" } else { "" };
-    for content in [b"".to_vec(), b"this is no recording\n".repeat(100)] {
+    for content in [b"".to_vec(), b"this is not a recording\n".repeat(100)] {
         let refused = message(&content);
         let reason = refused.strip_prefix(no_recording).unwrap_or_else(|| panic!("{refused}"));
         assert!(!reason.is_empty() && (reason == of_bag || !is_bag), "{refused}");

@@ -78,12 +78,12 @@ fn a_place_that_cannot_be_recorded_to_is_refused() {
     for (path, message) in [
         (there.to_string(), format!("file `{there}` exists, and no recording is replaced")),
         (format!("/nonexistent/x.{own}"), "there is no folder `/nonexistent`; create it first".into()),
-        (format!("/dev/null/x.{own}"), "`/dev/null` is no folder".into()),
+        (format!("/dev/null/x.{own}"), "`/dev/null` is not a folder".into()),
         ("x.mkv".into(), format!("`x.mkv` does not end with `.{own}`, as librealsense's tools expect")),
         (
             format!("x.{other}"),
             format!(
-                "`x.{other}` does not end with `.{own}`: that is what librealsense {} records",
+                "`x.{other}` does not end with `.{own}`: the extension that librealsense {} records",
                 sys::version()
             ),
         ),

@@ -209,12 +209,12 @@ fn a_preset_is_read_before_anything_is_set() {
     std::fs::write(&file.0, "{ \"device\": {} ").unwrap();
     assert_eq!(
         preset(),
-        "preset `FILE` is no JSON as realsense-viewer exports it: EOF while parsing an object at line 1 column 15"
+        "preset `FILE` is not JSON as realsense-viewer exports it: EOF while parsing an object at line 1 column 15"
     );
     std::fs::write(&file.0, "[1]").unwrap();
     assert_eq!(
         preset(),
-        "preset `FILE` is no JSON as realsense-viewer exports it: invalid type: sequence, expected a map at line 1 \
+        "preset `FILE` is not JSON as realsense-viewer exports it: invalid type: sequence, expected a map at line 1 \
          column 0"
     );
     std::fs::write(&file.0, "{ \"device\": {} }").unwrap();

@@ -57,7 +57,7 @@ impl Bag {
             }
         }
         if files.is_empty() {
-            let unread = || ReadError::new(path, "is no bag of ROS 2");
+            let unread = || ReadError::new(path, "is not a bag of ROS 2");
             return Err(problems.into_iter().next().unwrap_or_else(unread));
         }
         let mut bag =

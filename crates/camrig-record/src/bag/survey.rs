@@ -268,12 +268,12 @@ fn first(role: TopicRole, message: &Bytes) -> First {
         TopicRole::Calibration(_) => {
             let read = ros::read_camera_info(message);
             read.map(|read| First::Calibration(intrinsics(&read)))
-                .ok_or_else(|| "it is no calibration".to_owned())
+                .ok_or_else(|| "it is not a calibration".to_owned())
         }
         TopicRole::Motion(_) | TopicRole::BothMotions => {
             let read = ros::read_imu(message);
             read.map(|read| First::Motion { frame_id: read.header.frame_id.to_owned() })
-                .ok_or_else(|| "it is no sample of motion".to_owned())
+                .ok_or_else(|| "it is not a sample of motion".to_owned())
         }
         TopicRole::Transforms => Ok(First::Transforms),
     };
@@ -291,7 +291,7 @@ pub(crate) fn frame_of(
     log_time: u64,
 ) -> Result<(Frame, String), String> {
     if let TopicRole::Compressed(_) = role {
-        let read = ros::read_compressed_image(message).ok_or("it is no compressed image")?;
+        let read = ros::read_compressed_image(message).ok_or("it is not a compressed image")?;
         let (header, _, data) = read;
         let (width, height) = jpeg_size(data).ok_or("it is not JPEG")?;
         let payload = Format::Encoded(MJPEG).payload(width, height);
@@ -304,7 +304,7 @@ pub(crate) fn frame_of(
         let frame = Frame { stream, nanos: header.nanos, log_time, payload, data: message.slice_ref(data) };
         return Ok((frame, header.frame_id.to_owned()));
     }
-    let image = ros::read_image(message).ok_or("it is no image")?;
+    let image = ros::read_image(message).ok_or("it is not an image")?;
     let ros::Rows { width, height, encoding, step } = image.rows;
     let is_depth = stream == Stream::DEPTH || stream == aligned_depth();
     let format = pixel_format(encoding, is_depth)

@@ -369,7 +369,7 @@ pub(super) fn keep_part(path: &Path, file: NewFile, framesets: Option<u64>, has_
     let framesets = framesets.map(|framesets| counted(framesets, "frameset") + ", ").unwrap_or_default();
     let index = if has_index { "an index" } else { "no index" };
     match file.keep_as(&path) {
-        Ok(()) => format!("`{}` has what was copied, {framesets}and {index}", path.display()),
+        Ok(()) => format!("`{}` has the copied part, {framesets}and {index}", path.display()),
         Err(error) => format!("nothing of it is kept: `{}`: {error}", path.display()),
     }
 }

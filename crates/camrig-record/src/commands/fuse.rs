@@ -265,10 +265,10 @@ impl Views<'_> {
         let most = (max_blocks * Volume::BLOCK_BYTES) >> 20;
         let larger = match counts.first() {
             Some(count) => format!(
-                "take `--voxel {}mm`, or leave out what is far by `--far`",
+                "take `--voxel {}mm`, or leave out far depth by `--far`",
                 count.voxel_meters() * 1000.0
             ),
-            None => "leave out what is far by `--far`".to_owned(),
+            None => "leave out far depth by `--far`".to_owned(),
         };
         Ok(CommandError::Usage(format!(
             "the surface needs more than the {most} MiB of voxels that there may be at `--voxel {voxel}mm`: {larger}"
@@ -487,7 +487,7 @@ mod tests {
         let size = error.split_once(": take `--voxel ").unwrap().1.split_once('`').unwrap().0;
         let expected = format!(
             "the surface needs more than the 0 MiB of voxels that there may be at `--voxel 5mm`: take `--voxel {size}`, or \
-             leave out what is far by `--far`"
+             leave out far depth by `--far`"
         );
         assert_eq!(error, expected);
         assert!(!args.output.exists());
@@ -495,7 +495,7 @@ mod tests {
         let mut args = FuseArgs { voxel: voxel / 2.0, ..args };
         assert!(fuse_within(&args, max_blocks).is_err());
         let error = fuse_within(&args, 1).unwrap_err().to_string();
-        assert!(error.ends_with("mm`: leave out what is far by `--far`"), "{error}");
+        assert!(error.ends_with("mm`: leave out far depth by `--far`"), "{error}");
         args.voxel = voxel;
         let text = fuse_within(&args, max_blocks).unwrap();
         assert!(text.ends_with("3 framesets of 3 cameras\n"), "{text}");

@@ -53,7 +53,7 @@ pub(super) struct ReplayArgs {
     /// Playback speed factor
     #[arg(long, value_name = "FACTOR", value_parser = speed, default_value_t = 1.0)]
     speed: f64,
-    /// Loop forever
+    /// Start again at the end
     #[arg(long)]
     repeat: bool,
     /// Start at this time of the recording

@@ -133,7 +133,7 @@ def check_viewer(address, subprotocols, **more):
     viewer.socket.send(json.dumps({"op": "subscribe", "subscriptions": [{"id": 77, "channelId": 4_000_000_000}]}))
     while viewer.receive()[0] != "status":
         pass
-    viewer.socket.send("this is no JSON")
+    viewer.socket.send("this is not JSON")
     try:
         packet = viewer.socket.recv(timeout=WAIT)
         raise AssertionError(f"{packet[:40]} after the end")

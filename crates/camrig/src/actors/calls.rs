@@ -116,7 +116,7 @@ fn set(settings: &[(String, ControlValue)], camera: &mut dyn ErasedCamera) -> De
         if let Err(error) = camera.set(name, value) {
             for (name, value) in Control::restored(&before, &camera.controls()) {
                 if let Err(error) = camera.set(&name, &value) {
-                    log::warn!("option `{name}` does not get its value back: {error}");
+                    log::warn!("option `{name}` cannot be set back: {error}");
                 }
             }
             return Err(error.to_string());

@@ -41,7 +41,7 @@ struct Findings {
 /// Runs the command `doctor`: exits 1 if there is a problem, and 0 otherwise.
 pub(super) fn run(args: &DoctorArgs, registry: &Registry, usb: &UsbDemands) -> ExitCode {
     if let Some(root) = args.root.as_ref().filter(|root| !root.is_dir()) {
-        print_error(format_args!("`--root {}` is no folder", root.display()));
+        print_error(format_args!("`--root {}` is not a folder", root.display()));
         return ExitCode::from(code::USAGE);
     }
     let topology = args.topology.clone().map(|topology| TopologyArgs::of(topology).read(registry));

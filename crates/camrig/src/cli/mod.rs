@@ -78,7 +78,7 @@ enum Command {
     Top(top::TopArgs),
     /// Print the topology of a running rig
     Topology(live::TopologyOfArgs),
-    /// Change a running rig so that it runs another topology: only what differs changes
+    /// Change a running rig so that it runs another topology: only actors that differ are affected
     Apply(live::ApplyArgs),
     /// Add a processor or a camera to a running rig
     Add(live::AddArgs),
@@ -357,7 +357,7 @@ fn run(cli: Cli, registry: &Arc<Registry>, usb: &UsbDemands) -> ExitCode {
     match cli.command {
         Command::Run(args) => {
             if args.watch && args.topology.is_demo() {
-                print_error("`--watch` needs a file: `demo` is none");
+                print_error("`--watch` needs a file: `demo` is not a file");
                 return ExitCode::from(code::USAGE);
             }
             let topology = args.topology.read_and_probe(registry, Probe::Unknown, args.how.time);

@@ -150,10 +150,10 @@ pub(crate) enum MatchError {
     UnknownCamera { camera: String, producer: String },
 }
 
-/// Formats as `` `left` stamps by `hardware`, `right` stamps by `global` ``.
+/// Formats as `` `left` uses `hardware`, `right` uses `global` ``.
 fn stamps(seen: &[(String, Clock)]) -> String {
     let stamps: Vec<_> =
-        seen.iter().map(|(camera, clock)| format!("`{camera}` stamps by `{clock}`")).collect();
+        seen.iter().map(|(camera, clock)| format!("`{camera}` uses `{clock}`")).collect();
     stamps.join(", ")
 }
 
@@ -358,7 +358,7 @@ impl Matching {
         if self.spec.cameras[lane].required {
             return Err(error);
         }
-        log::error!("{error}; matches go on without camera `{}`", self.spec.cameras[lane].name);
+        log::error!("{error}; matching continues without camera `{}`", self.spec.cameras[lane].name);
         self.window.stop_waiting_for(lane);
         Ok(())
     }

@@ -149,7 +149,7 @@ fn framesets_of_another_clock_are_counted_until_the_library_has_mapped_the_camer
 
 #[test]
 fn a_camera_that_keeps_another_clock_is_an_error_where_every_match_requires_it() {
-    let expected = "`match` compares `global` clocks, but `left` stamps by `system`, `right` stamps by `global`; declare \
+    let expected = "`match` compares `global` clocks, but `left` uses `system`, `right` uses `global`; declare \
                     the clock that all of them have, or `clock = \"estimated\"`";
     for partial in [false, true] {
         let (mut left, mut right) = (camera("left"), camera("right"));
@@ -178,7 +178,7 @@ fn a_camera_that_ends_with_another_clock_is_the_same_error() {
     push(&mut matching, &mut left, Clock::System, time(0)).unwrap();
     assert_eq!(
         matching.end("left").unwrap_err().to_string(),
-        "`match` compares `global` clocks, but `left` stamps by `system`; declare the clock that all of them \
+        "`match` compares `global` clocks, but `left` uses `system`; declare the clock that all of them \
          have, or `clock = \"estimated\"`"
     );
 }

@@ -66,7 +66,7 @@ struct Found {
 }
 
 impl PythonOptions {
-    /// Returns why a program that is no interpreter cannot run the script.
+    /// Returns why a program that is not an interpreter cannot run the script.
     pub(crate) fn elsewhere(&self) -> String {
         format!("script `{}` runs in a Python interpreter only", self.script.display())
     }

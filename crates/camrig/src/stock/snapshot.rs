@@ -341,7 +341,7 @@ mod tests {
         let folder = TestFolder::new("snapshot-folder");
         let path = folder.path().display();
         for (path, reason) in [
-            ("/dev/null/pictures".to_owned(), "`/dev/null` is no folder".to_owned()),
+            ("/dev/null/pictures".to_owned(), "`/dev/null` is not a folder".to_owned()),
             (path.to_string(), format!("there is no folder `{path}`; create it first")),
         ] {
             let options: Options = toml::from_str(&format!("folder = '{path}'")).unwrap();

@@ -324,7 +324,7 @@ impl RunControl {
                 self.call_own_device(camera, DeviceCall::Set { settings, options: options.as_ref().and(own) })
             });
             if let Err(fact) = restored {
-                log::warn!("options of camera `{camera}` do not get their values back: {fact}");
+                log::warn!("options of camera `{camera}` cannot be set back: {fact}");
             }
         }
     }

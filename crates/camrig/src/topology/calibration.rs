@@ -84,11 +84,11 @@ pub(crate) fn of_another_device(calibrated: &str, found: &str) -> String {
 /// Parses the file; an error is a phrase that follows its name.
 fn poses(text: &str) -> Result<BTreeMap<String, CalibratedPose>, String> {
     let File { version, root, camera } = toml::from_str(text)
-        .map_err(|error: toml::de::Error| format!("is no calibration: {}", one_line(error.message())))?;
+        .map_err(|error: toml::de::Error| format!("is not a calibration: {}", one_line(error.message())))?;
     let each = camera.iter().map(|(name, Camera { translation_meters, quaternion_xyzw, .. })| {
         (name.as_str(), *translation_meters, *quaternion_xyzw)
     });
-    check_calibration(version, &root, each).map_err(|error| format!("is no calibration: {error}"))?;
+    check_calibration(version, &root, each).map_err(|error| format!("is not a calibration: {error}"))?;
     let poses = camera.into_iter().map(|(name, Camera { serial, translation_meters, quaternion_xyzw })| {
         let pose = CameraPose { root: root.clone(), translation_meters, quaternion_xyzw };
         (name, CalibratedPose { serial, pose })
@@ -144,12 +144,12 @@ mod tests {
     #[test]
     fn another_file_is_refused() {
         for (file, fact) in [
-            ("", "is no calibration: missing field `version`"),
+            ("", "is not a calibration: missing field `version`"),
             (&FILE.replace("version = 1", "version = 2"), "has version 2; this program reads version 1"),
-            (&FILE.replace("root = 'left'", "root = 'top'"), "its root `top` is none of its cameras"),
+            (&FILE.replace("root = 'left'", "root = 'top'"), "its root `top` is not one of its cameras"),
             (
                 &FILE.replace("[0, 1, 0, 0]", "[0, 1, 1, 0]"),
-                "the quaternion of camera `right` has not the length 1",
+                "the quaternion of camera `right` does not have the length 1",
             ),
             (&FILE.replace("0.5", "nan"), "the translation of camera `right` is not finite"),
         ] {

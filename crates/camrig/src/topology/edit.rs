@@ -57,7 +57,7 @@ pub fn edit(text: &str, edit: &Edit) -> Result<String, String> {
 /// Returns the text of a topology in which a process is run by this command.
 ///
 /// # Errors
-/// If it is no topology.
+/// If it is not a topology.
 pub(crate) fn with_command(text: &str, process: &str, command: &[String]) -> Result<String, String> {
     let mut document = parse(text)?;
     let processes = document.entry("process").or_insert_with(|| {
@@ -164,10 +164,10 @@ fn set(table: &mut dyn TableLike, role: &str, key: &str, text: &str) -> Result<(
         path.insert(0, "options");
     }
     if path.iter().any(|part| part.is_empty()) {
-        return Err(format!("{} is no key", quote(key)));
+        return Err(format!("{} is not a key", quote(key)));
     }
     let written: Value = text.parse().unwrap_or_else(|_| Value::from(text));
-    let (last, tables) = path.split_last().ok_or_else(|| format!("{} is no key", quote(key)))?;
+    let (last, tables) = path.split_last().ok_or_else(|| format!("{} is not a key", quote(key)))?;
     let (mut table, mut is_inline) = (table, false);
     for part in tables {
         let inner = table.entry(part).or_insert_with(|| value(toml_edit::InlineTable::new()));

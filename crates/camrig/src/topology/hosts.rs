@@ -83,7 +83,7 @@ fn host(name: String, section: &mut Section<'_, '_>) -> HostSpec {
         section.problems.add(span, title, label);
     }
     if let Some(written) = fingerprint.as_ref().filter(|written| !is_fingerprint(written.get_ref())) {
-        let title = format!("{} is no fingerprint", section.describe("fingerprint"));
+        let title = format!("{} is not a fingerprint", section.describe("fingerprint"));
         section.problems.add(
             written.span(),
             title,
@@ -105,7 +105,7 @@ fn refused_address(
     insecure: bool,
 ) -> Option<(&'static str, &'static str)> {
     const FORM: (&str, &str) =
-        ("is no address of an agent", "expected `tls/HOST:PORT`, such as `tls/10.0.0.12:7447`");
+        ("is not the address of an agent", "expected `tls/HOST:PORT`, such as `tls/10.0.0.12:7447`");
     let Some((protocol, place)) = address.split_once('/') else { return Some(FORM) };
     let Some((host, port)) = place.rsplit_once(':') else { return Some(FORM) };
     let is_host = |host: &str| {
@@ -229,7 +229,7 @@ mod tests {
         {
             assert_eq!(
                 refused_address(address, true, true).unwrap().0,
-                "is no address of an agent",
+                "is not the address of an agent",
                 "{address}"
             );
         }

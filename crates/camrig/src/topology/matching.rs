@@ -166,7 +166,7 @@ fn clock_of(
     };
     let Some(clock) = clock_of_all(declared) else { return declared };
     let others = known().filter(|&(_, other)| other != clock);
-    let others: Vec<_> = others.map(|(name, other)| format!("{} stamps by `{other}`", quote(name))).collect();
+    let others: Vec<_> = others.map(|(name, other)| format!("{} uses `{other}`", quote(name))).collect();
     if !others.is_empty() {
         let title = format!("{processor} compares `{clock}` clocks, but {}", others.join(", "));
         let label = "set the clock that all of them have, or `clock = \"estimated\"`, or no clock";

@@ -157,7 +157,7 @@ fn stuck_processor_without_cameras() {
     ended.assert_said(70, &[&format!("{NEVER_RETURNS} replaced"), &failed]);
 }
 
-/// One interrupt of a rig that has reached its limit, and ends, is no second one.
+/// One interrupt of a rig that has reached its limit, and ends, is not a second one.
 fn interrupted_after_its_limit() {
     let topology = stuck_at_the_end("long-pause", "");
     let mut rig = Plan::new(&topology, Placement::Mixed).arguments(&["--for", "300ms"]).start();

@@ -174,8 +174,8 @@ fn no_memory_for_slots() {
     let ended = Plan::new(topology, Placement::Mixed).limit("ulimit -v 400000").run();
     ended.assert_said(
         70,
-        &["ERROR main: camera `front` failed: 64 slots of 7875 KiB cannot be made: there is no shared memory of \
-           504576 KiB to be had: Cannot allocate memory (os error 12)"],
+        &["ERROR main: camera `front` failed: 64 slots of 7875 KiB cannot be made: no shared memory of \
+           504576 KiB is available: Cannot allocate memory (os error 12)"],
     );
 }
 

@@ -164,7 +164,7 @@ fn clocks_that_are_not_the_declared_one(placement: Placement) {
     let topology = CAMERAS.to_owned()
         + &processor("fuse", "fuse", "main", "['left']", "").replace("'hardware'", "'global'");
     let ended = Plan::new(&topology, placement).run();
-    let error = "error: processor `fuse` compares `global` clocks, but `left` stamps by `hardware`";
+    let error = "error: processor `fuse` compares `global` clocks, but `left` uses `hardware`";
     assert_eq!((ended.code(), ended.stderr[0].as_str()), (Some(78), error), "{:?}", ended.stderr);
 }
 

@@ -61,7 +61,7 @@ impl Images {
         for frame in taken.frames.frames().filter(|_| self.points.is_none()) {
             if PointsView::new(frame).is_some() && self.left_out.insert(frame.stream()) {
                 problem =
-                    Some(format!("{} is no image: `--format ply` or `pcd` writes points", frame.stream()));
+                    Some(format!("{} is not an image: `--format ply` or `pcd` writes points", frame.stream()));
             }
         }
         Ok(problem)

@@ -27,7 +27,7 @@ impl Poses {
     /// Reads the file of a calibration.
     ///
     /// # Errors
-    /// If it cannot be read, or is no calibration.
+    /// If it cannot be read, or is not a calibration.
     #[cfg(feature = "calibration")]
     pub(in super::super) fn read(path: &Path) -> Result<Self, CommandError> {
         use camrig_calib::{Pose, RigCalibration};
@@ -36,7 +36,7 @@ impl Poses {
 
         let text = std::fs::read_to_string(path).map_err(|error| ReadError::new(path, error))?;
         let calibration = RigCalibration::from_toml(&text)
-            .map_err(|error| ReadError::new(path, format_args!("is no calibration: {error}")))?;
+            .map_err(|error| ReadError::new(path, format_args!("is not a calibration: {error}")))?;
         let extrinsics =
             |pose: Pose| Extrinsics::from_quaternion(pose.quaternion_xyzw, pose.translation_meters);
         let cameras = calibration.camera.into_iter().map(|(name, camera)| {
@@ -173,6 +173,6 @@ pub(in super::super) mod tests {
         let path = folder.path().join("rig.calib.toml");
         std::fs::write(&path, "version = 1\n").unwrap();
         let error = Poses::read(&path).err().unwrap().to_string();
-        assert!(error.contains("rig.calib.toml` is no calibration: missing field"), "{error}");
+        assert!(error.contains("rig.calib.toml` is not a calibration: missing field"), "{error}");
     }
 }

@@ -41,10 +41,10 @@ pub(crate) struct Options {
     /// Takes one of this many columns and rows of depth.
     #[schemars(range(min = 1, max = 16))]
     decimation: u32,
-    /// The corner of the box outside of which points are left out with the least coordinates, in those of the root.
+    /// The corner of the kept box with the least coordinates, in the root's coordinates.
     #[schemars(extend("x-unit" = "m"))]
     crop_min: Option<[f32; 3]>,
-    /// The corner with the largest coordinates.
+/// The corner of the kept box with the largest coordinates.
     #[schemars(extend("x-unit" = "m"))]
     crop_max: Option<[f32; 3]>,
     /// Gives each point its color in the color image.

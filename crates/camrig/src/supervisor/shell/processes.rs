@@ -208,7 +208,7 @@ impl Shell {
                 (None, Some(signal)) => log::warn!("process `{name}` is stopped by signal {signal}"),
                 // A stopped process that was killed does not go on.
                 (Some(_), None) if process.ends || worker.has_ended() => {}
-                (Some(_), None) => log::warn!("process `{name}` goes on"),
+                (Some(_), None) => log::warn!("process `{name}` continues"),
                 _ => {}
             }
             process.stopped_by = stopped_by;

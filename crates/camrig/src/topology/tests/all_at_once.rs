@@ -169,7 +169,7 @@ error: processor `r`: `x.bin` does not exist
 17 | options = { stream = 'color', file = 'x.bin' }
    |                               ^^^^
 
-error: processor `s`: nothing can be written into `/dev/null/a`: `/dev/null` is no folder
+error: processor `s`: nothing can be written into `/dev/null/a`: `/dev/null` is not a folder
   --> t.toml:21:13
    |
 21 | options = { folder = '/dev/null/a' }
