@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pixel_of_depth_fills_what_it_covers() {
+    fn a_pixel_of_depth_fills_the_area_that_it_covers() {
         let depth = stream(Stream::DEPTH, PixelFormat::Z16, (2, 2), 2.0);
         let color = stream(Stream::COLOR, PixelFormat::Rgb8, (4, 4), 4.0);
         let found = aligned(&depth, &color, &[1000, 0, 0, 3000]);

@@ -295,7 +295,7 @@ mod tests {
     use crate::{JSON, MJPEG, Name};
 
     #[test]
-    fn each_kind_knows_its_bytes_and_how_to_say_what_it_is() {
+    fn each_kind_has_its_size_and_its_description() {
         let shape = Shape::new(&[1, 30, 40]).unwrap();
         let schema = Name::constant("camrig.Boxes");
         for (payload, size_bytes, shown) in [

@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_fingerprint_is_refused() {
+    fn a_text_that_is_not_a_fingerprint_is_refused() {
         for text in ["", "ed25519:", "sha256:AAAA", "ed25519:AAAA", "ed25519:!!!"] {
             let refused = text.parse::<Fingerprint>().unwrap_err().to_string();
             assert!(refused.starts_with(&format!("`{text}` is not a fingerprint")), "{refused}");

@@ -141,7 +141,9 @@ pub(crate) fn read<T: for<'de> Deserialize<'de>>(sender: &str, bytes: &[u8]) -> 
         let length = bytes.len();
         return Err(format!("{sender} sent {length} bytes; at most {MESSAGE_BYTES_MAX} are read"));
     }
-    let invalid = |error: serde_json::Error| format!("{sender} sent something that is not a message of camrig: {error}");
+    let invalid = |error: serde_json::Error| {
+        format!("{sender} sent something that is not a message of camrig: {error}")
+    };
     let Versions { camrig_hosts, program } = serde_json::from_slice(bytes).map_err(invalid)?;
     if camrig_hosts != VERSION || program != PROGRAM {
         return Err(format!(
@@ -183,10 +185,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_message_is_refused() {
+    fn bytes_that_are_not_a_message_are_refused() {
         for bytes in [&b""[..], b"{}", b"\xff\xfe", b"[1,2]", b"{\"camrig_hosts\":1}"] {
             assert!(
-                read::<Request>("it", bytes).unwrap_err().starts_with("it sent something that is not a message of camrig")
+                read::<Request>("it", bytes)
+                    .unwrap_err()
+                    .starts_with("it sent something that is not a message of camrig")
             );
         }
         let unknown = format!(

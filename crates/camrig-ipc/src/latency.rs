@@ -121,7 +121,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn buckets_hold_what_their_bounds_say() {
+    fn buckets_hold_the_values_within_their_bounds() {
         for micros in (0..5000).chain((0..60).map(|power| 1 << power)).chain([u64::MAX]) {
             let bucket = bucket_of(micros);
             if bucket < LATENCY_BUCKETS - 1 {

@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_names_the_setting_and_what_is_allowed() {
+    fn a_refusal_names_the_setting_and_the_allowed_values() {
         let missing = Scheduling { cpus: vec![CPUS_MAX - 1], ..Scheduling::default() };
         let refusal = missing.try_out().unwrap().unwrap_err().to_string();
         let allowed = allowed_cpus();

@@ -154,7 +154,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_control_holds_what_was_set_and_refuses_what_is_out_of_range() {
+    fn a_control_keeps_its_value_and_refuses_values_out_of_range() {
         let mut controls = Controls::default();
         let exposure = |controls: &mut Controls, request, data: &[u8]| {
             controls.request(EXTENSION_UNIT, selector::EXPOSURE, request, data)

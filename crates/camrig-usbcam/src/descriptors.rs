@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn class_specific_headers_hold_the_length_of_what_follows() {
+    fn class_specific_headers_hold_the_length_of_their_content() {
         for model in MODELS {
             let bytes = configuration(model, Speed::Super);
             let all = split(&bytes);

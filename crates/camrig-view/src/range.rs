@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_union_covers_what_is_there() {
+    fn a_union_covers_both_ranges() {
         assert_eq!(union(None, None), None);
         assert_eq!(union(Some((1.0, 2.0)), None), Some((1.0, 2.0)));
         assert_eq!(union(Some((1.0, 2.0)), Some((0.5, 1.5))), Some((0.5, 2.0)));

@@ -538,7 +538,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mask_is_a_picture_that_is_small_whatever_a_page_requests() {
+    fn a_mask_is_a_small_picture_at_any_requested_size() {
         let header = FrameHeader::image(Stream::new("mask").unwrap(), PixelFormat::Y8, 1280, 720);
         let pixels = vec![255; 1280 * 720];
         let mut message = Message::default();

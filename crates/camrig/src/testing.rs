@@ -277,7 +277,7 @@ mod tests {
     const DEPTH: (Stream, PixelFormat, &str) = (Stream::DEPTH, PixelFormat::Z16, "2x2@30");
 
     #[test]
-    fn an_output_has_what_was_published_since() {
+    fn an_output_has_the_framesets_published_since() {
         let mut camera = TestCamera::new("left", &[DEPTH]);
         let mut output = TestOutput::declaring("left-only", |_| Ok(Some(Vec::new())));
         for _ in 0..2 {

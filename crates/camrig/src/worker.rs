@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_ends_with_its_supervisor_whatever_its_actors_do() {
+    fn a_worker_ends_with_its_supervisor_even_if_its_actors_are_busy() {
         let (commands, _events, exit) = worker();
         commands.send(host("stuck")).unwrap();
         commands.send(WorkerCommand::Start).unwrap();

@@ -163,7 +163,7 @@ fn a_rig_whose_lines_nobody_reads_ends_quietly() {
 
 /// Other processors go on.
 #[test]
-fn a_closed_pipe_ends_only_what_prints() {
+fn a_closed_pipe_ends_only_actors_that_print() {
     for placement in PLACEMENTS {
         let mut test = Test::new().topology(RIG.replace("digest = true", "digest = false"));
         let args = ["run", "t.toml", "--framesets", "50", "--report", "r.json", "--placement", placement];

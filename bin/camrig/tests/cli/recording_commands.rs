@@ -278,7 +278,7 @@ fn the_demo_is_recorded_and_replayed() {
 }
 
 #[test]
-fn a_recorder_says_what_it_wrote_and_where() {
+fn a_recorder_prints_its_framesets_and_its_file() {
     let mut folder = two_cameras();
     folder.write("cameras.toml", TWO_CAMERAS);
     for (args, place) in [

@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_message_is_refused() {
+    fn bytes_that_are_not_a_message_are_refused() {
         let error = |bytes: &[u8]| read(&mut &*bytes).unwrap_err().to_string();
         let whole = message(true, 64);
         assert_eq!(error(&[]), "it is cut off or too long");
@@ -370,15 +370,20 @@ mod tests {
         }
 
         #[test]
-        fn damaged_messages_are_errors_or_messages(at in any::<prop::sample::Index>(), value: u8, cut in any::<bool>()) {
+        fn damaged_messages_are_errors_or_bounded(at in any::<prop::sample::Index>(), value: u8, cut in any::<bool>()) {
             let mut bytes = message(true, 64);
             let place = at.index(bytes.len());
             bytes[place] = value;
             if cut {
                 bytes.truncate(place);
             }
-            let _ = read(&mut &bytes[..]);
-            let _ = Answer::of_bytes(&bytes);
+            prop_assert!(Answer::of_bytes(&bytes).is_err());
+            let read = read(&mut &bytes[..]);
+            prop_assert!(!cut || read.is_err());
+            let Some(frameset) = read.ok().and_then(|read| read.frameset) else { return Ok(()) };
+            let sizes = frameset.header.frames.iter().map(|frame| frame.size_bytes());
+            prop_assert_eq!(frameset.frames.len(), frameset.header.frames.len());
+            prop_assert!(frameset.frames.iter().zip(sizes).all(|(&(_, size), bound)| size as u64 <= bound));
         }
     }
 }

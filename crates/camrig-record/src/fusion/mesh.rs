@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn the_edge_of_an_object_is_not_joined_to_what_is_behind() {
+    fn the_edge_of_an_object_is_not_joined_to_its_background() {
         let eye = Eye::new(320, 240, [0.0; 3], 0.0);
         let found = mesh(Scene::BALL_AND_WALL, &[eye], 0.01);
         let between = found.vertices.iter().filter(|vertex| (1.35..1.7).contains(&vertex.meters[2])).count();

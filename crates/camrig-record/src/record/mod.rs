@@ -264,7 +264,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_camera_lacks_what_could_not_be_read_and_what_follows_a_failure() {
+    fn a_camera_lacks_unreadable_framesets_and_those_after_a_failure() {
         let actor = |name: &str, role, state, reason, lost| ActorStatus {
             name: name.to_owned(),
             role,

@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_range_of_time_is_what_was_then() {
+    fn a_range_of_time_has_the_framesets_of_that_time() {
         let folder = TestFolder::new("range");
         let path = folder.path().join("rig.mcap");
         let gap = GapRecord { first_sequence: 3, last_sequence: 4, reason: GapReason::Link };

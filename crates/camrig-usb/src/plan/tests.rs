@@ -105,7 +105,7 @@ fn the_largest_profile_is_one_that_every_stream_has() {
 }
 
 #[test]
-fn a_camera_is_found_by_port_by_serial_and_by_what_its_driver_sees() {
+fn a_camera_is_found_by_port_by_serial_and_by_its_driver() {
     let folder = tempfile::tempdir().unwrap();
     let tree = usb_tree(&folder, &[("usb2", "5000", "3.10", "pci"), ("2-1", "5000", "3.20", "asic")]);
     let device = Device { serial: "optical".into(), usb_port: "2-1".into(), ..Device::default() };

@@ -1,4 +1,4 @@
-//! A run under a program's care: signals stop it, stderr shows how it goes.
+//! A run of a program: signals stop it, stderr shows its progress.
 
 use std::io;
 use std::sync::Arc;

@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_run_says_what_it_lost_and_why_its_actors_failed() {
+    fn a_run_reports_its_losses_and_the_failures_of_its_actors() {
         let mut report: Report =
             serde_json::from_str(include_str!("../../tests/before/report.json")).unwrap();
         report.topology = "rig.toml".to_owned();

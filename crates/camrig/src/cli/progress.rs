@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_says_how_it_goes_and_who_is_unwell() {
+    fn a_line_shows_the_totals_and_the_failing_actors() {
         let actor = |name: &str, state: ActorState| ActorStatus {
             name: name.to_owned(),
             state,

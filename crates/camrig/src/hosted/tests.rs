@@ -380,7 +380,7 @@ fn a_driver_that_cannot_pause_says_so_and_the_camera_goes_on() {
 }
 
 #[test]
-fn a_call_to_what_has_no_such_option_is_refused() {
+fn a_call_to_a_camera_without_the_option_is_refused() {
     let (hosted, events) = start([actor(FIRST, camera("silent"))]);
     assert_eq!(next(&events), ActorEvent::Ready { actor: FIRST });
     assert_eq!(call(&hosted, &events, 1, DeviceCall::Controls), Ok(String::new()));

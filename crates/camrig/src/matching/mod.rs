@@ -26,7 +26,7 @@
 //! | largest spread | unlimited, or a limit | the threshold, or unlimited after some attempts | the window |
 //! | each frameset used once | yes | yes | yes |
 //! | sets do not cross | yes | yes | yes |
-//! | no further set among value was dropped between two | yes | not stated | yes, within the window |
+//! | no further set among the framesets dropped between two | yes | not stated | yes, within the window |
 //! | depends on times only, not on arrival | yes, while queues suffice | not stated | yes, while queues suffice |
 //! | waits for a camera's next frameset | unless its earliest time is known | no | unless half its interval is too late |
 //! | early sets before better ones | optional (age penalty) | yes | no |
@@ -152,8 +152,7 @@ pub(crate) enum MatchError {
 
 /// Formats as `` `left` uses `hardware`, `right` uses `global` ``.
 fn stamps(seen: &[(String, Clock)]) -> String {
-    let stamps: Vec<_> =
-        seen.iter().map(|(camera, clock)| format!("`{camera}` uses `{clock}`")).collect();
+    let stamps: Vec<_> = seen.iter().map(|(camera, clock)| format!("`{camera}` uses `{clock}`")).collect();
     stamps.join(", ")
 }
 

@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn back_and_forth_uses_what_fits() {
+    fn back_and_forth_uses_fitting_timestamps() {
         let mut timeline = timeline(20);
         for number in (20..200).step_by(2) {
             let first = timeline.check(time(number) + 2 * SECOND, number, &[time(number)]);

@@ -171,7 +171,7 @@ fn an_instance_goes_on_counting_where_the_one_before_stopped() {
 }
 
 #[test]
-fn a_processor_derives_from_what_it_was_given() {
+fn a_processor_derives_from_its_inputs() {
     let mut camera = TestCamera::new("left", &[(Stream::DEPTH, PixelFormat::Z16, "2x1@30")]);
     let origin = camera.frameset(7, &[&[1, 0, 2, 0]]);
     let (mut output, link) = testing::output_with_reader("halve", &[]);

@@ -173,7 +173,7 @@ impl Shell {
 
     /// Completes the change that is being carried out, if it is done, and releases drained links and ended actors.
     pub(super) fn look_at_changes(&mut self) {
-        self.release_what_left();
+        self.release_ended_parts();
         let Some(pending) = &self.left.pending else { return };
         if self.left.unsent {
             self.wire_running();
@@ -201,7 +201,7 @@ impl Shell {
     }
 
     /// Releases ended links and actors: their entries stay, and those of the report.
-    fn release_what_left(&mut self) {
+    fn release_ended_parts(&mut self) {
         if self.left.leaving.is_empty() && self.left.replaced.is_empty() {
             return;
         }

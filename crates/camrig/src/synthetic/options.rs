@@ -486,7 +486,10 @@ mod tests {
             ),
             ("frames = 0", "frames 0 is out of range; it is 1 or more"),
             ("unplug_at = -1", "unplug_at -1 is out of range; it is 0 to 1000000"),
-            ("replug_after = 1", "option `replug_after` needs `unplug_at`: only an unplugged camera can come back"),
+            (
+                "replug_after = 1",
+                "option `replug_after` needs `unplug_at`: only an unplugged camera can come back",
+            ),
             ("stall_stream = 'color'", "option `stall_stream` needs `stall_at`, the time of the stall"),
             (
                 "stall_at = 1\nstall_stream = 'gyro'",

@@ -249,7 +249,7 @@ fn without_a_receiver_nothing_is_sent() {
 }
 
 #[test]
-fn a_gap_is_lost_and_what_comes_late_is_ignored() {
+fn a_gap_is_lost_and_late_framesets_are_ignored() {
     let mut receiver = Receiver::new(1, 0, WINDOW);
     let place = |number| FrameSetNumber { epoch: 9, base: None, number };
     assert_eq!(receiver.arrived(place(1)), Arrival::Next { lost: 0 });

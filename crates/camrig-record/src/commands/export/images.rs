@@ -60,8 +60,10 @@ impl Images {
         }
         for frame in taken.frames.frames().filter(|_| self.points.is_none()) {
             if PointsView::new(frame).is_some() && self.left_out.insert(frame.stream()) {
-                problem =
-                    Some(format!("{} is not an image: `--format ply` or `pcd` writes points", frame.stream()));
+                problem = Some(format!(
+                    "{} is not an image: `--format ply` or `pcd` writes points",
+                    frame.stream()
+                ));
             }
         }
         Ok(problem)

@@ -44,7 +44,7 @@ pub(crate) struct Options {
     /// The corner of the kept box with the least coordinates, in the root's coordinates.
     #[schemars(extend("x-unit" = "m"))]
     crop_min: Option<[f32; 3]>,
-/// The corner of the kept box with the largest coordinates.
+    /// The corner of the kept box with the largest coordinates.
     #[schemars(extend("x-unit" = "m"))]
     crop_max: Option<[f32; 3]>,
     /// Gives each point its color in the color image.

@@ -285,7 +285,7 @@ fn frames_have_to_be_those_that_the_camera_has() {
 }
 
 #[test]
-fn motion_has_to_be_what_the_camera_measured() {
+fn motion_has_to_be_as_the_camera_measured_it() {
     let all = &captured("front", "accel = 60\ngyro = 200", 3);
     let mut right = verify("");
     for parts in all {

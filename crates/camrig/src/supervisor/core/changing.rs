@@ -62,7 +62,7 @@ impl Core {
         for id in leaves {
             self.leave(id);
         }
-        self.begin_what_is_due();
+        self.begin_due_instances();
     }
 
     /// Ends an actor in order. A processor ends when its inputs have ended.

@@ -314,7 +314,7 @@ impl Core {
         self.go_when_ready();
         self.look_after_actors();
         self.look_at_leaves();
-        self.begin_what_is_due();
+        self.begin_due_instances();
         let going = self.going_since.map(|since| self.now.saturating_duration_since(since));
         if self.setup.limits.time.is_some_and(|limit| going.is_some_and(|going| going >= limit)) {
             self.stop_as_asked();

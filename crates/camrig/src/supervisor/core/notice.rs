@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_is_logged_with_what_follows() {
+    fn a_failure_is_logged_with_the_reaction() {
         let text = |decision| {
             let notice = Notice::Failed { actor: ActorId(0), message: "broken".to_owned(), decision };
             assert_eq!(notice.level(), Level::Error);
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stall_is_logged_with_what_can_be_done() {
+    fn a_stall_is_logged_with_the_possible_reaction() {
         let text = |alone, stopping| {
             let timeout = Duration::from_millis(5);
             Notice::DoesNotReturn { actor: ActorId(1), timeout, alone, stopping }.text(&setup())

@@ -85,7 +85,7 @@ impl Core {
         self.end_links_of_ended_actors(process);
         if was_asked {
             // All its actors had left. Others that joined meanwhile begin in the next process of this name.
-            self.begin_what_is_due();
+            self.begin_due_instances();
         } else {
             self.fail_process(process, how);
         }
@@ -110,7 +110,7 @@ impl Core {
     }
 
     /// Starts the next instance of every actor whose pause is over.
-    pub(super) fn begin_what_is_due(&mut self) {
+    pub(super) fn begin_due_instances(&mut self) {
         for process in (0..self.processes.len()).map(ProcessId::new) {
             let now = self.now;
             let is_due = |id: &ActorId| self.actor(*id).due.is_some_and(|due| due.at <= now);

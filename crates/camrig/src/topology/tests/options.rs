@@ -200,7 +200,7 @@ error: cameras `a` and `c` are the same device: `2` (Even)
 }
 
 #[test]
-fn a_run_does_not_probe_what_it_recalls() {
+fn a_run_does_not_probe_a_remembered_device() {
     let text = "[camera.a]\ndriver = \"even\"\noptions = { serial = 777 }\n";
     let probe =
         |probe| Topology::parse_and_probe("t.toml", text, None, &registry(), probe, StartTime::default());
