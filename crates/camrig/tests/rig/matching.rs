@@ -192,7 +192,7 @@ fn wrong_times(placement: Placement) {
     let process = if placement == Placement::MultiProcess { "fuse" } else { "main" };
     let leaps = "the timestamp of frame 20 leaps by +60.000 s (leap 1); framesets are left out as `time-leap` until it \
                  returns";
-    let keeps = "`match` compares `hardware` clocks, but `left` stamps by `hardware`, `right` stamps by `global`; \
+    let keeps = "`match` compares `hardware` clocks, but `left` uses `hardware`, `right` uses `global`; \
                  declare the clock that all of them have, or `clock = \"estimated\"`; matches go on without camera";
     let leapt = [
         format!("WARN  {process}/fuse: camera `right`: {leaps}"),
