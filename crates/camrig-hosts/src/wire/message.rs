@@ -381,9 +381,9 @@ mod tests {
             let read = read(&mut &bytes[..]);
             prop_assert!(!cut || read.is_err());
             let Some(frameset) = read.ok().and_then(|read| read.frameset) else { return Ok(()) };
-            let sizes = frameset.header.frames.iter().map(|frame| frame.size_bytes());
             prop_assert_eq!(frameset.frames.len(), frameset.header.frames.len());
-            prop_assert!(frameset.frames.iter().zip(sizes).all(|(&(_, size), bound)| size as u64 <= bound));
+            let mut sizes = frameset.frames.iter().zip(&frameset.header.frames);
+            prop_assert!(sizes.all(|((_, size), frame)| *size as u64 <= frame.size_bytes()));
         }
     }
 }
