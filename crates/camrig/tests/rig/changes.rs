@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::harness::{Ended, Placement, Plan, Report, Rig};
 use crate::program::PLAIN;
-use crate::soak::{GROWTH_BYTES, requested, resident_bytes, resources, seeded};
+use crate::soak::{requested, resident_bytes, resources, seeded};
 use crate::{conformance, test};
 
 /// Number of random changes without the environment variable.
@@ -31,6 +31,10 @@ const LINK_BYTES: u64 = 1 << 10;
 const ACTOR_BYTES: u64 = 2 << 10;
 const PROCESS_BYTES: u64 = 1 << 10;
 const CHANGE_BYTES: u64 = 1 << 10;
+
+/// Maximum growth of a supervisor beside its rows: what its allocator keeps for the threads that have served requests. A
+/// thousand changes need 3 MiB.
+const KEPT_BYTES: u64 = 6 << 20;
 
 /// The environment variable with the number of random changes.
 const CHANGES_VARIABLE: &str = "CAMRIG_SOAK_CHANGES";
@@ -496,7 +500,7 @@ fn check_memory(report: &Report, grown: u64) {
         "changes: the supervisor has {} KiB more than before; rows and their bytes: {rows:?}",
         grown >> 10
     );
-    assert!(grown <= GROWTH_BYTES + kept, "{grown} bytes; rows and their bytes: {rows:?}");
+    assert!(grown <= KEPT_BYTES + kept, "{grown} bytes; rows and their bytes: {rows:?}");
 }
 
 /// Adds, removes, moves, sets, restarts and attaches actors, and kills the processes of some in between.

@@ -32,7 +32,7 @@ const PAUSE_MILLIS: u64 = 40;
 
 /// Maximum growth of the supervisor after its first kills: less than a byte per kill of a long run, plus the variation
 /// of the allocator.
-pub(crate) const GROWTH_BYTES: u64 = 1 << 20;
+const GROWTH_BYTES: u64 = 1 << 20;
 
 const CAMERAS: [&str; 6] = ["c1", "c2", "c3", "c4", "c5", "c6"];
 
