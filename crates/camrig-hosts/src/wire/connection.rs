@@ -118,16 +118,31 @@ impl Connection {
 
     /// Sends a message, if there is anybody at the other end. Waits while the network takes none.
     pub(super) fn put(&self, message: ZBytes) {
-        let open = locked(&self.open).clone();
-        let Some(open) = open else { return };
-        if let Err(error) = open.publisher.put(message).wait() {
-            // The session is closed. The other end notices as it notices a cut.
-            log::warn!("a message on `{}` is not sent: {error}", open.publisher.key_expr());
-        }
+        self.with_open(|open| {
+            if let Err(error) = open.publisher.put(message).wait() {
+                // The session is closed. The other end notices as it notices a cut.
+                log::warn!("a message on `{}` is not sent: {error}", open.publisher.key_expr());
+            }
+        });
+    }
+
+    /// Returns whether this end knows that somebody receives its messages. It may not know that yet although it has had an answer:
+    /// Zenoh drops what is sent before.
+    pub(super) fn has_receiver(&self) -> bool {
+        let is_known =
+            |open: &Open| open.publisher.matching_status().wait().is_ok_and(|status| status.matching());
+        self.with_open(is_known).unwrap_or(false)
+    }
+
+    /// Calls `act` with the session; `None` while it is opened again.
+    fn with_open<T>(&self, act: impl FnOnce(&Open) -> T) -> Option<T> {
+        let open = locked(&self.open).clone()?;
+        let result = act(&open);
         // Another thread may have replaced it meanwhile.
         if let Some(open) = Arc::into_inner(open) {
             close(Some(Arc::new(open)), false);
         }
+        Some(result)
     }
 
     /// Opens the session again if the other end has been silent for so long that the connection has to be in doubt. The

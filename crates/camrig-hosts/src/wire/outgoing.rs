@@ -206,7 +206,8 @@ impl WireOut {
 
     fn may_send(&self, bytes: u64) -> bool {
         let answers = self.answered.is_some_and(|at| at.elapsed() < SILENCE);
-        answers && self.sender.as_ref().is_some_and(|sender| sender.may_send(bytes))
+        let has_credit = answers && self.sender.as_ref().is_some_and(|sender| sender.may_send(bytes));
+        has_credit && self.connection.has_receiver()
     }
 
     /// Asks about the framesets in flight, if nothing was acknowledged for some time.
