@@ -28,5 +28,6 @@ use camrig::App;
 /// Adds the command `join` and the kinds of crossings to a program, and lets it run topologies that name other hosts.
 #[must_use]
 pub fn add_to(app: App) -> App {
+    session::use_one_thread();
     wire::add_to(app).hosts(first::OverZenoh).registry_command(commands::command(), commands::run)
 }

@@ -3,10 +3,10 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::OnceLock;
+use std::sync::{Once, OnceLock};
 
 use camrig_frame::MAX_FRAMESET_BYTES;
-use camrig_ipc::spawn_thread;
+use camrig_ipc::{set_variable_before_threads, spawn_thread};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use zenoh::{Config, Session, Wait};
@@ -64,6 +64,33 @@ pub enum SessionError {
 
 const NO_IDENTITY: &str = "`tls` needs `identity`, the file that `camrig join --new-identity` made";
 
+/// The variable from which Zenoh reads how many threads it has.
+const THREADS: &str = "ZENOH_RUNTIME";
+
+/// Sends and receives on one thread.
+const ONE_THREAD: &str = "(rx: (handover: tx))";
+
+/// Has Zenoh send and receive on one thread, in this process and its workers, unless the variable is set. To be called before
+/// the process has other threads.
+///
+/// Zenoh uses a connection of rustls on two threads at once, which rustls does not allow: a process crashes then, or its
+/// connection ends (issue 2557 of eclipse-zenoh/zenoh).
+pub(crate) fn use_one_thread() {
+    if std::env::var_os(THREADS).is_none() {
+        set_variable_before_threads(THREADS, ONE_THREAD);
+    }
+}
+
+/// Warns of `tls` on several threads.
+fn warn_of_threads() {
+    static WARNED: Once = Once::new();
+    if std::env::var_os(THREADS).is_none() {
+        WARNED.call_once(|| {
+            log::warn!("Zenoh may crash with `tls`: start this program with {THREADS}='{ONE_THREAD}'");
+        });
+    }
+}
+
 static PROVIDED: OnceLock<Session> = OnceLock::new();
 
 /// Provides the session of this process, for options without endpoints. Returns whether it is the first one.
@@ -116,6 +143,7 @@ pub fn config(options: &SessionOptions) -> Result<Config, SessionError> {
         inserted.map_err(|error| SessionError::Open(format!("`{key}`: {error}")))?;
     }
     if options.connect.iter().chain(&options.listen).any(|endpoint| endpoint.starts_with("tls/")) {
+        warn_of_threads();
         let identity =
             options.identity.as_deref().ok_or_else(|| SessionError::Identity(NO_IDENTITY.to_owned()))?;
         identity::secure(&mut config, identity, &fingerprints(options)?)

@@ -57,4 +57,4 @@ pub use reader::{Lease, LinkReader, MAX_SOURCES, Refused};
 pub use region::prepare;
 pub use scheduling::{CPUS_MAX, Refusal, Scheduling, allowed_cpus};
 pub use slots::{LinkWriter, Loan, Published, SlotPool};
-pub use threads::{name_process_limit, spawn_thread};
+pub use threads::{name_process_limit, set_variable_before_threads, spawn_thread};

@@ -1,4 +1,5 @@
-//! Starting threads, with errors that name the limit which prevents it.
+//! Starting threads, with errors that name the limit which prevents it; what a process may do only before it has several.
+#![allow(unsafe_code)] // One call: a variable is set while there is one thread.
 
 use std::io::{Error, ErrorKind, Result};
 use std::thread::{Builder, JoinHandle};
@@ -18,6 +19,17 @@ pub fn spawn_thread<T: Send + 'static>(
     })
 }
 
+/// Sets a variable of this process, and of those that it starts, if the process has one thread only: others could read the
+/// environment meanwhile. Returns whether it is set.
+pub fn set_variable_before_threads(name: &str, value: &str) -> bool {
+    let is_alone = std::fs::read_dir("/proc/self/task").is_ok_and(|threads| threads.count() == 1);
+    if is_alone {
+        // SAFETY: no other thread exists that could read or change the environment.
+        unsafe { std::env::set_var(name, value) };
+    }
+    is_alone
+}
+
 /// Adds the name of the limit to the error of starting a process or a thread.
 pub fn name_process_limit(error: Error) -> Error {
     // Neither call waits for anything: the limit alone is such an error.
@@ -30,6 +42,13 @@ pub fn name_process_limit(error: Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_environment_of_several_threads_is_left_alone() {
+        // Tests run on threads of their own.
+        assert!(!set_variable_before_threads("CAMRIG_TEST_VARIABLE", "1"));
+        assert_eq!(std::env::var_os("CAMRIG_TEST_VARIABLE"), None);
+    }
 
     #[test]
     fn a_thread_has_its_name() {
