@@ -6,9 +6,10 @@
 //! through those gives offset and drift.
 
 use std::collections::VecDeque;
+use std::sync::mpsc::sync_channel;
 use std::time::{Duration, SystemTime};
 
-use camrig::monotonic_nanos;
+use camrig::{monotonic_nanos, spawn_thread};
 use zenoh::query::Query;
 use zenoh::{Session, Wait};
 
@@ -30,6 +31,9 @@ const ANSWER_BYTES: usize = 24;
 /// Maximum time between two looks at the monotonic clock with one at the wall clock between them, and the number of attempts.
 const LOOK_NANOS: u64 = 50_000;
 const LOOKS: usize = 8;
+
+/// Maximum number of questions that wait for their answers; the askers of further ones ask again.
+const QUESTIONS_MAX: usize = 64;
 
 /// Maximum time for an answer.
 const ANSWER_TIME: Duration = Duration::from_secs(1);
@@ -232,19 +236,23 @@ fn point(exchange: &Exchange, zero: (i64, u64)) -> (f64, f64) {
 /// Answers questions for this host's monotonic time under `key`, until the result is dropped.
 ///
 /// # Errors
-/// If `key` cannot be declared.
+/// If `key` cannot be declared, or the system has no thread left.
 pub fn serve(session: &Session, key: &str) -> zenoh::Result<zenoh::query::Queryable<()>> {
     let own = key.to_owned();
-    let answer = move |query: Query| {
-        let received = monotonic_nanos();
-        let mut bytes = [0; ANSWER_BYTES];
-        bytes[..8].copy_from_slice(&received.to_le_bytes());
-        bytes[16..].copy_from_slice(&wall_ahead().to_le_bytes());
-        bytes[8..16].copy_from_slice(&monotonic_nanos().to_le_bytes());
-        // The asker asks again.
-        let _ = query.reply(&own, &bytes[..]).wait();
-    };
-    session.declare_queryable(key).callback(answer).wait()
+    let (questions, asked) = sync_channel::<(Query, u64)>(QUESTIONS_MAX);
+    // Answers may have to wait for the network, and what waits on a thread of Zenoh holds up what it waits for.
+    spawn_thread("clock", move || {
+        for (query, received) in asked {
+            let mut bytes = [0; ANSWER_BYTES];
+            bytes[..8].copy_from_slice(&received.to_le_bytes());
+            bytes[16..].copy_from_slice(&wall_ahead().to_le_bytes());
+            bytes[8..16].copy_from_slice(&monotonic_nanos().to_le_bytes());
+            // The asker asks again.
+            let _ = query.reply(&own, &bytes[..]).wait();
+        }
+    })?;
+    let take = move |query: Query| drop(questions.try_send((query, monotonic_nanos())));
+    session.declare_queryable(key).callback(take).wait()
 }
 
 /// Asks once for the time of the host that serves `key`; `None` if it does not answer within a second. Waits: not to be called
