@@ -1,6 +1,8 @@
 //! One end of a crossing on a session of Zenoh.
 
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use camrig_ipc::spawn_thread;
@@ -129,8 +131,12 @@ impl Connection {
     /// Returns whether this end knows that somebody receives its messages. It may not know that yet although it has had an answer:
     /// Zenoh drops what is sent before.
     pub(super) fn has_receiver(&self) -> bool {
-        let is_known =
-            |open: &Open| open.publisher.matching_status().wait().is_ok_and(|status| status.matching());
+        let is_known = |open: &Open| {
+            // It is ready at once, and Zenoh cannot wait on the threads of actors.
+            let status = pin!(open.publisher.matching_status().into_future());
+            let status = status.poll(&mut Context::from_waker(Waker::noop()));
+            matches!(status, Poll::Ready(Ok(status)) if status.matching())
+        };
         self.with_open(is_known).unwrap_or(false)
     }
 
