@@ -23,7 +23,7 @@ use crate::mail::Unread;
 use crate::matching::{Match, MatchError, MatchStats, Matching};
 use crate::threads;
 
-/// Time without framesets from a camera after which matches go on without it.
+/// Time without framesets from a camera after which matching continues without it.
 const MATCH_WAIT_MAX: Duration = Duration::from_secs(2);
 
 /// The readers' ends of all links into one actor, to be moved to the actor's thread.

@@ -193,7 +193,7 @@ fn wrong_times(placement: Placement) {
     let leaps = "the timestamp of frame 20 leaps by +60.000 s (leap 1); framesets are left out as `time-leap` until it \
                  returns";
     let keeps = "`match` compares `hardware` clocks, but `left` uses `hardware`, `right` uses `global`; \
-                 declare the clock that all of them have, or `clock = \"estimated\"`; matches go on without camera";
+                 declare the clock that all of them have, or `clock = \"estimated\"`; matching continues without camera";
     let leapt = [
         format!("WARN  {process}/fuse: camera `right`: {leaps}"),
         format!("WARN  {process}/fuse: camera `right`: timestamps are back after 10 framesets"),
