@@ -93,6 +93,8 @@ struct Look<T> {
     cells: BTreeSet<[u32; 2]>,
     /// The speed of the board, in pixels per second.
     speed: f64,
+    /// Since when the board stands where this picture has it, in nanoseconds.
+    since: u64,
     keep: T,
 }
 
@@ -126,8 +128,15 @@ impl<T: Clone> Capture<T> {
         let (camera, nanos) = (seen.camera, seen.nanos);
         let cells = seen.corners.iter().map(|corner| cell(corner.pixel, size)).collect();
         let last = self.cameras[camera].last.take();
-        let speed = last.and_then(|last| speed(&last.seen, &seen)).unwrap_or(f64::INFINITY);
-        self.cameras[camera].last = Some(Look { seen, cells, speed, keep });
+        let moved = last.and_then(|last| Some((speed(&last.seen, &seen)?, last)));
+        let (speed, since) = match moved {
+            Some((speed, last)) if speed * seconds(nanos.saturating_sub(last.seen.nanos)) <= STILL_PIXELS => {
+                (speed, last.since)
+            }
+            Some((speed, _)) => (speed, nanos),
+            None => (f64::INFINITY, nanos),
+        };
+        self.cameras[camera].last = Some(Look { seen, cells, speed, since, keep });
         self.cameras[camera].looks += 1;
         if self.is_full() || !self.shows_new(nanos) {
             self.since = None;
@@ -146,14 +155,21 @@ impl<T: Clone> Capture<T> {
         is_over
     }
 
-    fn still(&self, nanos: u64) -> impl Iterator<Item = &Look<T>> {
-        let looks = self.cameras.iter().filter_map(|camera| camera.last.as_ref());
-        looks.filter(move |look| look.is_still(nanos))
+    /// Returns the cameras that see the board stand still, with what they see, which is the same place: there is an instant at
+    /// which it stood there for all of them. The last picture of a camera that is late may have it where it was before.
+    fn still(&self, nanos: u64) -> Vec<(usize, &Look<T>)> {
+        let looks = self.cameras.iter().map(|camera| camera.last.as_ref()).enumerate();
+        let mut still: Vec<_> = looks
+            .filter_map(|(index, look)| Some((index, look.filter(|look| look.is_still(nanos))?)))
+            .collect();
+        let since = still.iter().map(|(_, look)| look.since).max();
+        still.retain(|(_, look)| Some(look.seen.nanos) >= since);
+        still
     }
 
     /// Returns whether several cameras see the board stand still where no moment has it.
     fn shows_new(&self, nanos: u64) -> bool {
-        let now: Vec<_> = self.still(nanos).map(|look| look.seen.clone()).collect();
+        let now: Vec<_> = self.still(nanos).into_iter().map(|(_, look)| look.seen.clone()).collect();
         let moment: Vec<_> = (self.seen.len()..self.seen.len() + now.len()).collect();
         moment.len() > 1 && is_new(&[&self.seen[..], &now].concat(), &moment, &self.moments)
     }
@@ -161,11 +177,14 @@ impl<T: Clone> Capture<T> {
     fn take(&mut self, nanos: u64) {
         let matched = Some(self.moments.len() as u64);
         let first = self.seen.len();
-        for camera in &mut self.cameras {
-            let Some(look) = camera.last.as_ref().filter(|look| look.is_still(nanos)) else { continue };
-            camera.cells.extend(&look.cells);
-            self.seen.push(Seen { matched, ..look.seen.clone() });
-            self.kept.push(look.keep.clone());
+        let still = self.still(nanos).into_iter();
+        let views: Vec<_> = still
+            .map(|(camera, look)| (camera, look.seen.clone(), look.cells.clone(), look.keep.clone()))
+            .collect();
+        for (camera, seen, cells, keep) in views {
+            self.cameras[camera].cells.extend(cells);
+            self.seen.push(Seen { matched, ..seen });
+            self.kept.push(keep);
         }
         self.moments.push((first..self.seen.len()).collect());
     }
@@ -314,6 +333,22 @@ mod tests {
             }
         }
         assert_eq!(capture.status(28 * STEP).cameras[0].sees, BoardState::No);
+    }
+
+    #[test]
+    fn a_late_camera_does_not_show_where_the_board_was() {
+        let mut capture = capture(3);
+        show(&mut capture, 0, &[[Some(0.0); 3]; 2]);
+        // The board is in another place, of which `a` has no picture yet.
+        for step in 2..5 {
+            for camera in 1..3 {
+                let seen = Seen { camera, nanos: step * STEP, matched: None, corners: corners(200.0) };
+                capture.look(seen, [848, 480], step);
+            }
+        }
+        let nanos = 4 * STEP;
+        assert!(capture.cameras.iter().all(|camera| camera.last.as_ref().unwrap().is_still(nanos)));
+        assert_eq!(capture.still(nanos).iter().map(|(camera, _)| *camera).collect::<Vec<_>>(), [1, 2]);
     }
 
     #[test]

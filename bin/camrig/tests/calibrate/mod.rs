@@ -125,12 +125,13 @@ impl Driver for BoardCamera {
 
     fn capture(&mut self, output: &mut CameraOutput, _: Duration) -> Result<Captured, DriverError> {
         // All cameras have the same clock.
-        let place = if self.live { (monotonic_nanos() / HOLD) as usize % LIVE_PLACES } else { self.next };
+        let arrival = monotonic_nanos();
+        let place = if self.live { (arrival / HOLD) as usize % LIVE_PLACES } else { self.next };
         let Some((depth, gray)) = self.framesets.get(place) else { return Ok(Captured::End) };
         let number = self.next as u64;
         let timestamp = Timestamp { clock: Clock::Global, nanos: number * PERIOD };
         let headers = self.info().streams.into_iter().map(|stream| stream.header(number, timestamp));
-        if let Some(mut loan) = output.loan(monotonic_nanos(), headers.collect())? {
+        if let Some(mut loan) = output.loan(arrival, headers.collect())? {
             let units = depth.iter().flat_map(|units| units.to_le_bytes());
             loan.frame_mut(0).iter_mut().zip(units).for_each(|(to, from)| *to = from);
             loan.frame_mut(1).copy_from_slice(gray);
