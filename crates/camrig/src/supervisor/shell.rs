@@ -11,6 +11,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use camrig_ipc::Sender;
+use camrig_status::ActorState;
 use camrig_status::control::{Attach, ControlSocket};
 use camrig_status::socket::{Serving, StatusSocket};
 
@@ -384,7 +385,10 @@ impl Shell {
     fn settle_links(&mut self) {
         for (spec, link) in self.topology.links().iter().zip(&mut self.wiring.links) {
             if link.has_deaths() {
-                link.settle(self.wiring.actor_counters[spec.from.index()].produced());
+                // The counts of a producer that has finished are complete, and its successor counts on in its counters.
+                let has_finished = self.core.actor(spec.from).state == ActorState::Finished;
+                let produced = self.wiring.actor_counters[spec.from.index()].produced();
+                link.settle(if has_finished { 0 } else { produced });
             }
         }
     }

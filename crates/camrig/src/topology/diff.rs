@@ -117,18 +117,34 @@ impl Diff {
             diff.removed.push(id);
             diff.changes.push(Change::Remove { actor: describe(old, id) });
         }
+        let facts_of = |before: ActorId, id: ActorId| {
+            let name = &new.actor(id).name;
+            let is_set = may_be_set(name) && only_options(old, before, new, id).is_some();
+            let mut facts = if is_set { Vec::new() } else { facts(old, before, new, id) };
+            if facts.is_empty() && restarts.contains(name) {
+                facts.push("as requested".to_owned());
+            }
+            facts
+        };
+        let goes_on = |id: ActorId| Some((old.find(&new.actor(id).name)?, id));
+        let threads: BTreeSet<_> = ids(new)
+            .filter_map(goes_on)
+            .filter(|&(before, id)| !facts_of(before, id).is_empty())
+            .flat_map(|(before, id)| [&old.actor(before).thread, &new.actor(id).thread])
+            .flatten()
+            .collect();
         let (mut replaced, mut added) = (Vec::new(), Vec::new());
         for id in ids(new) {
-            let Some(before) = old.find(&new.actor(id).name) else {
+            let Some((before, _)) = goes_on(id) else {
                 let process = new.process(new.actor(id).process).to_owned();
                 added.push(Change::Add { actor: describe(new, id), process });
                 diff.added.push(id);
                 continue;
             };
-            let is_set = may_be_set(&new.actor(id).name) && only_options(old, before, new, id).is_some();
-            let mut facts = if is_set { Vec::new() } else { facts(old, before, new, id) };
-            if facts.is_empty() && restarts.contains(&new.actor(id).name) {
-                facts.push("as requested".to_owned());
+            let mut facts = facts_of(before, id);
+            // A camera that waits for the successor of a reader would keep that from its end, on their thread.
+            if facts.is_empty() && new.actor(id).thread.as_ref().is_some_and(|own| threads.contains(own)) {
+                facts.push("its thread restarts".to_owned());
             }
             if facts.is_empty() {
                 diff.unchanged.push((before, id));
@@ -331,6 +347,33 @@ mod tests {
                  restart",
             ]
         );
+    }
+
+    #[test]
+    fn actors_of_one_thread_restart_together() {
+        let text = "[camera.left]\ndriver = 'synthetic'\nthread = 'eye'\n\
+                    [processor.near]\nkind = 'verify'\nthread = 'eye'\ninputs = ['left']\n\
+                    [processor.far]\nkind = 'verify'\ninputs = ['left']\n";
+        let (old, eye) = (parse(text), "process `eye`");
+        let changes = |new: &str, restarts: &[&str]| {
+            let restarts: Vec<_> = restarts.iter().map(|&name| name.to_owned()).collect();
+            let diff = Diff::of(&old, &parse(new), &restarts, &[]).unwrap();
+            diff.changes.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        let [left, near] = ["camera `left`", "processor `near`"].map(|actor| format!("restart {actor}: "));
+        let both = [format!("{left}its thread restarts"), format!("{near}as requested")];
+        assert_eq!(changes(text, &["near"]), both);
+        let both = [format!("{left}as requested"), format!("{near}its thread restarts")];
+        assert_eq!(changes(text, &["left"]), both);
+        assert_eq!(changes(text, &["far"]), ["restart processor `far`: as requested"]);
+        let apart = text.replace("kind = 'verify'\nthread = 'eye'", "kind = 'verify'");
+        let gone = format!("{near}process `eye` -> `near`, thread");
+        assert_eq!(
+            changes(&apart, &[]),
+            ["start process `near`", &format!("{left}its thread restarts"), &gone]
+        );
+        let more = format!("{text}[processor.more]\nkind = 'stats'\nthread = 'eye'\ninputs = ['left']\n");
+        assert_eq!(changes(&more, &[]), [format!("add processor `more` in {eye}")]);
     }
 
     #[test]

@@ -95,8 +95,13 @@ fn merge(table: &mut dyn TableLike, content: &dyn TableLike) {
             (None, item) => drop(table.insert(key, item.clone())),
             (Some(old), item) if is_same(old, item) => {}
             (Some(old), item) if old.is_table_like() && item.is_table_like() => {
+                let is_inline = old.is_inline_table();
                 if let (Some(old), Some(item)) = (old.as_table_like_mut(), item.as_table_like()) {
                     merge(old, item);
+                    if is_inline {
+                        // No space before a comma; there are no comments within.
+                        old.fmt();
+                    }
                 }
             }
             (Some(Item::Value(old)), Item::Value(new)) => {
@@ -275,7 +280,8 @@ command = [\"worker\"]
     #[cfg(feature = "program")]
     fn a_file_keeps_its_comments_and_its_order() {
         let more = "[processor.more]\nkind = \"stats\"\ninputs = [\"left\"]\n";
-        let set = edit(TEXT, &Edit::Set { name: "left".to_owned(), settings: settings(&[("seed", "2")]) });
+        let settings = settings(&[("seed", "2"), ("model", "d435")]);
+        let set = edit(TEXT, &Edit::Set { name: "left".to_owned(), settings });
         let text =
             format!("{}\n{more}", set.unwrap().replace("# by the door", "").replace("# the lab\n", ""));
         // A file that was edited meanwhile: its comments, its order, its quotes.
@@ -294,7 +300,7 @@ command = ['worker']
 options = { seed = 1 } # of no meaning
 driver = 'synthetic'
 ";
-        let expected = file.replace("seed = 1", "seed = 2").replace("queue = 4\n", "");
+        let expected = file.replace("seed = 1", "seed = 2, model = \"d435\"").replace("queue = 4\n", "");
         let found = merged(file, &text);
         assert_eq!(found.replace(more, "").trim(), expected.trim());
         assert!(found.contains(more), "{found}");

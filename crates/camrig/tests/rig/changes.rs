@@ -219,6 +219,97 @@ fn a_camera_begins_anew(placement: Placement) {
     assert_eq!(report.actor("check").restarts, 0);
 }
 
+/// A camera and its readers on one thread: they join, leave, restart and move, one of them or all. Readers elsewhere go on.
+fn actors_of_one_thread_change() {
+    let start = "\
+        [camera.a]\ndriver = 'synthetic'\nthread = 'eye'\n\
+        options = { model = 'any', color = 'off', depth = '32x24@100' }\n\
+        [camera.b]\ndriver = 'synthetic'\nprocess = 'b'\n\
+        options = { model = 'any', color = 'off', depth = '48x24@100' }\n\
+        [processor.near]\nkind = 'verify'\nthread = 'eye'\ninputs = ['a']\noverflow = 'block'\n\
+        [processor.check]\nkind = 'verify'\nprocess = 'check'\ninputs = ['a', 'b']\noverflow = 'block'\n\
+        [process.eye]\nnice = 1\n";
+    let mut rig = Plan::new(start, Placement::Mixed).start();
+    let socket = socket(&mut rig);
+    let eye = "thread = 'eye'\n";
+    let more =
+        format!("[processor.more]\nkind = 'verify'\n{eye}inputs = ['a']\noverflow = 'block'\n[process.eye]");
+    let with_more = start.replace("[process.eye]", &more);
+    let (bare, _) = start.split_once("[process.eye]").unwrap();
+    let moved = |process: &str| bare.replace(eye, &format!("{eye}process = '{process}'\n"));
+    let apart = bare.replacen(eye, "process = 'eye'\n", 2);
+    let flow = [("a", "near"), ("a", "check"), ("b", "check")];
+    for (text, restarts, first) in [
+        (with_more.as_str(), &[][..], "add processor `more` in process `eye`"),
+        (start, &[], "remove processor `more`"),
+        (start, &["near"], "restart camera `a`: its thread restarts"),
+        (start, &["a"], "restart camera `a`: as requested"),
+        (start, &["a", "near"], "restart camera `a`: as requested"),
+        (&moved("check"), &[], "restart camera `a`: process `eye` -> `check`"),
+        (&moved("main"), &[], "restart camera `a`: process `check` -> `main`"),
+        (start, &[], "start process `eye`"),
+        (&apart, &[], "restart camera `a`: scheduling of its process, thread"),
+        (start, &[], "restart camera `a`: scheduling of its process, thread"),
+    ] {
+        match ask(&socket, text, restarts) {
+            Answer::Changes(changes) => assert_eq!(changes[0], first, "{changes:?}"),
+            answer => panic!("{first}: {answer:?}"),
+        }
+        wait_for_flow(&mut rig, &flow);
+    }
+    // One actor of a thread cannot go elsewhere alone.
+    let set = |name: &str| control::Edit::Set {
+        name: name.to_owned(),
+        settings: vec![("process".to_owned(), "'check'".to_owned())],
+    };
+    let edit = |edits| {
+        let edits = control::Edits { edits, by: "a test".to_owned(), ..control::Edits::default() };
+        control::ask(&socket, &Request::Edit(edits)).unwrap()
+    };
+    let Answer::Refused { message, .. } = edit(vec![set("near")]) else { panic!("`near` moves alone") };
+    assert!(message.contains("actors of thread `eye` are in processes `eye` and `check`"), "{message}");
+    assert!(matches!(edit(vec![set("a"), set("near")]), Answer::Changes(_)));
+    wait_for_flow(&mut rig, &flow);
+    let ended = finish(rig);
+    let report = ended.report();
+    for (from, to) in flow {
+        let produced = report.actor(from).produced;
+        let (of_links, delivered, dropped, _) = sum(report, from, to);
+        assert_eq!((of_links, delivered, dropped), (produced, produced, 0), "{from} -> {to}");
+    }
+    assert_eq!(sum(report, "b", "check").3, 1);
+    let restarts = ["a", "b", "near", "check"].map(|actor| report.actor(actor).restarts);
+    assert_eq!(restarts, [0; 4]);
+}
+
+/// A camera has moved, and its framesets of before wait for a slow reader: the end of its process loses none of them.
+fn a_process_ends_behind_a_camera_that_has_moved() {
+    let start = "[camera.b]\ndriver = 'synthetic'\nprocess = 'b'\n\
+                 options = { model = 'any', color = 'off', depth = '48x24@60' }\n\
+                 [processor.slow]\nkind = 'faulty'\nprocess = 'check'\ninputs = ['b']\noverflow = 'block'\nqueue = 32\n\
+                 options = { at = 'process', how = 'pause', after = 7, times = 1 }\n\
+                 [processor.other]\nkind = 'verify'\nprocess = 'b'\ninputs = ['b']\n";
+    let mut rig = Plan::new(start, Placement::Mixed).start();
+    let socket = socket(&mut rig);
+    let waits = |rig: &mut Rig| {
+        let status = rig.status();
+        let link = status.links.into_iter().find(|link| link.to == "slow")?;
+        (link.in_flight >= 2).then_some(link.produced)
+    };
+    rig.wait_for("framesets that wait", waits);
+    apply(&socket, &start.replacen("process = 'b'", "process = 'main'", 1));
+    rig.wait_for("framesets of the next instance", waits);
+    rig.kill_worker("b");
+    rig.wait_for_stderr("processor `other` is running again");
+    wait_for_flow(&mut rig, &[("b", "slow")]);
+    rig.signal(Signal::TERM);
+    let ended = rig.finish();
+    assert_eq!(ended.code(), Some(0), "{:#?}", ended.stderr);
+    ended.assert_settled();
+    let produced = ended.report().actor("b").produced;
+    assert_eq!(sum(ended.report(), "b", "slow"), (produced, produced, 0, 2));
+}
+
 /// The processors behind six cameras move from the supervisor's process into one each and back, and each frameset passes
 /// them once: the digests behind them are those in front of them, where nothing moves.
 fn processors_of_six_cameras_are_swapped() {
@@ -612,6 +703,9 @@ pub(crate) fn add_to(trials: &mut Vec<Trial>) {
     conformance(trials, "changes::a_camera_begins_anew", a_camera_begins_anew);
     conformance(trials, "changes::options_are_set_by_another_topology", options_are_set_by_another_topology);
     test(trials, "changes::set_options_outlast_a_crash", set_options_outlast_a_crash);
+    let ends_behind = a_process_ends_behind_a_camera_that_has_moved;
+    test(trials, "changes::a_process_ends_behind_a_camera_that_has_moved", ends_behind);
+    test(trials, "changes::actors_of_one_thread_change", actors_of_one_thread_change);
     test(trials, "changes::processors_of_six_cameras_are_swapped", processors_of_six_cameras_are_swapped);
     test(trials, "changes::wrong_changes_change_nothing", wrong_changes_change_nothing);
     test(trials, "changes::a_kind_of_another_program_joins", a_kind_of_another_program_joins);
