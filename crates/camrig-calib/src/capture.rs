@@ -20,16 +20,16 @@ const MOST_TIMES: usize = 4;
 /// Columns and rows of the cells in which corners cover an image.
 const CELLS: [u32; 2] = [8, 6];
 
-/// The board in the image of a camera.
+/// Whether a camera sees the board.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum BoardState {
-    /// It does not.
+    /// It does not see the board, or too few of its corners.
     #[default]
     No,
-    /// It does, and the board moves, or may do so.
+    /// It sees the board, which moves or may move.
     Moving,
-    /// It does, and the board stands still.
+    /// It sees the board, which stands still.
     Still,
 }
 
