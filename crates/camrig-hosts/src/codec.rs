@@ -536,9 +536,11 @@ mod tests {
             [WireCodec::Raw, WireCodec::Zstd, WireCodec::Delta, WireCodec::Jpeg(1), WireCodec::Jpeg(100)]
         {
             assert_eq!(codec.to_string().parse(), Ok(codec));
+            assert!(camrig::hosts::is_codec(&codec.to_string()), "{codec}");
         }
         for text in ["", "jpeg", "jpeg:0", "jpeg:101", "jpeg:-1", "JPEG:90", "lz4"] {
             assert_eq!(text.parse::<WireCodec>(), Err(ParseCodecError(text.to_owned())));
+            assert!(!camrig::hosts::is_codec(text), "{text}");
         }
         assert_eq!(Coding::of_number(4), None);
     }

@@ -19,6 +19,13 @@ use crate::report::Report;
 /// The name of the host where a rig is started, among the hosts of a topology.
 pub const FIRST: &str = "main";
 
+/// Returns whether a topology may name this codec of a stream between hosts: `raw`, `zstd`, `delta`, or `jpeg:QUALITY` with a
+/// quality of 1 to 100.
+pub fn is_codec(codec: &str) -> bool {
+    let quality = |quality: &str| quality.parse::<u8>().is_ok_and(|quality| (1..=100).contains(&quality));
+    matches!(codec, "raw" | "zstd" | "delta") || codec.strip_prefix("jpeg:").is_some_and(quality)
+}
+
 /// Another host of a rig, on which an agent runs some of its actors.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostSpec {

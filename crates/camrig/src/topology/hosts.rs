@@ -11,12 +11,12 @@ use super::draft::Draft;
 use super::problem::{Problems, did_you_mean, quote};
 use super::processes::ProcessDraft;
 use super::section::Section;
-use crate::hosts::{FIRST, HostSpec};
+use crate::hosts::{FIRST, HostSpec, is_codec};
 use crate::registry::Registry;
 
 pub(super) const HOST_KEYS: &[&str] = &["address", "fingerprint", "insecure", "rate_megabits"];
 
-/// Maximum number of other hosts. More need routers of Zenoh between them.
+/// Maximum number of other hosts.
 pub(crate) const HOSTS_MAX: usize = 32;
 
 /// Maximum rate of the network link to a host: 400 Gb/s.
@@ -161,12 +161,6 @@ pub(super) fn take_wire(section: &mut Section<'_, '_>) {
         let label = "expected one of: `raw`, `zstd`, `delta`, `jpeg:QUALITY` with a quality of 1 to 100";
         wire.problems.add(codec.span(), title, label);
     }
-}
-
-/// Returns whether there is such a codec.
-fn is_codec(codec: &str) -> bool {
-    let quality = |quality: &str| quality.parse::<u8>().is_ok_and(|quality| (1..=100).contains(&quality));
-    matches!(codec, "raw" | "zstd" | "delta") || codec.strip_prefix("jpeg:").is_some_and(quality)
 }
 
 /// Checks the hosts of actors, and that no process is of two hosts, nor run by a command on another one.
