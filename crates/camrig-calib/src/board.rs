@@ -3,6 +3,7 @@
 use std::fmt;
 
 use calib_targets_charuco::{CharucoBoard, CharucoBoardSpec, Dictionary, resolve_dictionary};
+use camrig_frame::one_line;
 use serde::{Deserialize, Serialize};
 
 /// The least and the largest number of squares along a side of a board.
@@ -144,10 +145,9 @@ impl Board {
     /// # Errors
     /// If the text is not such a description.
     pub fn from_toml(text: &str) -> Result<Self, BoardError> {
-        let written = toml::from_str(text).map_err(|error: toml::de::Error| {
-            // One line: the excerpt of the file that the error shows has several.
-            BoardError::Toml(error.message().replace('\n', " "))
-        })?;
+        // The error itself would show an excerpt of the file, on several lines.
+        let written = toml::from_str(text)
+            .map_err(|error: toml::de::Error| BoardError::Toml(one_line(error.message())))?;
         Self::checked(written)
     }
 

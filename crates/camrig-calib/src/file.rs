@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use camrig_frame::{CALIBRATION_VERSION, CalibrationError, Distortion, Intrinsics, check_calibration};
+use camrig_frame::{
+    CALIBRATION_VERSION, CalibrationError, Distortion, Intrinsics, check_calibration, one_line,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{Board, Pose, Scale, Solution};
@@ -174,7 +176,7 @@ impl RigCalibration {
     /// If it is not a calibration, or one that contradicts itself.
     pub fn from_toml(text: &str) -> Result<Self, FileError> {
         let calibration: Self = toml::from_str(text)
-            .map_err(|error: toml::de::Error| FileError::Toml(error.message().replace('\n', " ")))?;
+            .map_err(|error: toml::de::Error| FileError::Toml(one_line(error.message())))?;
         let poses = calibration.camera.iter().flat_map(|(name, camera)| {
             [camera.pose(), camera.stream_to_camera]
                 .map(|pose| (name.as_str(), pose.translation_meters, pose.quaternion_xyzw))

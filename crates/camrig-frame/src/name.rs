@@ -73,6 +73,22 @@ impl<const N: usize> Name<N> {
     }
 }
 
+/// Formats a message that may quote foreign text: on one line, without control characters, and at most 1,000 characters
+/// of it.
+pub fn one_line(message: impl fmt::Display) -> String {
+    let message = message.to_string();
+    let joined = message.split_whitespace().flat_map(|word| [" ", word]).skip(1);
+    let mut line = String::new();
+    for letter in joined.flat_map(str::chars).take(1000) {
+        if letter.is_control() {
+            line.extend(letter.escape_default());
+        } else {
+            line.push(letter);
+        }
+    }
+    line
+}
+
 /// Returns the start of a text that may be long, for messages.
 pub(crate) fn shown(text: &str) -> String {
     text.chars().take(40).flat_map(char::escape_debug).collect()

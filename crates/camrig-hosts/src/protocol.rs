@@ -3,6 +3,7 @@
 //! Each begins with the version of this protocol and of the program, which have to be the same on both sides.
 
 use camrig::Report;
+use camrig::frame::one_line;
 use camrig::hosts::{HostDevices, HostPlan};
 use camrig::status::RigStatus;
 use camrig::status::control;
@@ -142,13 +143,14 @@ pub(crate) fn read<T: for<'de> Deserialize<'de>>(sender: &str, bytes: &[u8]) -> 
         return Err(format!("{sender} sent {length} bytes; at most {MESSAGE_BYTES_MAX} are read"));
     }
     let invalid = |error: serde_json::Error| {
-        format!("{sender} sent something that is not a message of camrig: {error}")
+        format!("{sender} sent something that is not a message of camrig: {}", one_line(error))
     };
     let Versions { camrig_hosts, program } = serde_json::from_slice(bytes).map_err(invalid)?;
     if camrig_hosts != VERSION || program != PROGRAM {
         return Err(format!(
-            "{sender} is camrig {program} with protocol {camrig_hosts}, and this is camrig {PROGRAM} with protocol \
-             {VERSION}: install the same version on both"
+            "{sender} is camrig {} with protocol {camrig_hosts}, and this is camrig {PROGRAM} with protocol {VERSION}: \
+             install the same version on both",
+            one_line(program)
         ));
     }
     let Versioned { content, .. } = serde_json::from_slice(bytes).map_err(invalid)?;
@@ -197,6 +199,12 @@ mod tests {
             r#"{{"camrig_hosts":{VERSION},"program":"{PROGRAM}","content":{{"run":{{"command":"sh"}}}}}}"#
         );
         assert!(read::<Request>("it", unknown.as_bytes()).unwrap_err().contains("unknown variant `run`"));
+        // Names that a message contains are quoted, on one line and not whole.
+        let field = format!(r#"{{"a\nb{}":0}}"#, "x".repeat(5000));
+        let refused = read::<Request>("it", field.as_bytes()).unwrap_err();
+        assert!(refused.contains("unknown field `a bx") && refused.len() < 1200, "{refused}");
+        let program = format!(r#"{{"camrig_hosts":{VERSION},"program":"a\nb","content":0}}"#);
+        assert!(read::<Request>("it", program.as_bytes()).unwrap_err().starts_with("it is camrig a b with"));
         let large = vec![b' '; MESSAGE_BYTES_MAX + 1];
         assert!(read::<Request>("it", &large).unwrap_err().ends_with("at most 16777216 are read"));
     }

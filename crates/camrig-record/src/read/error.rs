@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use camrig::frame::{LayoutError, Stream};
+use camrig::frame::{LayoutError, Stream, one_line};
 use camrig_image::DecodeError;
 
 use super::MAX_CAMERAS;
@@ -75,7 +75,7 @@ pub(super) enum MetadataError {
     #[error("has a wrong `{key}` in `{topic}`")]
     NotANumber { key: &'static str, topic: String },
     /// The description of the camera is malformed.
-    #[error("has a wrong `{key}` in `{topic}`: {source}")]
+    #[error("has a wrong `{key}` in `{topic}`: {}", one_line(source))]
     Camera { key: &'static str, topic: String, source: serde_json::Error },
     /// No rig has as many cameras.
     #[error("has {0} cameras; a recording has at most {MAX_CAMERAS}")]
@@ -135,10 +135,10 @@ pub(crate) enum FrameSetError {
     #[error(transparent)]
     Chunk(#[from] ChunkError),
     /// Its record is invalid.
-    #[error("frameset {sequence} is invalid: {source}")]
+    #[error("frameset {sequence} is invalid: {}", one_line(source))]
     Invalid { sequence: u32, source: serde_json::Error },
     /// The record of a gap is invalid.
-    #[error("a gap is invalid: {0}")]
+    #[error("a gap is invalid: {}", one_line(.0))]
     InvalidGap(serde_json::Error),
     /// Its record is larger than that of any frameset.
     #[error("its record has {} KiB", .0 >> 10)]

@@ -4,6 +4,7 @@ use std::io::{Error, ErrorKind, Read, Result, Write};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
+use camrig_frame::one_line;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -55,7 +56,10 @@ pub(super) fn receive<T: DeserializeOwned>(stream: &UnixStream, until: Instant) 
     let mut json = vec![0; size];
     read_exact(stream, &mut json, until.min(Instant::now() + FRAME_TIMEOUT))?;
     let invalid = |error: serde_json::Error| {
-        Error::new(ErrorKind::InvalidData, format!("not a message of camrig's control socket: {error}"))
+        Error::new(
+            ErrorKind::InvalidData,
+            format!("not a message of camrig's control socket: {}", one_line(error)),
+        )
     };
     let Version { camrig_control: version } = serde_json::from_slice(&json).map_err(invalid)?;
     if version != CONTROL_VERSION {

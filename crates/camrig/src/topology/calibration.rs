@@ -5,12 +5,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use camrig_frame::{CameraPose, check_calibration};
+use camrig_frame::{CameraPose, check_calibration, one_line};
 use camrig_ipc::protocol::CalibratedPose;
 use serde::Deserialize;
 
 use super::problem::{Problems, quote};
-use super::section::{Section, one_line};
+use super::section::Section;
 use super::{Probed, Span, read_topology};
 
 /// The calibration that a topology names.

@@ -8,6 +8,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
+use camrig_frame::one_line;
 use serde::Deserialize;
 use toml::Spanned;
 use toml::de::{DeInteger, DeTable, DeValue, ValueDeserializer};
@@ -318,7 +319,7 @@ impl<'i> Section<'_, 'i> {
             }
             Fact::Unexpected { found, wanted } => {
                 let subject = self.subject_of_option(option.as_deref());
-                (format!("{subject} is {}", one_line(&found)), format!("must be {wanted}"))
+                (format!("{subject} is {}", one_line(found)), format!("must be {wanted}"))
             }
         };
         self.problems.add(span, title, label);
@@ -468,9 +469,4 @@ fn type_of(value: &DeValue<'_>) -> &'static str {
         DeValue::Array(_) => "an array",
         DeValue::Table(_) => "a table",
     }
-}
-
-/// Converts a message of another crate to one line.
-pub(super) fn one_line(message: &str) -> String {
-    message.split_whitespace().collect::<Vec<_>>().join(" ")
 }

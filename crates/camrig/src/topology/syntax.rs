@@ -1,12 +1,12 @@
 //! Errors in the syntax of a topology, with the places that the parser of TOML gives.
 
+use camrig_frame::one_line;
 use toml::de::Error;
 use toml_parser::decoder::ScalarKind;
 use toml_parser::parser::{Event, EventKind, RecursionGuard, parse_document};
 use toml_parser::{ParseError, Source, Span};
 
 use super::problem::{Problems, quote};
-use super::section::one_line;
 
 /// The deepest nesting of tables and arrays in which places are looked for: that of the crate `toml`.
 const NESTING_MAX: u32 = 80;
