@@ -1,6 +1,7 @@
 //! Messages between a supervisor and its workers, and between the ends of a link.
 
 use std::fmt;
+use std::time::Duration;
 
 use camrig_frame::{Control, ControlValue};
 use serde::{Deserialize, Serialize};
@@ -80,11 +81,17 @@ pub struct DeviceRequest {
     pub call: DeviceCall,
 }
 
+/// Time that a camera waits for the call that follows [`DeviceCall::ControlsToSet`].
+pub const SET_TIME: Duration = Duration::from_millis(5);
+
 /// A call to the open device of a camera.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum DeviceCall {
     /// Returns all controls with their present values.
     Controls,
+    /// Returns all controls, as [`Self::Controls`] does; the camera waits up to [`SET_TIME`] for the next call, which sets
+    /// some of them, before it captures again.
+    ControlsToSet,
     /// Sets controls, all or none, and returns them as the device has them then.
     Set {
         /// The name of each, with its value.

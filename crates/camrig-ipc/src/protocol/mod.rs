@@ -11,7 +11,8 @@ pub use self::hello::MAGIC;
 pub(crate) use self::hello::{HELLO_BYTES, check, hello};
 pub use self::ids::{ActorId, LinkId, ProcessId};
 pub use self::messages::{
-    ActorCommand, ActorEvent, DeviceAnswer, DeviceCall, DeviceRequest, Failure, Setup, WorkerCommand,
+    ActorCommand, ActorEvent, DeviceAnswer, DeviceCall, DeviceRequest, Failure, SET_TIME, Setup,
+    WorkerCommand,
 };
 pub use self::parts::{
     ActorPart, CalibratedPose, LinkStart, MatchClock, MatchSpec, MatchedCamera, Part, Role,
@@ -27,4 +28,4 @@ pub(crate) fn assert_documented(fields: &[(usize, &str)]) {
 }
 
 /// Version of the handshake and of all messages: must be incremented with every change of one of them.
-pub const VERSION: u32 = 10;
+pub const VERSION: u32 = 11;

@@ -1,13 +1,13 @@
 //! Calls of the supervisor to the open device of a camera, which the camera's thread makes between two framesets.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io::Write;
 use std::path::Path;
 use std::rc::Rc;
 
 use camrig_frame::{Control, ControlValue};
-use camrig_ipc::protocol::{DeviceAnswer, DeviceCall, DeviceRequest};
+use camrig_ipc::protocol::{DeviceAnswer, DeviceCall, DeviceRequest, SET_TIME};
 use tokio::sync::Notify;
 
 use crate::error::DriverError;
@@ -33,14 +33,17 @@ struct Waiting {
     came: Notify,
     /// The options of later instances; `None` for those of the actor's part.
     options: RefCell<Option<String>>,
+    /// Whether the last call announced that another one follows.
+    is_followed: Cell<bool>,
     answer: Box<dyn Fn(u64, DeviceAnswer)>,
 }
 
 impl DeviceCalls {
     /// Returns an empty queue. `answer` gets each answer with the number of its request.
     pub(super) fn new(answer: impl Fn(u64, DeviceAnswer) + 'static) -> Self {
-        let (queue, options) = Default::default();
-        Self(Rc::new(Waiting { queue, came: Notify::new(), options, answer: Box::new(answer) }))
+        let (queue, options, is_followed) = Default::default();
+        let (came, answer) = (Notify::new(), Box::new(answer));
+        Self(Rc::new(Waiting { queue, came, options, is_followed, answer }))
     }
 
     /// Adds a request.
@@ -52,6 +55,19 @@ impl DeviceCalls {
     /// Waits until there may be a request.
     pub(super) async fn came(&self) {
         self.0.came.notified().await;
+    }
+
+    /// Waits for the call that the last one announced, if it did; not longer than [`SET_TIME`].
+    pub(super) async fn next_announced(&self) {
+        if self.0.is_followed.take() {
+            let added = async {
+                while self.0.queue.borrow().is_empty() {
+                    self.came().await;
+                }
+            };
+            // An error means that the time is over.
+            let _ = tokio::time::timeout(SET_TIME, added).await;
+        }
     }
 
     /// Returns the options that were set for later instances.
@@ -69,8 +85,13 @@ impl DeviceCalls {
         streams: &mut Streams,
     ) -> Result<(), DriverError> {
         while let Some(DeviceRequest { number, call }) = self.take() {
+            self.0.is_followed.set(false);
             let answer = match call {
                 DeviceCall::Controls => Ok(camera.controls()),
+                DeviceCall::ControlsToSet => {
+                    self.0.is_followed.set(true);
+                    Ok(camera.controls())
+                }
                 DeviceCall::Set { settings, options } => {
                     let set = set(&settings, camera);
                     if set.is_ok() && options.is_some() {
@@ -141,4 +162,48 @@ fn pause(camera: &mut dyn ErasedCamera, streams: &mut Streams) -> DeviceAnswer {
     }
     *streams = Streams::Paused;
     Ok(Vec::new())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Waker};
+
+    use super::*;
+    use crate::registry::Registry;
+
+    #[test]
+    fn a_camera_waits_for_the_set_that_a_call_announced_and_for_no_other_call() {
+        let registry = Registry::new();
+        let driver = registry.driver("synthetic").unwrap();
+        let mut camera = driver.open("left", "model = 'any'\ndepth = '64x48@30'\ncolor = 'off'").unwrap();
+        let calls = DeviceCalls::new(|_, answer| assert!(answer.is_ok(), "{answer:?}"));
+        let mut make = |number, call| {
+            calls.add(DeviceRequest { number, call });
+            calls.make(&mut *camera, &mut Streams::On.clone()).unwrap();
+        };
+        // Without a runtime there is no timer, so that nothing can wait.
+        let poll = |calls: &DeviceCalls| {
+            let mut announced = pin!(calls.next_announced());
+            announced.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready()
+        };
+        let settings = vec![("exposure".to_owned(), ControlValue::Number(900.0))];
+        let set = DeviceCall::Set { settings, options: None };
+        make(1, DeviceCall::Controls);
+        assert!(poll(&calls));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let _entered = runtime.enter();
+        make(2, DeviceCall::ControlsToSet);
+        assert!(!poll(&calls), "it does not wait");
+        assert!(poll(&calls), "it waits again for the same call");
+        make(3, DeviceCall::ControlsToSet);
+        make(4, set.clone());
+        assert!(poll(&calls), "it waits although the call has come");
+        make(5, DeviceCall::ControlsToSet);
+        let mut announced = pin!(calls.next_announced());
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(announced.as_mut().poll(&mut context).is_pending());
+        calls.add(DeviceRequest { number: 6, call: set });
+        assert!(announced.as_mut().poll(&mut context).is_ready());
+    }
 }

@@ -145,6 +145,8 @@ impl Capturing {
             unread.all_read().await;
             let was = self.streams;
             self.calls.make(&mut *self.camera, &mut self.streams)?;
+            self.calls.next_announced().await;
+            self.calls.make(&mut *self.camera, &mut self.streams)?;
             if was == Streams::Paused && self.streams == Streams::On {
                 self.output.begin_again();
             }

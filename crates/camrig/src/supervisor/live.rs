@@ -73,7 +73,7 @@ impl RunControl {
                 let is_camera = |id: ActorId| matches!(current.actor(id).role, Role::Camera { .. });
                 if current.find(name).is_some_and(is_camera) {
                     // Without an open device all are keys.
-                    let controls = self.call_device(name, DeviceCall::Controls).unwrap_or_default();
+                    let controls = self.call_device(name, DeviceCall::ControlsToSet).unwrap_or_default();
                     let (kept, others) =
                         places_of(settings, &controls, live).map_err(ChangeError::Refused)?;
                     *settings = kept;
@@ -290,7 +290,7 @@ impl RunControl {
                 continue;
             }
             // A camera that is not open restarts.
-            let call = || self.call_own_device(&spec.name, DeviceCall::Controls).unwrap_or_default();
+            let call = || self.call_own_device(&spec.name, DeviceCall::ControlsToSet).unwrap_or_default();
             let controls = known.remove(&spec.name).unwrap_or_else(call);
             let values = settable(&changes, &controls);
             if let Some(values) = values.map_err(|fact| format!("camera `{}`: {fact}", spec.name))? {

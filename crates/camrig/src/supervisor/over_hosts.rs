@@ -110,7 +110,7 @@ impl Rig {
         let far = self.others.as_ref().and_then(|others| Some((others, others.host_of(camera)?)));
         let Some((others, host)) = far else { return self.call_own_device(camera, call) };
         match call {
-            DeviceCall::Controls => {
+            DeviceCall::Controls | DeviceCall::ControlsToSet => {
                 match others.hosts.ask(&host, Request::Controls { camera: camera.to_owned() }) {
                     Answer::Controls(answer) => answer,
                     answer => Err(match changes_of(&host, answer) {
