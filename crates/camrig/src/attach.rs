@@ -6,7 +6,6 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
 
 use camrig_ipc::handover::{Place, hand_over};
 use camrig_ipc::{handshake, spawn_thread};
@@ -15,14 +14,7 @@ use camrig_status::control::{self, Answer, Edit, Edits, Request};
 use crate::control::Setup;
 use crate::registry::Registry;
 use crate::stock::attached;
-use crate::supervisor::CHANGING;
 use crate::worker;
-
-/// Maximum time in which the end of another change of the rig is awaited.
-const CHANGE_TIME: Duration = Duration::from_secs(30);
-
-/// Pause before the next attempt to change the rig.
-const CHANGE_PAUSE: Duration = Duration::from_millis(20);
 
 /// The first argument of a worker that hands over, of a program whose `main` is that of an [`App`](crate::App).
 #[cfg(feature = "program")]
@@ -143,20 +135,13 @@ pub(crate) fn hand_over_if_asked() -> Option<ExitCode> {
     hand_over_worker(&place, &rig)
 }
 
-/// Changes a rig. If it is changing already, it is asked again.
+/// Changes a rig.
 fn change(rig: &str, by: &str, edit: &Edit) -> Result<(), String> {
-    let until = Instant::now() + CHANGE_TIME;
-    loop {
-        let edits = Edits { edits: vec![edit.clone()], by: by.to_owned(), ..Edits::default() };
-        let answer = control::ask(rig, &Request::Edit(edits));
-        return match answer.map_err(|error| format!("the rig cannot be asked: {error}"))? {
-            Answer::Changes(_) => Ok(()),
-            Answer::Refused { message, .. } if message == CHANGING && Instant::now() < until => {
-                std::thread::sleep(CHANGE_PAUSE);
-                continue;
-            }
-            Answer::Refused { message, .. } | Answer::Failed { message } => Err(message),
-            _ => Err("the rig has answered another request".to_owned()),
-        };
+    let edits = Edits { edits: vec![edit.clone()], by: by.to_owned(), ..Edits::default() };
+    let answer = control::ask(rig, &Request::Edit(edits));
+    match answer.map_err(|error| format!("the rig cannot be asked: {error}"))? {
+        Answer::Changes(_) => Ok(()),
+        Answer::Refused { message, .. } | Answer::Failed { message } => Err(message),
+        _ => Err("the rig has answered another request".to_owned()),
     }
 }

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{MutexGuard, PoisonError, TryLockError, mpsc};
+use std::time::{Duration, Instant};
 
 use camrig_status::control::{Attach, Edit, Edits};
 use camrig_status::{ActorRole, ActorState};
@@ -19,7 +20,13 @@ use crate::late::StartTime;
 use crate::topology::{Diff, OptionChange, Role, Topology, edit, only_options, with_command};
 
 /// The refusal of a change while another one is carried out.
-pub(crate) const CHANGING: &str = "the rig is carrying out another change";
+pub(super) const CHANGING: &str = "the rig is carrying out another change";
+
+/// Maximum time that a change waits for the one before it.
+const TURN_TIME: Duration = Duration::from_secs(10);
+
+/// Time between two looks whether that has ended.
+const TURN_PAUSE: Duration = Duration::from_millis(5);
 
 /// A topology for the running rig.
 pub(crate) struct Wanted {
@@ -184,15 +191,19 @@ impl RunControl {
         self.messages.send(note).map_err(|_| ChangeError::Over)
     }
 
-    /// Begins a change; a dry run needs no turn.
+    /// Begins a change, after the one that is being carried out; a dry run needs no turn.
     fn turn(&self, dry_run: bool) -> Result<Option<MutexGuard<'_, ()>>, ChangeError> {
         if dry_run {
             return Ok(None);
         }
-        match self.turn.try_lock() {
-            Ok(turn) => Ok(Some(turn)),
-            Err(TryLockError::Poisoned(error)) => Ok(Some(PoisonError::into_inner(error))),
-            Err(TryLockError::WouldBlock) => Err(ChangeError::Refused(CHANGING.to_owned())),
+        let until = Instant::now() + TURN_TIME;
+        loop {
+            match self.turn.try_lock() {
+                Ok(turn) => return Ok(Some(turn)),
+                Err(TryLockError::Poisoned(error)) => return Ok(Some(PoisonError::into_inner(error))),
+                Err(TryLockError::WouldBlock) if Instant::now() < until => std::thread::sleep(TURN_PAUSE),
+                Err(TryLockError::WouldBlock) => return Err(ChangeError::Refused(CHANGING.to_owned())),
+            }
         }
     }
 

@@ -6,7 +6,7 @@ use std::fmt::Write;
 use std::time::Instant;
 
 use camrig_status::RigStatus;
-use camrig_status::control::{self, Answer, Apply, Request};
+use camrig_status::control::{self, Answer, Apply, Edit, Edits, Request};
 use libtest_mimic::Trial;
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -240,12 +240,12 @@ fn actors_of_one_thread_change() {
         wait_for_flow(&mut rig, &flow);
     }
     // One actor of a thread cannot go elsewhere alone.
-    let set = |name: &str| control::Edit::Set {
+    let set = |name: &str| Edit::Set {
         name: name.to_owned(),
         settings: vec![("process".to_owned(), "'check'".to_owned())],
     };
     let edit = |edits| {
-        let edits = control::Edits { edits, by: "a test".to_owned(), ..control::Edits::default() };
+        let edits = Edits { edits, by: "a test".to_owned(), ..Edits::default() };
         control::ask(&socket, &Request::Edit(edits)).unwrap()
     };
     let Answer::Refused { message, .. } = edit(vec![set("near")]) else { panic!("`near` moves alone") };
@@ -290,6 +290,27 @@ fn a_process_ends_behind_a_camera_that_has_moved() {
     ended.assert_settled();
     let produced = ended.report().actor("b").produced;
     assert_eq!(sum(ended.report(), "b", "slow"), (produced, produced, 0, 2));
+}
+
+/// Changes that are asked for at the same time are carried out one after another.
+fn changes_take_turns() {
+    let mut rig = Plan::new(CAMERAS, Placement::Mixed).start();
+    let socket = socket(&mut rig);
+    let add = &|name: String| {
+        let inputs = vec!["a".to_owned()];
+        let edits = vec![Edit::Add { name, kind: "stats".to_owned(), inputs, settings: Vec::new() }];
+        control::ask(&socket, &Request::Edit(Edits { edits, by: "a test".to_owned(), ..Edits::default() }))
+    };
+    std::thread::scope(|scope| {
+        let asking: Vec<_> =
+            (0..6).map(|number| scope.spawn(move || add(format!("s{number}")).unwrap())).collect();
+        for answer in asking {
+            let answer = answer.join().unwrap();
+            assert!(matches!(answer, Answer::Changes(_)), "{answer:?}");
+        }
+    });
+    wait_for_flow(&mut rig, &[("a", "s0"), ("a", "s5")]);
+    finish(rig);
 }
 
 /// The processors behind six cameras move from the supervisor's process into one each and back, and each frameset passes
@@ -492,6 +513,7 @@ pub(crate) fn add_to(trials: &mut Vec<Trial>) {
     let ends_behind = a_process_ends_behind_a_camera_that_has_moved;
     test(trials, "changes::a_process_ends_behind_a_camera_that_has_moved", ends_behind);
     test(trials, "changes::actors_of_one_thread_change", actors_of_one_thread_change);
+    test(trials, "changes::changes_take_turns", changes_take_turns);
     test(trials, "changes::processors_of_six_cameras_are_swapped", processors_of_six_cameras_are_swapped);
     test(trials, "changes::wrong_changes_change_nothing", wrong_changes_change_nothing);
     test(trials, "changes::a_kind_of_another_program_joins", a_kind_of_another_program_joins);

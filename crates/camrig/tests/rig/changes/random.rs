@@ -23,9 +23,9 @@ const ACTOR_BYTES: u64 = 2 << 10;
 const PROCESS_BYTES: u64 = 1 << 10;
 const CHANGE_BYTES: u64 = 1 << 10;
 
-/// Maximum growth of a supervisor beside its rows: what its allocator keeps for the threads that have served requests. A
-/// thousand changes need 3 MiB.
-const KEPT_BYTES: u64 = 6 << 20;
+/// Maximum growth of a supervisor beside its rows, with one arena of its allocator. With an arena for each thread that
+/// serves requests it keeps more, of which nothing is in use.
+const KEPT_BYTES: u64 = 2 << 20;
 
 /// The environment variable with the number of random changes.
 const CHANGES_VARIABLE: &str = "CAMRIG_SOAK_CHANGES";
@@ -128,7 +128,8 @@ pub(super) fn random_changes() {
     let changes = requested(CHANGES_VARIABLE).unwrap_or(CHANGES);
     let mut random = seeded();
     let mut exposures = [8500; 6];
-    let mut rig = Plan::new(&random_text(exposures, &Actors::new()), Placement::Mixed).start();
+    let text = random_text(exposures, &Actors::new());
+    let mut rig = Plan::new(&text, Placement::Mixed).environment("MALLOC_ARENA_MAX", "1").start();
     let socket = socket(&mut rig);
     let flow: Vec<_> = ["c1", "c2", "c3", "c4", "c5", "c6"].map(|camera| (camera, "check")).to_vec();
     // Producers keep the slots, and processes the notifiers, that the largest topology so far has needed.
