@@ -9,7 +9,7 @@ export LD_LIBRARY_PATH := sdk / "lib" + ":" + env("LD_LIBRARY_PATH", "")
 # Empty without librealsense. Backticks do not see the exports above.
 features := `PKG_CONFIG_PATH="target/sdk/lib/pkgconfig:${PKG_CONFIG_PATH:-}" pkg-config --exists realsense2 2>/dev/null && echo "--features realsense" || true`
 
-# One set of features, so that what a recipe builds and what it tests share their libraries.
+# One set of features, so that builds and tests of a recipe share their libraries.
 with_realsense := "-p camrig-realsense -p camrig-cli --features camrig-realsense/librealsense,camrig-cli/realsense"
 
 # List the recipes
@@ -66,7 +66,7 @@ test-realsense *args:
 test-hosts *args:
     cargo test -p camrig-hosts -- --include-ignored --skip bench:: {{ args }}
 
-# Measure what framesets of two hosts cost on a third, beside a bare put and subscribe of Zenoh; needs root and iproute2
+# Measure the cost of framesets of two hosts on a third, beside a bare put and subscribe of Zenoh; needs root and iproute2
 bench-hosts:
     cargo test --release -p camrig-hosts --test hosts -- --ignored --nocapture bench::
 
@@ -105,7 +105,7 @@ soak-python ends="1000" seed="":
     CAMRIG_ENDS={{ ends }} {{ if seed == "" { "" } else { "CAMRIG_SEED=" + seed } }} CAMRIG=target/debug/camrig \
         target/python/venv/bin/python -m pytest -q -s crates/camrig-python/tests/test_ends.py
 
-# Measure what framesets cost a reader in Python, beside one in Rust and one of multiprocessing; needs PyPI
+# Measure the cost of framesets for a reader in Python, beside one in Rust and one of multiprocessing; needs PyPI
 bench-python: bench-venv
     CAMRIG=target/release/camrig target/python/bench/bin/python crates/camrig-python/bench.py
 

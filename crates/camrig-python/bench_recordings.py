@@ -54,7 +54,7 @@ def theirs(recording):
 
 
 READERS = {"camrig": ours, "mcap and OpenCV": theirs}
-# What they import, which takes the script longer, is not measured: it matters to short recordings only.
+# The time of their imports, which the script spends beforehand, is not measured: it matters for short recordings only.
 MODULES = {"camrig": ["camrig", "camrig._arrays"], "mcap and OpenCV": ["cv2", "mcap.reader", "mcap_protobuf.decoder", "mcap_ros2.decoder"]}
 
 

@@ -64,7 +64,7 @@ pub struct CaptureStatus {
 /// Captures views of one board by cameras that see it at different times.
 ///
 /// A moment is taken when at least two cameras see the board stand still, all others have looked at it meanwhile, and the
-/// moment shows what no other one does. `T` is what is kept with each view that is taken.
+/// moment adds a view that no other one has. Each view that is taken is stored with a value of type `T`.
 #[derive(Debug)]
 pub struct Capture<T> {
     cameras: Vec<Camera<T>>,
@@ -122,8 +122,8 @@ impl<T: Clone> Capture<T> {
         }
     }
 
-    /// Adds a picture with this many columns and rows, with the corners that were found, and what is kept with it. Returns
-    /// whether a moment was taken.
+    /// Adds a picture with this many columns and rows, with the corners that were found, and the value `keep` to store with
+    /// it. Returns whether a moment was taken.
     pub fn look(&mut self, seen: Seen, size: [u32; 2], keep: T) -> bool {
         let (camera, nanos) = (seen.camera, seen.nanos);
         let cells = seen.corners.iter().map(|corner| cell(corner.pixel, size)).collect();
@@ -155,8 +155,9 @@ impl<T: Clone> Capture<T> {
         is_over
     }
 
-    /// Returns the cameras that see the board stand still, with what they see, which is the same place: there is an instant at
-    /// which it stood there for all of them. The last picture of a camera that is late may have it where it was before.
+    /// Returns the cameras that see the board stand still, with their last pictures, which show it in the same place: there
+    /// is an instant at which it stood there for all of them. The last picture of a camera that is late may have it where it
+    /// was before.
     fn still(&self, nanos: u64) -> Vec<(usize, &Look<T>)> {
         let looks = self.cameras.iter().map(|camera| camera.last.as_ref()).enumerate();
         let mut still: Vec<_> = looks
@@ -201,7 +202,7 @@ impl<T: Clone> Capture<T> {
         &self.seen
     }
 
-    /// Returns what was kept with each view that was taken.
+    /// Returns the values that were stored with the views, in the order of [`Self::seen`].
     pub fn kept(&self) -> &[T] {
         &self.kept
     }

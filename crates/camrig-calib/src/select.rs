@@ -1,5 +1,5 @@
-//! The moments of a recording that are used: those at which several cameras saw the board in one place, and which show what
-//! others do not.
+//! Selects the moments of a recording to use: several cameras saw the board in one place, and no other moment has the same
+//! view.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -95,8 +95,8 @@ impl HostClock {
         u64::try_from(drifted.max(0)).unwrap_or(u64::MAX)
     }
 
-    /// Returns the time of this host's wall clock at which the other's shows `there`, in nanoseconds. Wall clocks that differ by
-    /// no more than what is known, as those that PTP or chrony synchronises, are taken for one.
+    /// Returns the time of this host's wall clock at which the other's shows `there`, in nanoseconds. Wall clocks that differ
+    /// by no more than the uncertainty, such as those that PTP or chrony synchronises, count as one clock.
     pub fn wall_here(&self, there: u64) -> u64 {
         let is_one = self.wall_offset_nanos.unsigned_abs() <= self.uncertainty_nanos;
         if is_one { there } else { there.saturating_add_signed(self.wall_offset_nanos) }
@@ -240,7 +240,8 @@ fn point(exchange: &Exchange, zero: (i64, u64)) -> (f64, f64) {
 pub fn serve(session: &Session, key: &str) -> zenoh::Result<zenoh::query::Queryable<()>> {
     let own = key.to_owned();
     let (questions, asked) = sync_channel::<(Query, u64)>(QUESTIONS_MAX);
-    // Answers may have to wait for the network, and what waits on a thread of Zenoh holds up what it waits for.
+    // An answer may have to wait for the network. On a thread of Zenoh, that wait would hold up the transmission that it
+    // waits for.
     spawn_thread("clock", move || {
         for (query, received) in asked {
             let mut bytes = [0; ANSWER_BYTES];

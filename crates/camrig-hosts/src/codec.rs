@@ -144,8 +144,8 @@ impl WireCodec {
         }
     }
 
-    /// Estimates the data rate of a stream in bits per second: less than what a dark or noisy scene needs, more than that of
-    /// most rooms.
+    /// Estimates the data rate of a stream in bits per second: less than a dark or noisy scene needs, more than most indoor
+    /// scenes need.
     pub fn estimated_bits(self, need: &StreamNeed) -> u64 {
         let raw = need.bytes_per_second * 8;
         let percent = |percent: u64| raw * percent / 100;

@@ -157,7 +157,7 @@ impl Hosts for OverZenoh {
     }
 }
 
-/// Returns a line for each match whose window is too narrow for what is known of the clocks of its hosts.
+/// Returns a line for each match whose window is too narrow for the uncertainty of its hosts' clocks.
 fn narrow_windows(text: &str, hosts: &[Prepared]) -> Vec<String> {
     let crossings = crossings_of(text).unwrap_or_default();
     let matched = windows::hosts_of(&crossings);

@@ -131,8 +131,8 @@ impl Fingerprint {
     }
 }
 
-/// Returns the certificate of a host as it is before it is signed. It does not expire: the topology pins the key, and whoever
-/// changes the key changes the topology.
+/// Returns the certificate of a host as it is before it is signed. It does not expire: the topology pins the key, so a new
+/// key needs a change of the topology.
 fn params(fingerprint: Fingerprint) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name = fingerprint.name();

@@ -4,7 +4,7 @@
 //! * `identity`: the keys of hosts, and TLS that trusts pinned keys only
 //! * `agent`: `camrig join`, which runs the parts that first hosts give it
 //! * `first`: the first host, which has agents run their parts; `protocol`: the messages between both
-//! * `plan`: what crosses the network link of each host, pure
+//! * `plan`: the data rate on the network link of each host, pure
 //! * `session`: sessions of Zenoh without scouting and without other listeners
 //! * `wire`: the crossing of framesets, with its account
 //! * `codec`: the forms in which frames cross, pure

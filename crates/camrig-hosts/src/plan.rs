@@ -1,4 +1,4 @@
-//! What crosses the network link of each host, compared with the link's rate. Pure.
+//! The data rate of the framesets on the network link of each host, compared with the link's rate. Pure.
 //!
 //! A link carries both directions at once, each at its full rate.
 
@@ -13,7 +13,7 @@ use crate::split::{Crossing, crossings_of, rate_megabits};
 /// The part of a link's rate that frames can use, in percent: the rest is headers, TLS, answers, and room for bursts.
 const USABLE_PERCENT: u64 = 90;
 
-/// The codecs of an example that says what would fit.
+/// The codecs of the example in a message about a link that is too slow.
 const LEAST: &str = "wire = { depth = \"delta\", color = \"jpeg:75\" }";
 
 /// The rate below which streams are coded as in that example.
@@ -22,7 +22,7 @@ const LEAST_MBPS: u32 = 1;
 /// The quality of that example.
 const LEAST_QUALITY: u8 = 75;
 
-/// Adds up what crosses the link of each host.
+/// Adds up the data rates of the streams that cross the link of each host.
 ///
 /// # Errors
 /// If the topology cannot be split.
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_says_what_would() {
+    fn a_link_that_is_too_slow_names_codecs_that_fit() {
         let raw = "wire = { depth = 'raw', color = 'raw' }";
         assert_eq!(
             planned(2, Some(1000), raw)[0].problem.as_deref(),

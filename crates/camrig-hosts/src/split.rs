@@ -147,8 +147,8 @@ fn crossing(name: &str, actor: &Actor, to: Option<&str>, reader: &Item) -> Cross
     }
 }
 
-/// The overflow policies of a crossing, before those that drop more. What crosses for one reader is there for all; each has its
-/// own policy on its own link.
+/// The overflow policies of a crossing, from the one that drops least. A frameset that crosses for one reader is available to
+/// all; each reader has its own policy on its own link.
 const OVERFLOWS: [&str; 3] = ["block", "drop-oldest", "drop-newest"];
 
 /// The policy of a reader that names none.

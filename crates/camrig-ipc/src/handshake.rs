@@ -7,10 +7,10 @@
 //! that no wait is infinite. It also transfers a copy of the socket itself, so that the parent can connect even if
 //! the started process is killed at this point: ipc-channel leaks the descriptor of a refused connection.
 //!
-//! Only processes of the same user can reach the socket, and their data is not trusted. Each side starts with a magic
-//! number and the version of its protocol, and rejects other versions. The socket pair also transfers a secret to the
-//! started process, which must come with the setup, and its answer: if an unknown peer connects first, whatever it
-//! sends, the handshake fails within a bounded time, with a reason, and the peer is not trusted.
+//! Only processes of the same user can reach the socket, and their data is not trusted. Each side starts with a magic number
+//! and the version of its protocol, and rejects other versions. The socket pair also transfers a secret to the started
+//! process, which must come with the setup, and its answer: if an unknown peer connects first, the handshake fails within a
+//! bounded time, with a reason, and the peer is not trusted.
 //!
 //! The setup is the first message of the parent. This module does not know its content.
 #![allow(unsafe_code)] // The started process looks through its descriptors and restores TMPDIR, while it has one thread.

@@ -1,6 +1,6 @@
 //! Structures in shared memory of their own: link states, counters, notifiers.
 //!
-//! Each begins with a magic number and the version of its layout, which a process checks before it uses what it
+//! Each begins with a magic number and the version of its layout, which a process checks before it uses a structure that it
 //! received.
 #![allow(unsafe_code)] // One place: the address of a region becomes a reference.
 

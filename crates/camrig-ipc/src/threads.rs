@@ -1,4 +1,5 @@
-//! Starting threads, with errors that name the limit which prevents it; what a process may do only before it has several.
+//! Starts threads, with errors that name the limit that prevents it, and sets variables of the environment before there are
+//! several.
 #![allow(unsafe_code)] // One call: a variable is set while there is one thread.
 
 use std::io::{Error, ErrorKind, Result};

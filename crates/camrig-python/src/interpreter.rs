@@ -22,8 +22,8 @@ pub(crate) fn attach<R>(act: impl for<'py> FnOnce(Python<'py>) -> R) -> R {
 /// Makes this thread's state, which stays when the interpreter is released.
 fn keep_thread_state() {
     // SAFETY: the interpreter runs, since an extension module of it calls this. `PyGILState_Ensure` counts one user of this
-    // thread's state, who never gives it up: so the state stays as long as the interpreter. If this thread has taken the
-    // interpreter for that (`UNLOCKED` before), it releases it at once, as `Python::attach` expects to find it.
+    // thread's state, which is never released: so the state stays as long as the interpreter. If this thread has taken the
+    // interpreter for that (`UNLOCKED` before), it releases it immediately, as `Python::attach` expects to find it.
     unsafe {
         if matches!(ffi::PyGILState_Ensure(), ffi::PyGILState_STATE::PyGILState_UNLOCKED) {
             ffi::PyEval_SaveThread();

@@ -148,7 +148,7 @@ def test_only_the_index_is_read_to_open(recording):
 def test_nothing_is_decoded_before_an_array_is_asked_for(recording):
     frames = camrig.open(recording)[0]
     depth = frames.depth
-    # Uncompressed frames are views of what was read of the file, and the same memory each time.
+    # Uncompressed frames are views of the bytes read from the file, in the same memory each time.
     first, second = np.asarray(depth), np.asarray(frames.depth)
     assert first.__array_interface__["data"] == second.__array_interface__["data"]
     del frames, depth, second

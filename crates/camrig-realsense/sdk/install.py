@@ -134,7 +134,7 @@ RELEASES = {
 # The newest one whose recordings every tested version plays.
 DEFAULT_VERSION = "2.57.7"
 
-# What a build with the library needs, and which package has it.
+# The tools that a build with the library needs, and the packages that have them.
 TOOLS = {
     "cc": "a C compiler (Debian: build-essential)",
     "pkg-config": "pkg-config (Debian: pkg-config)",
@@ -268,7 +268,7 @@ def prepended(variable: str, folder: Path) -> str:
     return ":".join([str(folder), *others])
 
 
-# --- what must be there first -------------------------------------------------
+# --- tools that must be installed first ----------------------------------------
 
 
 def wheel_for_this_machine(release: Release) -> Wheel:

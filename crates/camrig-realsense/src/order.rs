@@ -1,9 +1,9 @@
 //! Decides by its number and time whether a frame is a new one of its stream.
 //!
-//! On Linux librealsense takes pixels and metadata of a frame from two nodes of the kernel, each with four buffers. While
-//! the host does not keep up, the kernel may have no buffer for the metadata of a frame when it begins, and one when it
-//! ends: it hands that out empty, and librealsense reads what an earlier frame left there. Such a frame has the number and
-//! the time of an earlier one.
+//! On Linux librealsense takes pixels and metadata of a frame from two nodes of the kernel, each with four buffers. While the
+//! host does not keep up, the kernel may have no buffer for the metadata of a frame when it begins, and one when it ends: it
+//! delivers that one empty, and librealsense reads the metadata that an earlier frame left in it. Such a frame has the number
+//! and the time of an earlier one.
 
 use camrig::frame::Timestamp;
 

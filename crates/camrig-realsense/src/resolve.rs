@@ -1,7 +1,7 @@
 //! The settings of a live camera, checked against it.
 //!
-//! All of them are checked before anything is set: whether the device has the option, whether it can be set and to
-//! what. Models differ in their options, and errors give the reason.
+//! All of them are checked before anything is set: whether the device has the option, whether it can be set, and which values
+//! it takes. Models differ in their options, and errors give the reason.
 
 use std::fmt;
 use std::fs::File;

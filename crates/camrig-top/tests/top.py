@@ -15,7 +15,7 @@ import time
 WATCHDOG_SECONDS = 60
 WIDTH = 150
 HEIGHT = 20
-# What a shell says of a job that Ctrl-Z has stopped.
+# The word of a shell for a job that Ctrl-Z has stopped.
 STOPPED = re.compile(r"(Stopped|Suspended)")
 PROGRAM = os.path.abspath(os.environ.get("CAMRIG", "target/debug/camrig"))
 # A name of this test alone: other rigs may run on this machine.
@@ -188,7 +188,7 @@ def watch(folder, rig, viewer):
     assert plain(rig.screen()).endswith(TABLE), rig.screen()
     rig.type("C-z")
     until("the shell without the table", rig, lambda screen: STOPPED.search(screen) and "loose loose" not in plain(screen))
-    # What the shell writes now uses the whole screen.
+    # The output of the shell now uses the whole screen.
     rig.type("seq 100 130", "Enter")
     until("lines on the whole screen", rig, lambda screen: screen.rstrip().splitlines()[-2:-1] == ["130"])
     assert len(rig.screen().rstrip().splitlines()) == HEIGHT, rig.screen()

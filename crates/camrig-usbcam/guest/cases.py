@@ -195,7 +195,7 @@ SETTINGS = {
 }
 
 SETTINGS["d455"] = SETTINGS["d435"]
-# By model: the option `sync` and what the camera has to hold.
+# By model: the option `sync`, and the value that the camera must have.
 SYNC = {"d405": (None, 0), "d435": ("master", 1), "d455": ("slave", 2)}
 
 
@@ -430,7 +430,7 @@ def case_motion():
     figure("framesets and samples that were lost", lost)
 
 
-# Commands that give camera 0 a fault and take it back, the exit code of a run of camera 0, and what it says.
+# Commands that give camera 0 a fault and remove it, the exit code of a run of camera 0, and a part of its message.
 FAULTY = {
     "each command of the hardware monitor fails": (
         "monitor-error 0 -6", "monitor-error 0 off", 69, "one that cannot be opened (hwmon command",
@@ -454,7 +454,7 @@ def case_faulty():
         check(says in said, f"{name}: run says\n{said}")
         figure(f"{name}: exit code and seconds of a run", (code, round(time.monotonic() - began)))
         emulator.do(mended)
-    # Other firmware: what an earlier check knows of the camera does not hold any more.
+    # Other firmware: the result of an earlier check is no longer valid.
     for firmware, expected in (("5.10.3.0", 2), (FIRMWARE, 1)):
         attached_before = emulator.stats()[0]["attached"]
         emulator.do("unplug 0", f"firmware 0 {firmware}", "plug 0")
@@ -501,7 +501,7 @@ def main():
         try:
             case(*arguments)
             print(f"cases: {name} passed in {time.monotonic() - began:.0f} s", flush=True)
-        # Whatever went wrong in a case, the next one is run.
+        # After any failure of a case, the next one runs.
         except Exception as error:
             failures += 1
             message = str(error) if isinstance(error, Failed) else "".join(traceback.format_exception(error))

@@ -143,7 +143,7 @@ def main():
     devices = subprocess.run([CAMRIG, "devices"], capture_output=True, text=True, check=False)
     if "has no librealsense" in devices.stdout + devices.stderr:
         sys.exit("suite.py: target/debug/camrig has no librealsense: run `just sdk`, then `just test-usb`")
-    # A build while the suite runs does not change what it tests.
+    # A build while the suite runs does not change the program under test.
     tested = os.path.join(CACHE, "camrig")
     os.makedirs(CACHE, exist_ok=True)
     shutil.copy(CAMRIG, tested)

@@ -84,8 +84,8 @@ pub fn read_request(from: &mut impl Read) -> io::Result<Request> {
     }
 }
 
-/// Returns the result of URB `sequence`: `status` is 0 or a negative error number, `length` the bytes transferred,
-/// `data` what an IN transfer returns.
+/// Returns the result of URB `sequence`: `status` is 0 or a negative error number, `length` the bytes transferred, `data` the
+/// bytes that an IN transfer returns.
 pub fn submit_result(sequence: u32, status: i32, length: u32, data: &[u8]) -> Vec<u8> {
     let mut message = result_header(RET_SUBMIT, sequence, status);
     message[24..28].copy_from_slice(&length.to_be_bytes());

@@ -72,8 +72,8 @@ impl<I: Message<Result = Result<(), ProcessorError>> + Send> ActorInput for I {}
 
 /// An actix actor that handles inputs of the type `I`: every actor with a handler of [`FrameSet`] or [`Match`].
 ///
-/// One implementation for each type of input: so the compiler finds `I` of an actor that handles only one of them,
-/// whatever other messages it handles.
+/// One implementation for each type of input: so the compiler finds `I` of an actor that handles only one of them, besides
+/// any other messages.
 pub trait InputActor<I: ActorInput>: Actor<Context = Context<Self>> + Handler<I> {}
 
 impl<A: Actor<Context = Context<A>> + Handler<FrameSet>> InputActor<FrameSet> for A {}

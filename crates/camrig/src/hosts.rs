@@ -74,7 +74,7 @@ pub struct PartChange<'a> {
     pub part: Option<&'a HostPart>,
     /// Its actors that restart although nothing differs.
     pub restarts: Vec<String>,
-    /// Whether to refuse what needs the begin or the end of an actor.
+    /// Whether to refuse changes that start or end an actor.
     pub live: bool,
     /// Whether to return the changes without carrying them out.
     pub dry_run: bool,
@@ -102,11 +102,11 @@ pub struct HostPlan {
     pub json: serde_json::Value,
     /// A sentence for each controller that does not fit.
     pub overloads: Vec<String>,
-    /// What the streams of its cameras need, by the names of the cameras.
+    /// The data rates of its cameras' streams, by camera name.
     pub needs: BTreeMap<String, Vec<StreamNeed>>,
 }
 
-/// What one stream needs where it crosses between hosts.
+/// The data rate of one stream, from which its demand between hosts is computed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StreamNeed {
     /// Its name.
@@ -119,7 +119,7 @@ pub struct StreamNeed {
     pub bytes_per_second: u64,
 }
 
-/// What crosses one host's network link in one direction, compared with the rate of the link.
+/// The framesets on one host's network link in one direction, compared with the rate of the link.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct LinkPlan {
     /// The host; [`FIRST`] for that where the rig is started.
@@ -134,7 +134,7 @@ pub struct LinkPlan {
     pub need_megabits: u64,
     /// The part of the link's rate that frames can use; `None` if the topology does not say the rate.
     pub usable_megabits: Option<u64>,
-    /// The sentence about what does not fit, and what would; `None` if it fits, or no rate is known.
+    /// A sentence that names the streams that do not fit, and codecs that would; `None` if they fit, or no rate is known.
     pub problem: Option<String>,
     /// Those of the actors whose data rates are not known.
     pub unknown: Vec<String>,
@@ -168,8 +168,8 @@ pub trait Hosts: Send + Sync {
     /// Messages of one line each, of all hosts.
     fn plan(&self, topology: &WholeTopology) -> Result<Vec<(String, HostPlan)>, Vec<String>>;
 
-    /// Adds up what crosses the network link of each host, in each direction. `needs` has what the streams of cameras need, by
-    /// the names of the cameras. Connects to nothing.
+    /// Adds up the data rates on the network link of each host, in each direction. `needs` has the data rates of the cameras'
+    /// streams, by camera name. Connects to nothing.
     ///
     /// # Errors
     /// A line that says why the topology cannot be split.
@@ -200,8 +200,8 @@ pub trait RunningHosts: Send + Sync {
     /// Takes the function that stops the part of this host, which is called when another one fails for good.
     fn watch(&self, stop: Box<dyn Fn() + Send + Sync>);
 
-    /// Splits another topology of the rig into the parts of the hosts that have actors, that of this host first. What does not
-    /// differ is the same in the part of its host.
+    /// Splits another topology of the rig into the parts of the hosts that have actors, that of this host first. An actor
+    /// without a difference is the same in the part of its host.
     ///
     /// # Errors
     /// A line that says why it cannot be split.

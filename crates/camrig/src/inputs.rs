@@ -147,7 +147,7 @@ impl InputLinks {
     pub(crate) fn add(&mut self, from: &str, end: Box<dyn ReaderEnd>) {
         let before = self.links.iter().find(|input| *input.from == *from);
         self.replacing |= before.is_some();
-        // One that goes on in place of another is shown when that one is empty: what is delivered is counted there.
+        // A link that replaces another is shown once that one is empty: deliveries are counted there until then.
         let first = || Arc::new(Mutex::new(Some(Arc::clone(end.link_state()))));
         let shown = before.map_or_else(first, |input| Arc::clone(&input.shown));
         let absence = if self.paused { end.link_state().set_reader_away() } else { Absence::default() };

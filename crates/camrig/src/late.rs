@@ -53,7 +53,7 @@ impl StartTime {
     }
 }
 
-/// Returns what `call` returns; after `bound`, an error instead. Then its thread is left alone, since no thread can be
+/// Returns the result of `call`; after `bound`, an error instead. Then its thread is left alone, since no thread can be
 /// ended.
 ///
 /// # Errors

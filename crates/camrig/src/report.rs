@@ -39,7 +39,7 @@ pub struct Report {
     /// The changes of the rig while it ran.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changes: Vec<ChangeReport>,
-    /// The other hosts of the rig, at its end. Rows of what they ran are named `HOST/NAME`.
+    /// The other hosts of the rig, at its end. Rows of their actors and processes are named `HOST/NAME`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hosts: Vec<HostStatus>,
     /// The errors in this report: counts that do not add up because a process wrote wrong ones.

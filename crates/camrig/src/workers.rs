@@ -153,8 +153,8 @@ impl Worker {
         self.pid
     }
 
-    /// Sets the worker's command channel and sends the first commands. Sending a command never blocks, whatever
-    /// the worker does, because a separate thread sends it.
+    /// Sets the worker's command channel and sends the first commands. Sending a command never blocks, even if the worker is
+    /// stopped, because a separate thread sends it.
     ///
     /// # Errors
     /// If a thread cannot be created.
@@ -259,10 +259,10 @@ fn wait_for_end(pid: u32) {
     let _ = retry_on_intr(|| waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT));
 }
 
-/// Starts a process that does not receive SIGXFSZ (see [`threads`](crate::threads)), nor the signals which end a rig,
-/// since it inherits the signal mask: Ctrl-C in a terminal, and what `timeout` sends, reach the whole process group, but
-/// the supervisor alone stops a rig in order. The worker stays in the group, so that Ctrl-Z stops it and `fg` continues
-/// it with its supervisor.
+/// Starts a process that does not receive SIGXFSZ (see [`threads`](crate::threads)), nor the signals which end a rig, since
+/// it inherits the signal mask: Ctrl-C in a terminal, and the signal of `timeout`, reach the whole process group, but the
+/// supervisor alone stops a rig in order. The worker stays in the group, so that Ctrl-Z stops it and `fg` continues it with
+/// its supervisor.
 fn spawn_masked(command: &mut Command) -> std::io::Result<Child> {
     let masked: SigSet =
         [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGXFSZ].into_iter().collect();

@@ -35,7 +35,7 @@ const DEPTHS: usize = 15;
 /// The share of an image from which on it is covered well enough.
 const COVERED: f64 = 0.6;
 
-/// Calibrates the cameras of a rig that runs, or of a topology, which is run meanwhile; returns what is printed.
+/// Calibrates the cameras of a running rig, or of a topology, which runs meanwhile; returns the text to print.
 pub(super) fn calibrate(
     args: &CalibrateArgs,
     topology: Option<&Path>,

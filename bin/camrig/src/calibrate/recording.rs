@@ -14,7 +14,7 @@ use super::solve::{Found, root, solve};
 /// The default of `--moments`.
 const MOMENTS: u32 = 60;
 
-/// Calibrates the cameras of a recording; returns what is printed.
+/// Calibrates the cameras of a recording; returns the text to print.
 pub(super) fn calibrate(args: &CalibrateArgs, path: &Path) -> Result<String, CommandError> {
     let board = args.board()?;
     let recording = OpenRecording::open(path).map_err(|error| CommandError::Read(error.to_string()))?;

@@ -86,8 +86,8 @@ impl Folder {
         self.0.output()
     }
 
-    /// Runs the program, checks that it succeeds without errors, and returns stdout without the lines of recorders about
-    /// what they wrote.
+    /// Runs the program, checks that it succeeds without errors, and returns stdout without the recorders' lines about their
+    /// files.
     #[track_caller]
     pub(crate) fn succeed(&mut self, args: &[&str]) -> String {
         let (stdout, stderr, status) = self.run(args);

@@ -1,4 +1,4 @@
-//! Matches over several hosts whose window is too narrow for what is known of the hosts' clocks. Pure.
+//! Finds matches over several hosts whose window is too narrow for the uncertainty of the hosts' clocks. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 

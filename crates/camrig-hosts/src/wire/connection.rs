@@ -128,11 +128,11 @@ impl Connection {
         });
     }
 
-    /// Returns whether this end knows that somebody receives its messages. It may not know that yet although it has had an answer:
-    /// Zenoh drops what is sent before.
+    /// Returns whether this end knows a receiver of its messages. It may not know one yet although it has had an answer;
+    /// Zenoh drops messages sent before then.
     pub(super) fn has_receiver(&self) -> bool {
         let is_known = |open: &Open| {
-            // It is ready at once, and Zenoh cannot wait on the threads of actors.
+            // It is ready immediately, and Zenoh cannot wait on the threads of actors.
             let status = pin!(open.publisher.matching_status().into_future());
             let status = status.poll(&mut Context::from_waker(Waker::noop()));
             matches!(status, Poll::Ready(Ok(status)) if status.matching())

@@ -1,9 +1,10 @@
 //! The accounts of a crossing, at both of its ends. Pure: messages in, decisions out.
 //!
 //! The framesets that a link delivered to the sender are numbered 1, 2, 3, ... over all instances of the sender, because the
-//! link counts them. The receiver accounts for each number once: the frameset is published, or it is lost on the wire. What
-//! it has accounted for is the sum of two counters of its actor, which outlast its instances. So the number alone says what is
-//! missing, whichever process died and whatever the network lost, doubled or delayed:
+//! link counts them. The receiver accounts for each number once: the frameset is published, or it is lost on the wire. The
+//! number of framesets that it has accounted for is the sum of two counters of its actor, which outlast its instances. So the
+//! numbers alone show which framesets are missing, whichever process died and whichever messages the network lost, doubled or
+//! delayed:
 //!
 //! `delivered to the sender = published by the receiver + lost on the wire + in flight`.
 //!

@@ -336,8 +336,8 @@ impl Drop for WireIn {
     }
 }
 
-/// Returns the function that queues messages. A sender that keeps to its credit never finds the queue full; what another one
-/// sends beyond it is lost.
+/// Returns the function that queues messages. A sender that keeps to its credit never finds the queue full; messages beyond
+/// the credit are lost.
 fn receive(
     queue: SyncSender<ZBytes>,
     arrivals: Arc<Arrivals>,

@@ -463,7 +463,7 @@ fn eight_hosts() {
     }
 }
 
-/// What a host has no room for is named on the first host.
+/// A file that is too large for the limit of a host is named on the first host.
 fn full() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();

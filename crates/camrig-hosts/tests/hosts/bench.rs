@@ -1,4 +1,5 @@
-//! What a crossing costs beside a bare put and subscribe of Zenoh: six cameras of two hosts, read on a third. `just bench-hosts`.
+//! Measures the cost of a crossing, compared with a bare put and subscribe of Zenoh: six cameras of two hosts, read on a
+//! third. `just bench-hosts`.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -34,7 +35,7 @@ const BEFORE: Duration = Duration::from_secs(3);
 /// The beginning of the line of a bare receiver.
 const BARE: &str = "bare: ";
 
-/// A camera whose frames are made once, so that only what is behind it costs.
+/// A camera whose frames are made once, so that only the stages after it cost time.
 pub(crate) struct Still {
     next: Instant,
     number: u64,
@@ -125,7 +126,8 @@ fn send(address: &str) {
     }
 }
 
-/// Copies what comes, as a receiver into its slots; prints the number of messages and the latencies in the end.
+/// Copies messages as they arrive, as a receiver does into its slots; prints the number of messages and the latencies in the
+/// end.
 fn receive(addresses: &[String]) {
     let options = SessionOptions { connect: addresses.to_vec(), insecure: true, ..SessionOptions::default() };
     let session = session::open(&options).unwrap();
@@ -156,7 +158,7 @@ fn cpu_seconds(pid: i32) -> f64 {
     (ticks(11) + ticks(12)) / rustix::param::clock_ticks_per_second() as f64
 }
 
-/// What a way of crossing costs.
+/// The cost of one way of crossing.
 #[allow(dead_code)] // It is printed.
 #[derive(Debug)]
 struct Cost {
@@ -229,7 +231,7 @@ fn through_camrig(network: &Network, folder: &Path, driver: &str, wire: &str, ra
     let lines = run.lines();
     wait("framesets", || lines.lock().unwrap().len() > CAMERAS * 4, || run.stderr());
     std::thread::sleep(BEFORE);
-    // What carries frames: the agents, and the first host without its reader.
+    // The processes that carry frames: the agents, and the first host without its reader.
     let name = |pid: i32| std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     let receivers: Vec<_> = children(&run).into_iter().filter(|&pid| !name(pid).contains("reader")).collect();
     let mains = agents.iter().chain([&run]).map(|program| program.child.id() as i32);

@@ -73,7 +73,7 @@ fn read(mut from: TcpStream, quality: Quality, mut carry: impl FnMut(Chunk) -> b
     let mut random = fastrand::Rng::with_seed(1);
     let mut last = Instant::now();
     while let Ok(count @ 1..) = from.read(&mut bytes) {
-        // What was sent first arrives first.
+        // Messages arrive in the order in which they were sent.
         last = last.max(Instant::now() + quality.delay + quality.jitter.mul_f64(random.f64()));
         if !carry((last, bytes[..count].to_vec())) {
             break;

@@ -84,14 +84,14 @@ impl<'f> Running<'f> {
         (code, stdout, command.stderr())
     }
 
-    /// Runs a command that has to succeed; returns what it printed.
+    /// Runs a command that has to succeed; returns its output.
     fn done(&self, arguments: &[&str]) -> String {
         let (code, stdout, stderr) = self.command(arguments);
         assert_eq!(code, Some(0), "{arguments:?}: {stderr} {}", self.run.stderr());
         stdout
     }
 
-    /// Runs a command that is refused; returns what it said.
+    /// Runs a command that is refused; returns its message.
     fn refused(&self, arguments: &[&str], code: i32) -> String {
         let (seen, stdout, stderr) = self.command(arguments);
         assert_eq!(seen, Some(code), "{arguments:?}: {stdout} {stderr}");
@@ -152,7 +152,7 @@ fn of_actor(report: &Value, name: &str, key: &str) -> u64 {
     own.map(|actor| number(actor, key)).sum()
 }
 
-/// Checks that whatever was given to the sender of a crossing has come out of it.
+/// Checks that every frameset given to the sender of a crossing has come out of its receiver.
 fn all_arrived(report: &Value, from: &str, sender: &str, camera: &str) {
     let sent = of_link(report, from, sender, "delivered");
     assert!(sent > 0, "{report:#}");
@@ -204,7 +204,8 @@ fn moved() {
     drop(agent);
 }
 
-/// Options, streams and actors of another host change as on one host; what is refused there changes nothing anywhere.
+/// Options, streams and actors of another host change as on one host; a change that is refused there changes nothing
+/// anywhere.
 fn changed() {
     let folder = tempfile::tempdir().unwrap();
     let listen = format!("tcp/{}", free_address());

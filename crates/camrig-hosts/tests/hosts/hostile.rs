@@ -30,7 +30,7 @@ const NO_ANSWER: Duration = Duration::from_secs(3);
 /// The key at which an agent answers.
 const ASK: &str = "camrig/agent/ask";
 
-/// The most that the memory of an agent may grow by what others send, in kB.
+/// Maximum growth of an agent's memory by messages of others, in kB.
 const GROWTH_KB: u64 = 64 << 10;
 
 /// Returns the first bytes that a first host sends to an agent.

@@ -44,7 +44,7 @@ const CROSSINGS: [(&str, &str); 4] =
 const LINKS: [(&str, &str); 4] =
     [("left", "near"), ("right", "near"), ("arm/right", "arm/far"), ("arm/own", "arm/far")];
 
-/// What happens.
+/// A fault of one round.
 #[derive(Clone, Copy, Debug)]
 enum Event {
     /// A worker of the first host, or of a host, is killed.
@@ -102,7 +102,7 @@ fn topology(folder: &Path, hosts: &[Host]) -> String {
     path
 }
 
-/// A run, with what its receivers had accounted for when the numbers of their senders began again.
+/// A run, with the framesets that its receivers had accounted for when the numbers of their senders began again.
 struct Run {
     program: Program,
     bases: [u64; CROSSINGS.len()],
@@ -149,7 +149,7 @@ impl Run {
         format!("{:#?}\n{}{}", self.status(), self.program.stderr(), agents.collect::<Vec<_>>().join("---\n"))
     }
 
-    /// Returns what a receiver has accounted for, when that does not change any more.
+    /// Returns the number of framesets that a receiver has accounted for, once it no longer changes.
     fn accounted(&self, receiver: &str) -> u64 {
         let now = || {
             let status = self.status()?;

@@ -9,7 +9,8 @@ from pathlib import Path
 from camrig import _camrig, _status
 from camrig._camrig import CamrigError
 
-# What a worker runs. The current folder is not among those of modules: a file there must not replace one of the package.
+# The code that a worker runs. It removes the current folder from the module path: a file there must not replace one of the
+# package.
 BOOT = "import sys; sys.path[:] = filter(None, sys.path); from camrig import _worker; _worker."
 
 

@@ -92,7 +92,7 @@ impl Block {
 
 impl Drop for Block {
     fn drop(&mut self) {
-        // SAFETY: both are this block's own and deleted once, the queue after what enqueues there.
+        // SAFETY: both are this block's own and deleted once, the queue after the block that enqueues there.
         unsafe {
             rs2::rs2_delete_processing_block(self.block.as_ptr());
             rs2::rs2_delete_frame_queue(self.queue.as_ptr());

@@ -163,7 +163,7 @@ impl Drop for DeviceList {
 
 impl Drop for Context {
     fn drop(&mut self) {
-        // SAFETY: made by `new`, deleted once. Objects made from it share ownership of what they need.
+        // SAFETY: made by `new`, deleted once. Objects made from it share ownership of the objects that they need.
         unsafe { rs2::rs2_delete_context(self.0.as_ptr()) }
     }
 }

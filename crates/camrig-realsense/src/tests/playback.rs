@@ -160,8 +160,8 @@ fn held_frames_do_not_silence_the_camera() {
     .unwrap();
 }
 
-/// At its own pace a player does not wait for a machine that is busy with something else, and drops: what comes is
-/// checked, not how much.
+/// At its own pace a player does not wait for a machine that is busy with something else, and drops frames: the frames that
+/// arrive are checked, not their number.
 #[test]
 fn a_recording_at_its_own_pace_comes_in_order() {
     let bag = record("pace.bag", 12);

@@ -72,7 +72,7 @@ extern "C" fn rs2_create_context(version: c_int, error: Error) -> *mut rs2::rs2_
 /// Returns a list of this camera for a callback, which has to delete it.
 pub(crate) fn list_of(camera: &SoftwareCamera) -> *mut rs2::rs2_device_list {
     let context = create_context(rs2::RS2_API_VERSION as c_int, ptr::null_mut());
-    // SAFETY: the context is alive until it is deleted, once, and the list owns what is in it.
+    // SAFETY: the context is alive until it is deleted, once, and the list owns its elements.
     unsafe {
         let plugged = camera.plug_into(NonNull::new(context).unwrap());
         let list = rs2::rs2_query_devices(context, ptr::null_mut());
@@ -180,7 +180,7 @@ extern "C" fn rs2_is_device_extendable_to(
 
 /// Calls `act` with the options of a device's first sensor, which measures depth.
 fn with_options<T>(device: *const rs2::rs2_device, act: impl FnOnce(*const rs2::rs2_options) -> T) -> T {
-    // SAFETY: the driver's device is alive, and what is made here is deleted once.
+    // SAFETY: the driver's device is alive, and each object made here is deleted once.
     unsafe {
         let sensors = rs2::rs2_query_sensors(device, ptr::null_mut());
         let sensor = rs2::rs2_create_sensor(sensors, 0, ptr::null_mut());

@@ -44,8 +44,8 @@ pub(crate) fn points(
     color_to_depth: rs2::rs2_extrinsics,
     depth_unit_meters: f32,
 ) -> Points {
-    // SAFETY: every object is made here, used while it is alive, and deleted once, after what was made from it;
-    // pixels outlive the frames that refer to them; the points are copied before their frame is released.
+    // SAFETY: every object is made here, used while it is alive, and deleted once, after the objects made from it; pixels
+    // outlive the frames that refer to them; the points are copied before their frame is released.
     unsafe {
         let device = some(checked(|error| rs2_create_software_device(error)));
         let sensor = |name: &CStr| {

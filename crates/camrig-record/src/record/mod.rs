@@ -222,8 +222,8 @@ impl Drop for Record {
     }
 }
 
-/// Returns what the status of the rig says of a recording: what the sources of the recorded cameras lack, and the newest
-/// changes; nothing if the status cannot be read.
+/// Returns the facts in the status of the rig that concern a recording: the losses of the recorded cameras' sources, and the
+/// newest changes; nothing if the status cannot be read.
 fn remarks(rig: &str, recorded: &BTreeSet<&str>) -> Remarks {
     let status = match status::socket::read(rig) {
         Ok(status) => status,

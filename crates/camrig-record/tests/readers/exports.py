@@ -124,7 +124,7 @@ def check_mesh(path):
     normals = numpy.cross(b - a, c - a)
     assert ((normals * a).sum(axis=1) < 0).mean() > 0.99
     colors = numpy.stack([vertices[name] for name in ("red", "green", "blue")], axis=1)
-    # Of the floor near the camera, color sees a quarter of what depth sees.
+    # Near the camera, color shows only a quarter of the floor that depth shows.
     assert (colors.max(axis=1) > 0).mean() > 0.1
     try:
         import open3d

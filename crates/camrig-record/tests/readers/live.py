@@ -128,7 +128,7 @@ def check_viewer(address, subprotocols, **more):
             assert message.parent_frame_id == "rig"
     for topic, times in found.items():
         assert times == sorted(times) and abs(times[-1] / 1e9 - time.time()) < WAIT, topic
-    # Nothing comes after the end of the subscriptions, beside what was on its way before an error is answered.
+    # After the end of the subscriptions, only messages that were in flight arrive, before the answer to an error.
     viewer.unsubscribe()
     viewer.socket.send(json.dumps({"op": "subscribe", "subscriptions": [{"id": 77, "channelId": 4_000_000_000}]}))
     while viewer.receive()[0] != "status":

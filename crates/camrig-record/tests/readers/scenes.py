@@ -114,7 +114,7 @@ def check_nerf(folder, infos, snapshots):
         check_pixels(folder / frame["file_path"], snapshots / f"{name}-{file.removesuffix('.png')}-color.png")
         depth = numpy.asarray(Image.open(folder / frame["depth_file_path"]))
         assert depth.shape == (lens["height"], lens["width"]) and depth.dtype == numpy.uint16
-        # Millimetres of what is before the camera.
+        # The distances that the camera measures, in millimetres.
         assert 100 < numpy.median(depth[depth > 0]) < 20_000
     print(f"{folder}: {len(scene['frames'])} images in transforms.json, with lenses, poses and depth")
 

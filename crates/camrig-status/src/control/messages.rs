@@ -121,7 +121,7 @@ pub struct Apply {
     /// The text that this one was made from: the request is refused if another one runs meanwhile.
     #[serde(default)]
     pub base: Option<String>,
-    /// Whether to refuse what needs the begin or the end of an actor.
+    /// Whether to refuse changes that start or end an actor.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub live: bool,
     /// Whether to return the changes without carrying them out.

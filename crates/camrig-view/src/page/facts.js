@@ -1,4 +1,4 @@
-// What is known of a stream's frames, in words: size, format, number, time, rate and age. Knows no element.
+// Describes a stream's frames in words: size, format, number, time, rate and age. Knows no element.
 
 /** A stream is silent after this time without a frame, while other streams of its camera go on. */
 const SILENT_MILLIS = 1000;

@@ -117,7 +117,7 @@ export class PointsPane {
       let [one, other] = [seen(from), seen(to)];
       if (one[2] > other[2]) [one, other] = [other, one];
       if (other[2] <= NEAREST) continue;
-      // What is behind the eye is cut off.
+      // Points behind the viewer are clipped.
       const share = Math.max(0, (NEAREST - one[2]) / (other[2] - one[2]));
       one = one.map((value, axis) => value + share * (other[axis] - value));
       context.strokeStyle = `rgb(${color.map((part) => Math.round(255 * part)).join(" ")})`;

@@ -1,6 +1,6 @@
 // A page that changes its rig, and the HTTP API: node --test crates/camrig-view/tests/browser/control.test.mjs
 //
-// Needs what page.test.mjs needs.
+// Has the same requirements as page.test.mjs.
 
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
@@ -237,7 +237,7 @@ test("the HTTP API is what its description says", async (t) => {
   assert.equal(refused.code, 422);
   fits(refused.content, ERROR, "a refusal");
   assert.equal((await ask("POST", "/api/erase", { body: "{}" })).code, 404);
-  // What a call has changed runs.
+  // The rig runs with the changes of a call.
   await ask("POST", "/api/set", { body: '{"actor":"left","settings":{"gain":32},"live":true}' });
   const { content } = await ask("GET", "/api/options?camera=left");
   assert.equal(content.options.find(({ name }) => name === "gain").value, 32);

@@ -42,7 +42,7 @@ options = { model = "d405", depth = "424x240@15", color = "424x240@15", seed = 6
 kind = "view"
 inputs = ["front", "rear", "left", "right", "top", "wrist"]
 
-# What the cameras saw, to compare with what the page says.
+# The images of the cameras, to compare with the page.
 [processor.snapshot]
 kind = "snapshot"
 inputs = ["front", "top"]
@@ -150,7 +150,7 @@ test("six cameras, alive", async (t) => {
       assert.match(time, /^(\d\d:\d\d:\d\d\.\d{3}|\d+\.\d{3} s)$/);
       await until("the next number", async () => (await parts("front", stream))[1] !== number);
     }
-    // A small picture shows what it has room for, an enlarged one everything.
+    // A small picture shows the facts that fit, an enlarged one all of them.
     assert.equal(await facts("front", "color").locator(".time").isVisible(), false);
     await page.keyboard.press("1");
     assert.equal(await facts("front", "color").locator(".time").isVisible(), true);

@@ -185,8 +185,8 @@ fn rig_has_ended() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Returns the names of the cameras of a topology that have not ended, on whichever host they are. The status has further rows:
-/// what comes from another host is a camera here too.
+/// Returns the names of the cameras of a topology that have not ended, on whichever host they are. The status has more rows:
+/// an actor of another host appears here as a camera too.
 fn cameras_of(topology: &str, status: &RigStatus) -> Vec<String> {
     let table: toml::Table = topology.parse().unwrap_or_default();
     let cameras = table.get("camera").and_then(toml::Value::as_table).into_iter().flatten();

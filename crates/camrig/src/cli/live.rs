@@ -169,7 +169,7 @@ pub(super) fn save(args: &SaveArgs) -> ExitCode {
         Ok((_, _, text)) => text,
         Err(code) => return code,
     };
-    // Whoever has edited it since the start of the rig finds their comments again.
+    // Comments that were added to the file since the start of the rig are kept.
     let before = args.file.is_file().then(|| read_topology(&args.file).ok()).flatten();
     let text = before.map_or_else(|| text.clone(), |before| merged(&before, &text));
     match files::write(&args.file, |file| file.write_all(text.as_bytes())) {

@@ -66,7 +66,7 @@ fn prepare(
     hosts.prepare(&whole(topology, framesets)).map(Some).map_err(|errors| unavailable(&errors))
 }
 
-/// Returns a topology as those see it who reach other hosts.
+/// Returns a topology in the form that [`Hosts`](crate::hosts::Hosts) takes.
 pub(super) fn whole(topology: &Topology, framesets: Option<u64>) -> WholeTopology {
     WholeTopology {
         name: topology.name().to_owned(),

@@ -32,8 +32,8 @@ impl LocalLink {
         Self { link_state, queue, wake, overflow, capacity, on_thread: false }
     }
 
-    /// Marks the reader as one that runs on the producer's thread. With [`Overflow::Block`] the queue then holds whatever
-    /// the producer publishes in one call, which is bounded by its slots: nothing could make room for it meanwhile.
+    /// Marks the reader as one that runs on the producer's thread. With [`Overflow::Block`] the queue then holds all
+    /// framesets that the producer publishes in one call, which its slots bound: the reader cannot take any meanwhile.
     pub(crate) fn on_thread(self, on_thread: bool) -> Self {
         Self { on_thread, ..self }
     }

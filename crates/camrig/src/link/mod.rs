@@ -22,7 +22,7 @@ pub(crate) use self::local::{LocalLink, LocalReader};
 pub(crate) use self::remote::RemoteReader;
 use crate::frameset::FrameSet;
 
-/// The producer's end of a link. It lasts as long as the producer's process, whatever instances its actor has.
+/// The producer's end of a link. It lasts as long as the producer's process, through all instances of its actor.
 pub(crate) trait ProducerEnd: Send + Sync {
     /// Returns the link's counts and presence of its reader.
     fn link_state(&self) -> &Arc<LinkState>;

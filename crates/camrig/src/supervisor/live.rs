@@ -35,7 +35,7 @@ pub(crate) struct Wanted {
     pub(crate) restarts: Vec<String>,
     /// The text of the topology from which this one was made; `None` if it was not made from one.
     pub(crate) base: Option<String>,
-    /// Whether to refuse what needs the begin or the end of an actor.
+    /// Whether to refuse changes that start or end an actor.
     pub(crate) live: bool,
     /// Whether to return the changes without carrying them out.
     pub(crate) dry_run: bool,

@@ -1,8 +1,8 @@
 //! A rig over several hosts: its topology over all of them, and requests to it.
 //!
-//! A change is split like the topology: each host gets the new topology of its part, and changes like a rig of one host. Every
-//! host has to agree before the first one changes. Hosts whose framesets others read change first, so that what they have sent
-//! to a reader that leaves has arrived before that one leaves.
+//! A change is split like the topology: each host gets the new topology of its part, and changes like a rig of one host.
+//! Every host has to agree before the first one changes. Hosts whose framesets others read change first, so that the
+//! framesets sent to a reader that is removed arrive before its removal.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -52,7 +52,7 @@ impl Others {
         topology.find(actor).and_then(|id| topology.actor(id).host.clone())
     }
 
-    /// Sets devices of other hosts. Returns what is left for this one.
+    /// Sets devices of other hosts. Returns the settings of this host's devices.
     fn set_far(&self, settings: Vec<Setting>, by: &str) -> Result<Vec<Setting>, ChangeError> {
         let mut own = Vec::new();
         for setting in settings {

@@ -78,7 +78,7 @@ pub(crate) fn merged(file: &str, text: &str) -> String {
     let (Ok(mut document), Ok(content)) = (parse(file), parse(text)) else { return text.to_owned() };
     merge(document.as_table_mut(), content.as_table());
     let merged = document.to_string();
-    // Whatever a file has, it is the topology that runs in the end.
+    // Checks the result: it must be the topology that runs, for any content of the file.
     let is_whole = merged.parse::<toml::Table>().ok() == text.parse().ok();
     if is_whole { merged } else { text.to_owned() }
 }

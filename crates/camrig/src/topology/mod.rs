@@ -294,9 +294,9 @@ impl Topology {
         parse::parse(TopologyText::new(file, text), placement, registry, StartTime::default(), None)
     }
 
-    /// Probes the device of every camera, unless it was probed with the same options before, the files of every processor
-    /// and the program of every process, without starting any. A probe has the time of its actor's start, and what is left
-    /// of `time`.
+    /// Probes the device of every camera, unless it was probed with the same options before, the files of every processor and
+    /// the program of every process, without starting any. A probe may take as long as its actor's start, and no longer than
+    /// the rest of `time`.
     pub(crate) fn probe(&self, registry: &Registry, time: StartTime) -> Result<(), Problems> {
         self.probe_some(registry, time, |_| true)
     }

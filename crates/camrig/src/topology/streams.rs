@@ -108,7 +108,7 @@ fn derived(
     }
 }
 
-/// Returns whether a kind publishes nothing, whatever its inputs are: it declares nothing for common ones.
+/// Returns whether a kind publishes nothing for any inputs: it declares no streams for common ones.
 fn publishes_nothing((kind, options): (&dyn KindEntry, &String)) -> bool {
     let Ok(profile) = StreamProfile::new(640, 480, 30) else { return false };
     let common = [(Stream::COLOR, PixelFormat::Rgb8), (Stream::DEPTH, PixelFormat::Z16)];

@@ -10,12 +10,12 @@ use camrig::spawn_thread;
 /// Maximum number of threads.
 const MAX_THREADS: usize = 8;
 
-/// Size of the work that waits for its end at which no more is begun, in bytes.
+/// Size of unfinished work above which no more is started, in bytes.
 const MAX_WAITING_BYTES: u64 = 24 << 20;
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// Threads that work, and what is not finished.
+/// Runs work on several threads, and returns the results in the order in which the work was given.
 pub(super) struct InOrder<R> {
     jobs: mpsc::SyncSender<Job>,
     threads: usize,

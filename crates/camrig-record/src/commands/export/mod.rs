@@ -149,7 +149,7 @@ type Encode = Arc<dyn Fn(&Decoded) -> Vec<EncodedFile> + Send + Sync>;
 
 /// The files made from the framesets of one camera.
 trait Target {
-    /// Returns what encodes files, if there are any that [`Self::write`] does not encode.
+    /// Returns the function that encodes files in advance, on another thread; `None` if [`Self::write`] encodes all of them.
     fn encode(&self) -> Option<Encode> {
         None
     }
@@ -177,7 +177,7 @@ struct Exported {
     written: u64,
 }
 
-/// What is done with a frameset of a camera before it is written.
+/// The steps applied to a frameset of a camera before it is written.
 struct Prepare {
     depth_unit_meters: f32,
     align: Option<AlignDepth>,
@@ -350,7 +350,7 @@ impl Exported {
 }
 
 impl Prepare {
-    /// Decodes, aligns and encodes a frameset, which has this name; what is not one stays as it is.
+    /// Decodes, aligns and encodes a frameset of this name; a problem is passed on unchanged.
     fn prepare(&self, camera: String, content: Result<(String, ReadFrameSet), String>) -> Prepared {
         let mut problem = None;
         let content = content.and_then(|(name, read)| {

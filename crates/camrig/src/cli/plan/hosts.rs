@@ -13,7 +13,7 @@ use crate::hosts::{HostPlan, LinkPlan, StreamNeed};
 use crate::registry::Registry;
 use crate::topology::Topology;
 
-/// What other hosts add to a plan, as JSON: fields may be added but are never renamed.
+/// The parts of a plan for other hosts, as JSON: fields may be added but are never renamed.
 #[derive(Default, Serialize)]
 pub(super) struct OtherHosts {
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -33,7 +33,7 @@ struct OtherHost {
     overloads: Vec<String>,
 }
 
-/// Has the agents plan their parts, and adds up what crosses between hosts.
+/// Has the agents plan their parts, and adds up the data rates between hosts.
 ///
 /// # Errors
 /// The exit code, after the reasons were printed.
@@ -57,7 +57,7 @@ pub(super) fn plan(
     Ok(OtherHosts { hosts: others, network })
 }
 
-/// Returns what each stream of this host's cameras needs, by the names of the cameras; only of those whose driver tells its
+/// Returns the data rates of the streams of this host's cameras, by camera name; only of cameras whose driver declares its
 /// demand.
 pub(super) fn needs(topology: &Topology, usb: &UsbDemands) -> BTreeMap<String, Vec<StreamNeed>> {
     let of_camera = |(name, _, demand): (String, &str, camrig_usb::UsbDemand)| {

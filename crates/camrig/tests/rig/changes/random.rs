@@ -17,14 +17,14 @@ const CHANGES: u64 = 60;
 /// Resources that are the same after this time have settled: a thread looks once a second whether readers have ended.
 const SETTLING: Duration = Duration::from_millis(1500);
 
-/// Memory of the supervisor for a row of the report, and of what it keeps of a link, an actor and a process that have ended.
+/// Memory of the supervisor for a row of the report, and for the records of an ended link, actor and process.
 const LINK_BYTES: u64 = 1 << 10;
 const ACTOR_BYTES: u64 = 2 << 10;
 const PROCESS_BYTES: u64 = 1 << 10;
 const CHANGE_BYTES: u64 = 1 << 10;
 
 /// Maximum growth of a supervisor beside its rows, with one arena of its allocator. With an arena for each thread that
-/// serves requests it keeps more, of which nothing is in use.
+/// serves requests it keeps more, all of it unused.
 const KEPT_BYTES: u64 = 2 << 20;
 
 /// The environment variable with the number of random changes.
@@ -107,7 +107,7 @@ fn attach_for_a_while(rig: &mut Rig, camera: &str, end: AttachedEnd) {
     });
 }
 
-/// Checks that the memory of a supervisor has grown by no more than the rows of its report, and what it keeps of each.
+/// Checks that the memory of a supervisor has grown by no more than the rows of its report and their records.
 fn check_memory(report: &Report, grown: u64) {
     let rows = [
         (report.links.len(), LINK_BYTES),
