@@ -92,7 +92,7 @@ impl Load {
         ]
     }
 
-    /// Returns every load of a full measurement: those with a bar, their neighbours, and scale.
+    /// Returns every load of a full measurement: those with a target, similar ones, and those with many cameras.
     pub(crate) fn all() -> Vec<Self> {
         let mut loads = Self::with_bars();
         for pace in [Pace::Paced, Pace::Unpaced] {

@@ -97,8 +97,8 @@ impl Pacer {
         Self { period, next_nanos: None, phase_nanos: phase.as_nanos() as u64 }
     }
 
-    /// Sleeps until the camera's next frameset is due. The first is due at once; the others follow the host's clock, in all
-    /// processes alike, each camera at its own phase.
+    /// Sleeps until the camera's next frameset is due. The first is due immediately; the others follow the host's clock, the
+    /// same in all processes, each camera with its own phase.
     pub(crate) fn wait(&mut self) {
         let Some(period) = self.period else { return };
         let period_nanos = period.as_nanos() as u64;

@@ -57,7 +57,7 @@ pub struct CaptureStatus {
     pub links: Vec<(String, String, u32)>,
     /// The cameras that nothing links to the root.
     pub missing: Vec<String>,
-    /// Two cameras to which the board is to be shown at once, if any is missing: one that is linked, and one that is not.
+    /// Two cameras to which the board should be shown at the same time, if a camera is not linked: a linked one, and that one.
     pub needed: Option<(String, String)>,
 }
 

@@ -21,7 +21,7 @@ pub struct RigCalibration {
     pub root: String,
     /// The board, in words.
     pub board: String,
-    /// Number of moments at which cameras saw the board at once.
+    /// Number of moments at which several cameras saw the board.
     pub moments: usize,
     /// The square mean of the errors of all corners, in pixels.
     pub error_pixels: f64,

@@ -24,7 +24,7 @@ pub struct Seen {
     pub camera: usize,
     /// When it was taken, in nanoseconds of a clock that all cameras share.
     pub nanos: u64,
-    /// The number of its match, if there was one: pictures with the same number were taken at once.
+    /// The number of its match, if there was one: pictures with the same number were taken at the same time.
     pub matched: Option<u64>,
     /// The corners that were found.
     pub corners: Vec<Corner>,

@@ -8,7 +8,7 @@ use crate::finding::{Finding, State};
 
 const TOPIC: &str = "disk";
 
-/// Number of bytes that are written: more than a disk's own cache takes at once.
+/// Number of bytes that are written: more than fits into a disk's own cache.
 pub const DISK_BYTES: u64 = 256 << 20;
 
 /// Number of bytes of one write.

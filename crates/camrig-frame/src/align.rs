@@ -14,10 +14,10 @@ const SPECIAL_SIZES: [[(u32, u32); 2]; 2] = [[(640, 240), (320, 180)], [(640, 48
 
 /// Moves the depth images of one camera into the pixels of its color images.
 ///
-/// The result is that of librealsense's filter `align` on x86, to the last bit where the calibration is the same: it maps
-/// the corners of each pixel of depth, fills the area between them in the color image, and keeps the nearest depth. Like
-/// the filter it takes lenses of color as free of distortion unless they are `modified-brown-conrady`, and those of depth
-/// unless they are `inverse-brown-conrady`.
+/// The result is that of librealsense's filter `align` on x86, to the last bit where the calibration is the same: it maps the
+/// corners of each pixel of depth, fills the area between them in the color image, and keeps the nearest depth. Like the filter
+/// it ignores the distortion of color unless its model is `modified-brown-conrady`, and that of depth unless its model is
+/// `inverse-brown-conrady`.
 #[derive(Clone, Debug)]
 pub struct AlignDepth {
     depth: Intrinsics,
@@ -139,7 +139,7 @@ fn rays(lens: &Intrinsics, offset: f32) -> impl Iterator<Item = [f32; 2]> + use<
     })
 }
 
-/// Returns where the lens of color shows a point at distance 1.
+/// Returns the distorted coordinates of a point at distance 1 in the color image.
 fn distorted(lens: &Intrinsics, [x, y]: [f32; 2]) -> [f32; 2] {
     if lens.distortion != Distortion::ModifiedBrownConrady {
         return [x, y];

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Part of a step by which a number may be beside it: numbers of devices are often of 32 bits.
+/// Fraction of a step by which a number may deviate from it: devices often have 32-bit numbers.
 const STEP_TOLERANCE: f64 = 0.01;
 
 /// An option of an open device.
@@ -41,7 +41,7 @@ pub enum ControlRange {
         min: f64,
         /// The greatest one.
         max: f64,
-        /// The distance of neighbours, from `min` on; 0 for none.
+        /// The difference between successive values, from `min` on; 0 if every number is allowed.
         step: f64,
     },
     /// One of these names.
@@ -124,7 +124,7 @@ impl Control {
 }
 
 impl ControlRange {
-    /// Returns whether a number lies within the range and on a step.
+    /// Returns whether a number is within the range and on a step.
     pub fn contains(&self, number: f64) -> bool {
         match self {
             Self::Switch => [0.0, 1.0].contains(&number),

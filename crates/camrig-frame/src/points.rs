@@ -8,8 +8,8 @@ use crate::{
 /// Size of one point in a frame, in bytes.
 const POINT_BYTES: usize = crate::POINT_BYTES as usize;
 
-/// A point is occluded by another if it lies this many columns of the color image behind it. The tolerance absorbs the
-/// noise of depth.
+/// A point is occluded by another if it is this many columns of the color image behind it. The tolerance absorbs the noise of
+/// depth.
 const HIDDEN_COLUMNS: f32 = 1.0;
 
 /// One point of a point cloud.
@@ -35,7 +35,7 @@ impl Point {
         bytes
     }
 
-    /// Decodes a point of [`Payload::Points`]. All zeros stand for a pixel without depth.
+    /// Decodes a point of [`Payload::Points`]. All zeros mean a pixel without depth.
     pub fn from_bytes(bytes: &[u8; POINT_BYTES]) -> Self {
         let (parts, _) = bytes.as_chunks::<4>();
         let [red, green, blue, known] = parts[3];
@@ -78,7 +78,7 @@ impl<'a> PointsView<'a> {
 #[derive(Clone, Debug)]
 pub struct PointCloud {
     lens: Intrinsics,
-    /// Of this many columns and rows, one gives points.
+    /// One in this many columns, and in this many rows, gives points.
     step: usize,
     /// Direction of each of these pixels: x and y at distance 1.
     rays: Vec<[f32; 2]>,
@@ -180,9 +180,9 @@ impl PointCloud {
 impl ColorEye {
     /// Assigns the colors of the color image to a row of points.
     ///
-    /// Seen from a color sensor to the left of depth, near points are shifted to the right, and the farther
-    /// points next to them lie behind them: their columns decrease although the row continues. The row is
-    /// therefore traversed from the end at which near points come first.
+    /// Seen from a color sensor to the left of depth, near points are shifted to the right, and the farther points next to them
+    /// are behind them: their columns decrease although the row continues. The row is therefore traversed from the end at which
+    /// near points come first.
     fn paint(&self, color: &ColorView<'_>, points: &mut [[u8; POINT_BYTES]]) {
         if self.from_depth.translation_meters[0] < 0.0 {
             self.paint_in_order(color, points.iter_mut().rev(), -1.0);

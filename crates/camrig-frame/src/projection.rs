@@ -89,7 +89,7 @@ impl Extrinsics {
         Self { rotation, translation_meters: self.apply(first.translation_meters) }
     }
 
-    /// Returns the point in the coordinates that the transform leads to.
+    /// Returns the point in the target coordinates of the transform.
     pub fn apply(&self, point: [f32; 3]) -> [f32; 3] {
         let (columns, _) = self.rotation.as_chunks::<3>();
         std::array::from_fn(|row| {
@@ -100,7 +100,7 @@ impl Extrinsics {
         })
     }
 
-    /// Returns the transform back.
+    /// Returns the inverse transform.
     #[must_use]
     pub fn inverse(&self) -> Self {
         // The inverse of a rotation matrix is its transpose.

@@ -1,4 +1,4 @@
-//! Whole images of YUYV or UYVY as red, green and blue, with the vector instructions that the processor has.
+//! Converts complete images of YUYV or UYVY to red, green and blue, with the vector instructions that the processor has.
 
 use pulp::{Arch, Simd, WithSimd};
 

@@ -41,7 +41,7 @@ const CHECK_TIME: Duration = Duration::from_secs(180);
 /// Maximum time in which an agent takes a request to stop.
 const REQUEST_TIME: Duration = Duration::from_secs(5);
 
-/// Maximum time in which a part ends after it was asked to; then it is ended at once.
+/// Maximum time in which a part ends after it was asked to; then it is ended immediately.
 const STOP_TIME: Duration = Duration::from_secs(30);
 
 /// Maximum time for which a host may be lost and is still waited for at the end of a rig: a machine that stands still for a

@@ -125,7 +125,7 @@ impl Fingerprint {
         let mut params = params(self);
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-        // The signature of a root is checked by nobody, and its key is not here.
+        // The signature of a root is never checked, and its key is not available here.
         let any = KeyPair::generate_for(&PKCS_ED25519)?;
         Ok(params.signed_by(&self, &Issuer::from_params(&params, &any))?.pem())
     }

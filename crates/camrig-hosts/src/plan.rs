@@ -1,6 +1,6 @@
 //! The data rate of the framesets on the network link of each host, compared with the link's rate. Pure.
 //!
-//! A link carries both directions at once, each at its full rate.
+//! A link carries both directions at the same time, each at its full rate.
 
 use std::collections::BTreeMap;
 

@@ -77,7 +77,7 @@ pub(crate) enum Request {
     Start(PartRequest),
     /// To stop the part of a run in order.
     Stop { run: String },
-    /// To end the part of a run at once.
+    /// To end the part of a run immediately.
     Interrupt { run: String },
     /// How the part of a run goes.
     Status { run: String },

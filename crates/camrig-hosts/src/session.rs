@@ -34,7 +34,7 @@ pub struct SessionOptions {
     pub connect: Vec<String>,
     /// Where to listen, such as `tls/0.0.0.0:7447`.
     pub listen: Vec<String>,
-    /// Allows `tcp` on other addresses than loopback: anybody there can then read and write frames.
+    /// Allows `tcp` on other addresses than loopback: any machine on that network can then read and write frames.
     pub insecure: bool,
     /// The file of the secret key of this host, for `tls`.
     pub identity: Option<PathBuf>,
@@ -73,8 +73,8 @@ const ONE_THREAD: &str = "(rx: (handover: tx))";
 /// Has Zenoh send and receive on one thread, in this process and its workers, unless the variable is set. To be called before
 /// the process has other threads.
 ///
-/// Zenoh uses a connection of rustls on two threads at once, which rustls does not allow: a process crashes then, or its
-/// connection ends (issue 2557 of eclipse-zenoh/zenoh).
+/// Zenoh uses a connection of rustls on two threads at the same time, which rustls does not allow: then a process crashes, or
+/// its connection ends (issue 2557 of eclipse-zenoh/zenoh).
 pub(crate) fn use_one_thread() {
     if std::env::var_os(THREADS).is_none() {
         set_variable_before_threads(THREADS, ONE_THREAD);

@@ -132,7 +132,7 @@ impl Access {
     }
 }
 
-/// Parses an address to listen on, such as `127.0.0.1:8470`; `localhost` stands for 127.0.0.1.
+/// Parses an address to listen on, such as `127.0.0.1:8470`; `localhost` means 127.0.0.1.
 pub(crate) fn parse_listen(text: &str) -> Option<SocketAddr> {
     let localhost = || {
         let (name, port) = text.split_once(':')?;

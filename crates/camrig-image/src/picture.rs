@@ -124,7 +124,7 @@ impl<'a> Picture<'a> {
     }
 }
 
-/// Returns the rows of an image, one behind the other, without a copy where they lie so. Byte by byte the copy would take
+/// Returns the rows of an image, one after another, without a copy if they are contiguous. Byte by byte the copy would take
 /// longer than the compression.
 fn without_padding(frame: Frame<'_>) -> Cow<'_, [u8]> {
     let row_bytes: usize = frame.rows().next().map_or(0, <[u8]>::len);

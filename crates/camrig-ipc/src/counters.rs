@@ -88,7 +88,7 @@ pub struct StreamCounts {
     /// When the last frame arrived, in nanoseconds of the monotonic clock; `None` before the first one of the current
     /// instance.
     pub last_nanos: Option<u64>,
-    /// Number of times that it was silent while other streams went on.
+    /// Number of times that it was silent while other streams continued.
     pub silences: u64,
 }
 
@@ -166,7 +166,7 @@ impl ActorCounters {
         }
     }
 
-    /// Counts that the declared stream at `index` was silent while others went on.
+    /// Counts that the declared stream at `index` was silent while others continued.
     pub fn count_silence(&self, index: usize) {
         if let Some(cells) = self.streams.get(index) {
             cells.silences.fetch_add(1, Ordering::SeqCst);

@@ -53,7 +53,7 @@ pub const MAX_SLOTS: usize = if cfg!(shuttle) { 4 } else { 64 };
 /// Number of times a producer yields before it sleeps: a quick reader frees a slot sooner than a wake-up takes.
 const YIELDS: u32 = 20;
 
-/// The value of `continues` of a link that another one goes on in place of.
+/// The value of `continues` of a link that another one replaces.
 const CONTINUES: u32 = 1;
 
 /// The value of `continues` of a link whose reader leaves the rig.
@@ -85,13 +85,12 @@ impl LinkState {
         if joined == u64::MAX { 0 } else { joined }
     }
 
-    /// Marks that another link from an actor with the same name goes on in place of this one, so that its end is not the
-    /// end of the input.
+    /// Marks that another link from an actor with the same name replaces this one, so that its end is not the end of the input.
     pub fn set_continues(&self) {
         self.continues.store(CONTINUES, Ordering::SeqCst);
     }
 
-    /// Returns whether another link goes on in place of this one.
+    /// Returns whether another link replaces this one.
     pub fn continues(&self) -> bool {
         self.continues.load(Ordering::SeqCst) == CONTINUES
     }

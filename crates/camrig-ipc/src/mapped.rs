@@ -14,8 +14,8 @@ use crate::region::Region;
 /// A structure in shared memory.
 ///
 /// # Safety
-/// Every field is an atomic (or an array of them), so that any bit pattern is a value and any number of
-/// processes may access it at once; its alignment is at most [`HEAD_BYTES`].
+/// Every field is an atomic (or an array of them), so that any bit pattern is a value and any number of processes may access it
+/// at the same time; its alignment is at most [`HEAD_BYTES`].
 pub unsafe trait Shared {
     /// Its name in messages, with an article.
     const NAME: &'static str;

@@ -25,19 +25,19 @@ const OFFSET_WEIGHT: u64 = 16;
 pub enum Unmatched {
     /// A camera that has to be in the match had nothing within the window.
     Missing,
-    /// The next frameset of the same camera fitted the others better.
+    /// The next frameset of the same camera was nearer to the others.
     PassedOver,
-    /// It came closer behind the one before than the camera's rate allows, or was the same again.
+    /// It arrived sooner after the previous one than the camera's rate allows, or was a duplicate.
     TooSoon,
-    /// Its instant had been decided without it.
+    /// The match of its instant had been decided without it.
     Late,
     /// The estimate of its camera's clock was not settled, so its time of capture was unknown.
     Unsettled,
-    /// It still waited when the processor failed.
+    /// It was still waiting when the processor failed.
     LeftOver,
     /// Its timestamp is of another clock than the one that is compared.
     OtherClock,
-    /// Its timestamp leaps: its frame number does not explain it.
+    /// Its timestamp leapt by more than its frame number explains.
     TimeLeap,
 }
 

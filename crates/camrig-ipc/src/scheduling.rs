@@ -58,7 +58,7 @@ impl Scheduling {
         Ok(())
     }
 
-    /// Applies it to a thread that ends at once, to learn whether the kernel accepts it.
+    /// Applies it to a thread that ends immediately, to learn whether the kernel accepts it.
     ///
     /// # Errors
     /// If the kernel refuses a setting, or no thread can be started.

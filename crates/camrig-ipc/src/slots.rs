@@ -2,13 +2,12 @@
 //!
 //! # Access to slots
 //!
-//! A slot is the producer's alone while its `busy` flag is set and no link state holds it as queued or reading:
-//! a [`Loan`] stands for that. Publishing turns the loan into shares: a [`Published`] handle is the
-//! producer's own, for readers in its process, and each link state's word is one from the moment a [`LinkWriter`]
-//! queues the slot until its reader frees it. Shares only read. The slot is lent again only when the flag is clear
-//! and the word of every link is free that the pool was announced on, which comes before anything is queued there. A
-//! pool that takes the place of a smaller one has its flags and its links, because a word stands for the slot of
-//! either.
+//! A slot is the producer's alone while its `busy` flag is set and no link state holds it as queued or reading: a [`Loan`]
+//! represents that. Publishing turns the loan into shares: a [`Published`] handle is the producer's own, for readers in its
+//! process, and each link state's word is one from the moment a [`LinkWriter`] queues the slot until its reader frees it.
+//! Shares only read. The slot is lent again only when the flag is clear and the word of every link is free that the pool was
+//! announced on, which comes before anything is queued there. A pool that replaces a smaller one has its flags and its links,
+//! because a word refers to the slot of this number in either.
 #![allow(unsafe_code)]
 
 use std::sync::atomic::Ordering;

@@ -72,7 +72,7 @@ impl PyAttached {
         Ok((names(ActorRole::Camera), names(ActorRole::Processor)))
     }
 
-    /// Adds a loop over the framesets, or the matches, of these actors. `command` starts the worker that hands over.
+    /// Adds a loop over the framesets, or the matches, of these actors. `command` starts the worker that hands its setup over.
     fn read(
         &self,
         py: Python<'_>,

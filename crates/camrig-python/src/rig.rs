@@ -215,7 +215,7 @@ impl PyRig {
         py.detach(|| self.loops.close());
     }
 
-    /// Stops the rig in order; a second time at once.
+    /// Stops the rig in order; the second call ends it immediately.
     #[pyo3(signature = (*, now=false))]
     fn stop(&self, py: Python<'_>, now: bool) {
         let Some(handle) = self.handle.get() else { return };

@@ -272,8 +272,8 @@ impl RealSenseCamera {
             let held = self.device.set_real_time(playback.real_time).and_then(|()| self.device.pause());
             held.map_err(|fault| self.subject.refuses(&fault))?;
         }
-        // Even a paused player reads one frame when its first sensor starts. A stream that is opened after that is
-        // omitted if all its frames lie before the next one, so every sensor is opened first.
+        // Even a paused player reads one frame when its first sensor starts. A stream that is opened after that is omitted if
+        // all its frames are before the next one, so every sensor is opened first.
         for (number, sensor) in self.sensors.iter_mut().enumerate() {
             let indices: Vec<_> =
                 self.chosen.iter().filter(|it| it.sensor == number).map(|it| it.index).collect();

@@ -174,8 +174,8 @@ fn block_kind(filter: FilterKind) -> Option<BlockKind> {
     })
 }
 
-/// Returns whether this driver sets an option of a filter itself: which frames it is applied to, and how many results it
-/// may have at once.
+/// Returns whether this driver sets an option of a filter itself: the frames that it is applied to, and the number of results
+/// that it may hold.
 pub(crate) fn is_internal(kind: OptionKind) -> bool {
     kind.name().starts_with("stream_") || kind.name() == "frames_queue_size"
 }

@@ -84,8 +84,8 @@ pub struct Options {
     /// Restarts a file at its end.
     #[schemars(extend("default" = false))]
     pub repeat: Option<bool>,
-    /// Time after the rig's start at which a file begins. Without it, files whose frames have times of the host begin so that
-    /// frames recorded together play together; others begin at once.
+    /// Time after the rig's start at which a file begins. Without it, files whose frames have times of the host start so that
+    /// frames recorded together play together; others start immediately.
     #[schemars(range(max = MAX_OFFSET_MILLIS), extend("x-unit" = "ms"))]
     pub start_offset_millis: Option<u64>,
 }

@@ -7,8 +7,8 @@
 
 use camrig::frame::Timestamp;
 
-/// Maximum number of successive frames with the metadata of earlier ones. A camera that counts anew, as its firmware may,
-/// sends more.
+/// Maximum number of successive frames with the metadata of earlier ones. A camera whose count starts again, as its firmware
+/// may do, sends more.
 pub(crate) const EARLIER_MAX: u32 = 16;
 
 /// The newest frame of a stream since the start.
@@ -93,7 +93,7 @@ mod tests {
         // Without metadata librealsense counts by itself, and by another clock.
         let frames = [(7, Hardware, 70), (1, System, 40), (8, Hardware, 80)];
         assert_eq!(orders(&frames, false), [Order::New; 3]);
-        // Numbers that begin anew while time goes on.
+        // Numbers that start again while time continues.
         assert_eq!(orders(&[(7, Hardware, 70), (1, Hardware, 80)], false), [Order::New; 2]);
     }
 

@@ -128,7 +128,7 @@ fn add(wrong: &mut WrongOptions, table: &str, name: &str, error: DriverError) ->
     Ok(())
 }
 
-/// Checks that a region of auto exposure lies within the images of its sensor.
+/// Checks that a region of auto exposure is within the images of its sensor.
 fn check_region<'a>(
     key: &str,
     region: [u32; 4],
@@ -266,7 +266,7 @@ impl Resolved {
     }
 }
 
-/// The regions of auto exposure that a camera has not accepted yet: it does so only while it streams, and not at once.
+/// The regions of auto exposure that a camera has not accepted yet: it does so only while it streams, and not immediately.
 #[derive(Debug)]
 pub(crate) struct Regions {
     /// Sensors with their regions.

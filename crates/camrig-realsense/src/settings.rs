@@ -200,7 +200,7 @@ pub(crate) fn number(
     }
 }
 
-/// Like [`number()`], for an option of a sensor, whose values lie on its steps. Those of filters need not.
+/// Like [`number()`], for an option of a sensor, whose values are on its steps. Those of filters need not.
 #[cfg(feature = "librealsense")]
 pub(crate) fn number_on_step(
     owner: &dyn fmt::Display,

@@ -175,7 +175,7 @@ pub(crate) mod tests {
         Some((std::env::var_os(FOLDER)?.into(), worker))
     }
 
-    /// A stand-in for a camera, which must not be opened by two processes at once.
+    /// A stand-in for a camera, which two processes must not open at the same time.
     struct Double;
 
     impl Double {

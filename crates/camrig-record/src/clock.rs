@@ -1,11 +1,11 @@
-//! The clock of a camera by that of the wall.
+//! Converts times of a camera's clock to wall-clock time.
 
 use camrig::frame::Clock;
 
-/// Maximum difference between a frame's time and its arrival. Beyond it, the clock of the camera has begun anew.
+/// Maximum difference between a frame's time and its arrival. Beyond it, the clock of the camera has started again.
 const MAX_DELAY_NANOS: u64 = 1_000_000_000;
 
-/// The clock of a camera by that of the wall, as realsense-ros estimates it: the first frame arrives at once.
+/// Maps a camera's clock to the wall clock as realsense-ros does: it takes the first frame to have no delay.
 #[derive(Default)]
 pub(crate) struct WallClock {
     /// Difference of the camera's clock from the wall's, in nanoseconds.

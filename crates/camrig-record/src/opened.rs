@@ -15,7 +15,7 @@ use crate::read::{
     image_data, shown_header, write_pixels,
 };
 
-/// An open recording: its framesets by number, in the order of their arrival. Several threads may read it at once.
+/// An open recording: its framesets by number, in the order of their arrival. Several threads may read it at the same time.
 ///
 /// ```no_run
 /// use camrig_record::OpenRecording;

@@ -79,7 +79,7 @@ fn exchange(rig: &str, request: &Request) -> Result<(UnixStream, Answer)> {
     Ok((stream, answer))
 }
 
-/// Waits for an answer, which is sent at once when it is known.
+/// Waits for an answer, which is sent as soon as it is known.
 fn wait_for_answer(stream: &UnixStream) -> Result<Answer> {
     let mut first = [0; 1];
     let until = Instant::now() + ANSWER_TIMEOUT;

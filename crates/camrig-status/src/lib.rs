@@ -122,7 +122,7 @@ pub struct ActorStatus {
     pub restarts: u64,
     /// Framesets produced in the last second.
     pub rate_hz: f64,
-    /// The maximum number of its framesets in use at once.
+    /// The maximum number of its framesets in use at the same time.
     pub slots: u64,
     /// Slots that are queued for, or held by, readers in other processes.
     pub slots_in_use: u64,

@@ -137,7 +137,7 @@ def ended(metrics):
     """The metrics, when the weak camera has ended and its readers have all that it made."""
     [(labels, _)] = metrics.all("camrig_actor_state", actor="weak")
     in_flight = sum(count for _, count in metrics.all("camrig_framesets_in_flight", **{"from": "weak"}))
-    # Usage is looked at once a second.
+    # Usage is read once a second.
     used = metrics.of("camrig_process_private_bytes", process="some")
     return metrics if labels["state"] == "finished" and in_flight == 0 and used > 0 else None
 

@@ -159,7 +159,7 @@ impl Screen {
         }
         let (send, answer) = sync_channel(1);
         let asked = spawn_thread("ask", move || {
-            // Nobody waits when the user has quit.
+            // No thread receives it if the user has quit.
             let _ = send.send(rig.ask(&request));
         });
         match asked {

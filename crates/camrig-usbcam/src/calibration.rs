@@ -86,7 +86,7 @@ fn coefficients(model: &Model) -> Vec<u8> {
     for matrix in [imager, imager, IDENTITY, IDENTITY] {
         push_floats(&mut bytes, &matrix);
     }
-    // The right imager lies at a negative x of the left one.
+    // The right imager is at a negative x of the left one.
     push_floats(&mut bytes, &[-model.baseline_mm]);
     bytes.extend([0; 4 + 88]);
     for (width, height) in RECTIFIED_SIZES {

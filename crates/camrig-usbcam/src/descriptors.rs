@@ -33,7 +33,7 @@ const VIDEO: u8 = 0x0E;
 /// Interval of an interrupt endpoint: an exponent of 2, in 125 microseconds.
 const MILLISECOND: u8 = 4;
 
-/// GUID of librealsense's extension unit, as it lies in the descriptor.
+/// GUID of librealsense's extension unit, in the byte order of the descriptor.
 const EXTENSION_UNIT_GUID: [u8; 16] =
     [0xCB, 0x6C, 0x60, 0xC9, 0x4C, 0x59, 0x25, 0x4D, 0xAF, 0x47, 0xCC, 0xC4, 0x96, 0x43, 0x59, 0x95];
 

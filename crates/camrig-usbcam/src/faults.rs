@@ -48,7 +48,7 @@ pub enum Action {
     Firmware(usize, [u8; 4]),
     /// Sets how long a reset takes; `None`: the camera never comes back.
     ResetTime(usize, Option<Duration>),
-    /// Disconnects several cameras at once for this time.
+    /// Disconnects several cameras at the same time, for this long.
     Brownout(Vec<usize>, Duration),
     /// Limits the data rate that all cameras share, in megabits per second; `None`: no limit.
     Megabits(Option<u64>),

@@ -1,8 +1,8 @@
 //! The hardware monitor: firmware commands that librealsense sends through the extension unit.
 //!
-//! A command is 16-bit size, 16-bit magic number, 32-bit operation, four 32-bit parameters and data. The reply lies in
-//! a buffer of 1024 bytes: operation, data, and the length of the data in the last word; an error is a negative number
-//! in the place of the operation.
+//! A command is 16-bit size, 16-bit magic number, 32-bit operation, four 32-bit parameters and data. The reply is a buffer of
+//! 1024 bytes: operation, data, and the length of the data in the last word; in an error, a negative number replaces the
+//! operation.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -242,7 +242,7 @@ mod tests {
             (after(&samples, 0), after(&samples, 3), after(&samples, 5)),
             (vec![0, 1, 2, 3, 4], vec![3, 4], vec![])
         );
-        // A page that is ahead: the samples were counted anew.
+        // A page that is ahead: the count of samples has started again.
         assert!(after(&samples, 9).is_empty());
         samples.extend((5..SAMPLES_MAX as u64 + 2).map(sample));
         assert_eq!(samples.last.len(), SAMPLES_MAX);

@@ -16,7 +16,7 @@ use crate::registry::Registry;
 use crate::stock::attached;
 use crate::worker;
 
-/// The first argument of a worker that hands over, of a program whose `main` is that of an [`App`](crate::App).
+/// The first argument of a worker that hands its setup over, if the `main` of the program is that of an [`App`](crate::App).
 #[cfg(feature = "program")]
 const HAND_OVER: &str = "hand-over";
 

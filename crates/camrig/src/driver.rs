@@ -113,8 +113,8 @@ pub trait Driver: Sized + 'static {
     /// `name` and `driver`.
     fn info(&self) -> CameraInfo;
 
-    /// Sets the timeline in which [`Driver::recorded`] lies. Called once before [`Driver::start`], which is the
-    /// timeline's begin. A camera whose recording begins later waits with [`CameraOutput::wait`].
+    /// Sets the timeline that contains [`Driver::recorded`]. Called once before [`Driver::start`], which is the timeline's
+    /// begin. A camera whose recording begins later waits with [`CameraOutput::wait`].
     fn join(&mut self, timeline: Range<u64>) {
         let _ = timeline;
     }

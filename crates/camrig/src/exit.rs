@@ -19,7 +19,7 @@ pub enum Exit {
     /// A camera was not available.
     #[serde(rename = "a camera is unavailable")]
     Unavailable,
-    /// It was interrupted while it stopped, and ended at once.
+    /// It was interrupted while it stopped, and ended immediately.
     #[serde(rename = "interrupted")]
     Interrupted,
 }

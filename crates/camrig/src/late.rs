@@ -66,7 +66,7 @@ pub(crate) fn within<T: Send + 'static>(
     let (sender, returned) = sync_channel(1);
     let own = call.clone();
     let spawned = camrig_ipc::spawn_thread("check", move || {
-        // Nobody waits any more after the bound.
+        // No thread waits any more after the bound.
         let _ = sender.send(own());
     });
     let Ok(thread) = spawned else { return Ok(call()) };

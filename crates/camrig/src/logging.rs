@@ -32,12 +32,12 @@ pub(crate) fn init(process: &str) {
     }));
 }
 
-/// The lines that are logged unless `RUST_LOG` is set: not those of the detector of boards, which warns of each picture that
-/// shows none.
+/// The lines that are logged unless `RUST_LOG` is set. Those of the board detector are excluded, because it warns of each
+/// picture without a board.
 #[cfg(feature = "program")]
 const FILTER: &str = "warn,calib_targets_charuco=off";
 
-/// A library that warns of settings that are on purpose, such as that it is to look for nobody.
+/// A library that warns of intended settings, such as that it does not search for peers.
 #[cfg(feature = "program")]
 const REMARKS_OF: &str = "zenoh";
 

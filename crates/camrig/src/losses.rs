@@ -39,7 +39,7 @@ impl Losses {
         Self { streams: streams.iter().map(|info| Numbers::new(info.stream, info.role)).collect() }
     }
 
-    /// Records frames that the driver discarded, and returns the losses to count at once: of repeated images the largest
+    /// Records frames that the driver discarded, and returns the losses to count immediately: of repeated images the largest
     /// number of any stream, of repeated samples all. All other reasons are counted when the gap shows.
     pub(crate) fn explain(&mut self, stream: Stream, reason: LostReason, frames: u64) -> Lost {
         let mut lost = Lost::default();

@@ -55,7 +55,7 @@ use crate::link::{LocalLink, ProducerEnd};
 use crate::matching::MatchStats;
 use crate::output::{CameraOutput, Declared, InputStatus, OutputLinks, ProcessorOutput, Publisher, Wiring};
 
-/// Maximum number of framesets of one camera, or of one output, that a test can hold at once.
+/// Maximum number of framesets of one camera, or of one output, that a test can hold at the same time.
 pub const SLOTS: usize = 8;
 
 /// A camera whose framesets hold the pixels that the test gives.

@@ -1,4 +1,4 @@
-//! Rigs as values inside a program: at once, one after another, stopped, waited for, dropped, refused.
+//! Rigs as values inside a program: at the same time, one after another, stopped, waited for, dropped, refused.
 //!
 //! This binary serves as their workers, so it has a `main` of its own.
 #![allow(clippy::unwrap_used)] // A test that cannot go on fails.
@@ -367,7 +367,7 @@ fn a_program_that_serves_no_worker_ends() {
     assert_eq!(String::from_utf8(output.stdout).unwrap(), "an actor failed\n");
     let stderr = String::from_utf8(output.stderr).unwrap();
     let unserved = "this process was started as a worker: call `Registry::serve_worker` first in `main`";
-    // Several workers write at once: their line ends may come later.
+    // Several workers write at the same time: their line ends may come later.
     assert_eq!((stderr.replace(unserved, "").trim(), stderr.contains(unserved)), ("", true), "{stderr}");
     assert!(output.status.success());
 }

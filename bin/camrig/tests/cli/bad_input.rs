@@ -1,4 +1,4 @@
-//! Tests that every command reports all problems of a topology at once, in the same words, and starts nothing: files,
+//! Tests that every command reports all problems of a topology in one run, with the same messages, and starts nothing: files,
 //! syntax, keys and types. `bad_values` tests well-formed but invalid values.
 
 use crate::program::Test;

@@ -21,7 +21,7 @@ fn deliver(rig: &Running, signal: Signal) {
     });
 }
 
-/// Checks that a rig that gets these signals, at once one after the other, ends in order.
+/// Checks that a rig ends in order when it gets these signals immediately one after another.
 #[track_caller]
 fn ends_in_order(signals: &[Signal]) {
     for placement in ["in-process", "multi-process"] {

@@ -15,7 +15,7 @@ use crate::split;
 /// Maximum number of parts that run, or whose report a first host may still ask for.
 const PARTS_MAX: usize = 8;
 
-/// Maximum time in which a part ends after it was asked to; then it is ended at once.
+/// Maximum time in which a part ends after it was asked to; then it is ended immediately.
 const STOP_TIME: Duration = Duration::from_secs(30);
 
 /// The parts of an agent.

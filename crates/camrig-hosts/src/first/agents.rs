@@ -19,7 +19,7 @@ const CONNECT_TIME: Duration = Duration::from_secs(10);
 /// Time for one attempt of it.
 const ATTEMPT_TIME: Duration = Duration::from_secs(1);
 
-/// Pause after an attempt that failed at once.
+/// Pause after an attempt that failed immediately.
 const ATTEMPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// An agent that answers requests.

@@ -118,7 +118,7 @@ impl Connection {
         Ok(Open { publisher, _subscriber: subscriber, _clock: clock, session })
     }
 
-    /// Sends a message, if there is anybody at the other end. Waits while the network takes none.
+    /// Sends a message, if the session is open. Waits while the network accepts none.
     pub(super) fn put(&self, message: ZBytes) {
         self.with_open(|open| {
             if let Err(error) = open.publisher.put(message).wait() {

@@ -1,6 +1,6 @@
 //! The driver `wire-in`: a camera whose framesets come from another host.
 //!
-//! It is ready at once and waits for its sender, however long that takes. Frames are decoded into the slot from which they are
+//! It is ready immediately and waits for its sender, without a limit. Frames are decoded into the slot from which they are
 //! read.
 
 use std::collections::BTreeMap;
@@ -41,11 +41,11 @@ pub struct WireInOptions {
     /// The session that carries it.
     #[serde(default)]
     session: SessionOptions,
-    /// Framesets that may be on their way at once.
+    /// Framesets that may be in flight at the same time.
     #[serde(default = "default_framesets")]
     #[schemars(range(min = 1, max = 64))]
     framesets: u32,
-    /// Encoded frames that may be on their way at once; a larger frameset comes alone.
+    /// Bytes of encoded frames that may be in flight at the same time; a larger frameset is sent alone.
     #[serde(default = "default_megabytes")]
     #[schemars(range(min = 1, max = 1024), extend("x-unit" = "MB"))]
     megabytes: u32,

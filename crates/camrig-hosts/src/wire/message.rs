@@ -37,7 +37,7 @@ pub(super) const KNOWN_MAX: usize = 64;
 /// Maximum size of an answer in bytes.
 const ANSWER_BYTES_MAX: usize = 8192;
 
-/// The value of `base` that stands for none.
+/// The value of `base` that means none.
 const NO_BASE: u64 = u64::MAX;
 
 /// The kinds of messages from a sender.

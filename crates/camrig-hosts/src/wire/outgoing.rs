@@ -196,7 +196,7 @@ impl WireOut {
             if sender.in_flight() < before {
                 (self.asked, self.progressed) = (Instant::now(), Instant::now());
             } else if is_new {
-                // Framesets sent to the receiver before it are lost: it is asked about them at once.
+                // Framesets sent to the receiver before it are lost: it is asked about them immediately.
                 self.asked = Instant::now().checked_sub(ASK_AFTER).unwrap_or(self.asked);
             }
             next = self.answers.try_recv().ok();

@@ -293,7 +293,7 @@ fn pinned() {
     let listen = format!("tls/{address}");
     let file = folder.join("arm.pem").display().to_string();
     let agent = agent(folder, "agent", &["--listen", &listen, "--identity", &file, "--peer", &first]);
-    // Garbage on the port harms nobody.
+    // Garbage on the port has no effect.
     for garbage in [&b"\x16\x03\x01\xff\xff"[..], b"GET / HTTP/1.1\r\n\r\n", &[0; 4096]] {
         let mut stream = std::net::TcpStream::connect(&address).unwrap();
         let _ = stream.write_all(garbage);

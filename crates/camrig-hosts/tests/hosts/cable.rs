@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{sleep, spawn};
 use std::time::{Duration, Instant};
 
-/// Bytes that are carried at once.
+/// Maximum number of bytes that are carried in one piece.
 const CHUNK_BYTES: usize = 16384;
 
 /// Maximum number of chunks on their way in one direction.
@@ -44,7 +44,7 @@ impl Cable {
         // It ends with the tests.
         spawn(move || {
             for near in listener.incoming().flatten() {
-                // Nobody listens there: the connection ends at once.
+                // No process listens there: the connection ends immediately.
                 let Ok(far) = TcpStream::connect(&far) else { continue };
                 for (from, to) in [(&near, &far), (&far, &near)] {
                     let (from, to) = (from.try_clone().unwrap(), to.try_clone().unwrap());

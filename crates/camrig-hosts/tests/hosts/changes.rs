@@ -292,7 +292,7 @@ fn joined() {
     let (arm, base) = (format!("tcp/{}", free_address()), format!("tcp/{}", free_address()));
     let _arm = agent(folder.path(), "arm", &["--listen", &arm]);
     let text = format!("{}[host.base]\naddress = \"{base}\"\n", text(&arm));
-    // Nobody is needed there until then.
+    // No agent is needed there until then.
     let rig = Running::start(folder.path(), &text);
     let refused = rig.refused(&["move", "distance", "--host", "base"], 78);
     assert!(refused.contains("host `base`: nothing listens at"), "{refused}");

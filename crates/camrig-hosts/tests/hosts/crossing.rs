@@ -9,7 +9,7 @@ use crate::cable::Cable;
 use crate::harness::{Ended, Placement, Plan, Rig};
 use crate::test;
 
-/// Returns an address that nobody listens at.
+/// Returns an address at which no process listens.
 pub(crate) fn free_address() -> String {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
 }

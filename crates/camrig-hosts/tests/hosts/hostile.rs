@@ -70,7 +70,7 @@ fn resident_kb(agent: &Program) -> u64 {
     line.split_whitespace().next().unwrap().parse().unwrap()
 }
 
-/// Garbage on the port, and connections that say nothing, keep nobody from running a rig.
+/// Garbage on the port, and silent connections, do not prevent a rig from running.
 fn garbage_on_the_port(tls: bool) {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
@@ -117,7 +117,7 @@ fn is_answered(config: Config) -> bool {
 fn asks(session: &Session, request: &[u8], time: Duration) -> Option<String> {
     let replies = session.get(ASK).payload(request).timeout(time).wait().unwrap();
     let reply = replies.recv_timeout(time).ok().flatten();
-    // Without a connection it fails at once.
+    // Without a connection it fails immediately.
     if reply.is_none() {
         std::thread::sleep(time / 2);
     }

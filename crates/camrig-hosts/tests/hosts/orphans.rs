@@ -1,4 +1,4 @@
-//! Nobody outlives an agent or a first host that is killed: over 127.0.0.1, in real processes.
+//! No process outlives an agent or a first host that is killed: over 127.0.0.1, in real processes.
 
 use std::path::Path;
 

@@ -106,7 +106,7 @@ fn same(tls: bool, codec: &str) {
 }
 
 pub(crate) fn add_to(trials: &mut Vec<Trial>) {
-    // Zenoh uses a connection of TLS on two threads at once, which may end it: `just test-hosts` runs these.
+    // Zenoh uses a connection of TLS on two threads at the same time, which may end it: `just test-hosts` runs these.
     let mut of_tls = Vec::new();
     test(&mut of_tls, "same::raw_over_tls_has_the_digests_of_one_host", || same(true, "raw"));
     trials.extend(of_tls.into_iter().map(|trial| trial.with_ignored_flag(true)));

@@ -19,7 +19,7 @@ pub struct LinkCells {
     pub(super) dropped: [AtomicU64; DropReason::ALL.len()],
     /// The number of framesets that the producer had counted when the link began; `u64::MAX` before that.
     pub(super) joined: AtomicU64,
-    /// 1 if another link goes on in place of this one when it has ended, 2 if its reader leaves.
+    /// 1 if another link replaces this one when it has ended, 2 if its reader leaves.
     pub(super) continues: AtomicU32,
     pub(super) reader: ReaderCells,
     pub(super) slots: [AtomicU64; MAX_SLOTS],

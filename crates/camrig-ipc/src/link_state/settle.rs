@@ -50,9 +50,8 @@ impl LinkState {
     /// word in a dead process are dropped. `produced` is the count of the producer's
     /// [`ActorCounters`](crate::ActorCounters).
     ///
-    /// Returns false if the living end is in the middle of a step: then nothing was settled, and the caller has to
-    /// try again. Only for dead ends: a living reader would continue to read. A dead reader has to be marked as
-    /// absent or ended.
+    /// Returns false if the surviving end is in the middle of a step: then nothing was settled, and the caller has to try
+    /// again. Only for dead ends: a running reader would continue to read. A dead reader has to be marked as absent or ended.
     pub fn settle(&self, deaths: Deaths, produced: u64) -> bool {
         let cells = self;
         let Deaths { producer, reader } = deaths;

@@ -137,7 +137,7 @@ fn the_next_instance_is_announced_when_the_reader_knows_all_of_the_one_before() 
     assert!(!writer.has_room(), "the reader has to learn of the instance");
     assert!(reader.take().unwrap().is_some());
     assert!(writer.has_room());
-    // It knows no camera of this instance yet.
+    // The reader knows no camera of this instance yet.
     publish(1);
     let refused = reader.take().err().map(|refused| refused.to_string());
     assert_eq!(refused.as_deref(), Some("a frameset came without an announcement of its camera"));

@@ -79,7 +79,7 @@ impl Block {
     /// Processes a frame.
     pub(crate) fn process(&self, frame: RawFrame) -> Result<RawFrame, Fault> {
         let frame = frame.into_pointer();
-        // SAFETY: the block and the frame are alive, and the reference to the frame is handed over.
+        // SAFETY: the block and the frame are alive, and the reference to the frame is passed on.
         call(|error| unsafe { rs2::rs2_process_frame(self.block.as_ptr(), frame.as_ptr(), error) })?;
         let mut result = ptr::null_mut();
         // SAFETY: the queue is alive, and hands its reference over.
@@ -198,7 +198,7 @@ unsafe extern "C" fn compose(first: *mut rs2::rs2_frame, source: *mut rs2::rs2_s
     let frames = [Some(first), second].into_iter().flatten();
     let mut frames: ArrayVec<_, 2> = frames.map(|frame| frame.into_pointer().as_ptr()).collect();
     let count = frames.len() as c_int;
-    // SAFETY: `source` is the block's, alive in its callback; the references are handed over.
+    // SAFETY: `source` is the block's, alive in its callback; the references are passed on.
     let both = create(|error| unsafe {
         rs2::rs2_allocate_composite_frame(source, frames.as_mut_ptr(), count, error)
     });

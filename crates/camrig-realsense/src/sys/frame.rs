@@ -145,7 +145,7 @@ impl RawFrame {
                 "a frame of motion has {claimed_bytes} bytes, too few for a sample"
             )));
         }
-        // SAFETY: the memory is the frame's, has room for three numbers, and is copied at once.
+        // SAFETY: the memory is the frame's, has space for three numbers, and is copied immediately.
         let xyz = unsafe { data.cast::<[f32; 3]>().read_unaligned() };
         Ok(Measured { number, millis, domain, xyz })
     }
@@ -194,7 +194,7 @@ fn is_encoded(image: &ImageFrame<AnyImage>) -> bool {
 
 impl Drop for RawFrame {
     fn drop(&mut self) {
-        // SAFETY: librealsense handed over this reference, and it is released once: `into_image` does not drop it.
+        // SAFETY: librealsense passed this reference on, and it is released once: `into_image` does not drop it.
         unsafe { rs2::rs2_release_frame(self.0.as_ptr()) }
     }
 }

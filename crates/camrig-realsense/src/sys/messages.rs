@@ -166,7 +166,7 @@ unsafe extern "C" fn on_log(
     message: *const rs2::rs2_log_message,
     _: *mut c_void,
 ) {
-    // SAFETY: the message is alive during the callback; its text belongs to librealsense and is copied at once.
+    // SAFETY: the message is alive during the callback; its text belongs to librealsense and is copied immediately.
     let text = call(|error| unsafe { rs2::rs2_get_raw_log_message(message, error) }).ok().and_then(constant);
     let Some(text) = text else { return };
     let level = if severity >= rs2::rs2_log_severity_RS2_LOG_SEVERITY_ERROR {
@@ -202,7 +202,7 @@ unsafe extern "C" fn on_log(
 
 /// Called by librealsense for each notification of a sensor; the number of its device is `user`.
 extern "C" fn on_notification(notification: *mut rs2::rs2_notification, user: *mut c_void) {
-    // SAFETY: the notification is alive during the callback; its text belongs to librealsense and is copied at once.
+    // SAFETY: the notification is alive during the callback; its text belongs to librealsense and is copied immediately.
     let text = call(|error| unsafe { rs2::rs2_get_notification_description(notification, error) });
     let Some(text) = text.ok().and_then(constant) else { return };
     // SAFETY: as above.

@@ -86,7 +86,7 @@ impl Context {
         create(|error| unsafe { rs2::rs2_create_context(rs2::RS2_API_VERSION as c_int, error) }).map(Self)
     }
 
-    /// Returns a device that plays a file, which is called `subject` in messages. Fails at once if the file is not a
+    /// Returns a device that plays a file, which is called `subject` in messages. Fails immediately if the file is not a
     /// complete recording.
     pub(crate) fn open_file(&self, path: &Path, subject: &str) -> Result<OpenDevice, Fault> {
         let path = CString::new(path.as_os_str().as_encoded_bytes())

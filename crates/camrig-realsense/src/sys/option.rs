@@ -103,14 +103,14 @@ impl OptionsView<'_> {
 
     /// Returns librealsense's description of an option.
     pub(crate) fn description(self, kind: OptionKind) -> Option<String> {
-        // SAFETY: as in `kinds`. The text belongs to librealsense and is copied at once.
+        // SAFETY: as in `kinds`. The text belongs to librealsense and is copied immediately.
         let text = call(|error| unsafe { rs2::rs2_get_option_description(self.options, kind.0, error) });
         text.ok().and_then(constant)
     }
 
     /// Returns the name of one of an option's values; `None` if its values have no names.
     pub(crate) fn value_name(self, kind: OptionKind, value: f32) -> Option<String> {
-        // SAFETY: as in `kinds`. The text belongs to librealsense and is copied at once.
+        // SAFETY: as in `kinds`. The text belongs to librealsense and is copied immediately.
         let own = call(|error| unsafe {
             rs2::rs2_get_option_value_description(self.options, kind.0, value, error)
         });

@@ -248,7 +248,7 @@ fn many_processed_frames_can_be_held() {
     let camera = SoftwareCamera::new(Scene { wall_meters: Some(0.3), ..SCENE });
     let mut grabber = Grabber::new(open_among(&options, &[&camera]).unwrap());
     grabber.start().unwrap();
-    // More than librealsense gives at once.
+    // More than librealsense lends at the same time.
     let mut all = Vec::new();
     for number in 0..64 {
         camera.send_depth(number);

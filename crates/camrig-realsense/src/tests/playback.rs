@@ -402,7 +402,7 @@ fn a_player_that_stops_early_fails_once_and_is_not_started_again() {
     for real_time in [false, true] {
         let bag = damaged(&format!("damaged-{real_time}.bag"), 0.5);
         let options = Options { real_time: Some(real_time), ..file(&bag.0) };
-        // A `.db3` may be refused at once, or the damage be in no frame.
+        // A `.db3` may be refused when it is opened, or the damage may be in no frame.
         if !is_bag && RealSense::probe(&options).is_err() {
             continue;
         }

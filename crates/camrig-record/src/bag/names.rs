@@ -13,7 +13,7 @@ const METADATA: &str = "metadata.yaml";
 /// Maximum size of a list.
 const MAX_METADATA_BYTES: u64 = 16 << 20;
 
-/// Maximum number of files of a bag, all of which are open at once.
+/// Maximum number of files of a bag, all of which are open at the same time.
 const MAX_FILES: usize = 500;
 
 /// Returns the files of a bag in their order, at least one: those of a folder, or the given one and those that continue it.

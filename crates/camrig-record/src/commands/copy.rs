@@ -266,7 +266,7 @@ impl Copy<'_> {
     fn define(&mut self, channel: &Channel) -> io::Result<u16> {
         let Channel { topic, schema, message_encoding, metadata } = channel;
         let output = &mut self.target.output;
-        // 0 stands for no schema.
+        // 0 means no schema.
         let schema = match schema {
             Some(schema) => output.add_schema(&schema.name, &schema.encoding, &schema.data)?,
             None => 0,

@@ -7,7 +7,7 @@ use super::code;
 
 static REQUESTED: AtomicBool = AtomicBool::new(false);
 
-/// Receives Ctrl-C from now on. A second one ends the program at once.
+/// Receives Ctrl-C from now on. A second one ends the program immediately.
 pub(super) fn receive() {
     // Without a handler Ctrl-C ends the program, as before.
     let _ = ctrlc::set_handler(|| {

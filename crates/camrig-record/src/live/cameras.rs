@@ -1,6 +1,6 @@
 //! The channels and the newest framesets of the cameras, from the actor's thread to the server's.
 //!
-//! A frameset is kept only while somebody subscribes to its camera. It knows no WebSocket.
+//! A frameset is kept only while a viewer subscribes to its camera. This module does not depend on the WebSocket.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -84,7 +84,7 @@ impl Cameras {
         self.changes.subscribe()
     }
 
-    /// Adds the channels of a camera that is new, and keeps the frameset if somebody subscribes.
+    /// Adds the channels of a camera that is new, and keeps the frameset if a viewer subscribes.
     pub(super) fn show(&self, frames: FrameSet) -> Result<(), ProcessorError> {
         let name = WrittenCamera::name_of(&frames);
         let mut state = self.state();

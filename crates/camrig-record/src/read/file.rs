@@ -13,7 +13,7 @@ pub(super) const WINDOW_BYTES: u64 = 1 << 20;
 /// Maximum size of one look that reads nothing else.
 pub(super) const PEEK_BYTES: usize = 256;
 
-/// A file, with the number of the bytes that were read of it. Several threads may read it at once.
+/// A file, with the number of the bytes that were read of it. Several threads may read it at the same time.
 pub(super) struct RecordedFile {
     file: File,
     size_bytes: u64,

@@ -363,7 +363,7 @@ impl Index {
             op::CHANNEL => {
                 let Some(channel) = ChannelRecord::parse(content) else { return Ok(()) };
                 let ChannelRecord { id, schema, topic, message_encoding, metadata } = channel;
-                // 0 stands for no schema.
+                // 0 means no schema.
                 self.lacks_schema |= schema != 0 && !self.schemas.contains_key(&schema);
                 let schema = self.schemas.get(&schema).cloned();
                 let channel = Channel { topic, schema, message_encoding, metadata };

@@ -473,7 +473,7 @@ fn waiting_parts_are_bounded_for_all_cameras_together() {
     assert_eq!(lone, 8 * u64::from(CAMERAS));
 }
 
-/// The text of short entries took ten times its size, and that of a whole section at once.
+/// Without bounds, short entries take ten times the size of their text, and those of a complete section are in memory together.
 #[test]
 fn records_of_framesets_are_bounded() {
     let folder = TestFolder::new("records");
@@ -507,7 +507,7 @@ fn records_of_framesets_are_bounded() {
     assert_eq!(problems[1], "frameset 1 lacks its depth frame");
 }
 
-/// A program that was built with checks of overflows ended at once, another had wrong sums.
+/// Without checks, a program built with overflow checks panics, and another one has wrong sums.
 #[test]
 fn sums_of_hostile_numbers_do_not_overflow() {
     let folder = TestFolder::new("sums");

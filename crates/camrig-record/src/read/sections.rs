@@ -1,8 +1,8 @@
 //! The places of a file's messages.
 //!
-//! A section is a chunk, or consecutive messages outside of chunks. A recording has one for each frameset. Where there are
-//! too many of them, neighbours become a range of the file whose records are found again when it is read. So the index
-//! of a file has a maximum size. Sections of the same channels share the set of them.
+//! A section is a chunk, or consecutive messages outside of chunks. A recording has one for each frameset. If there are too
+//! many of them, adjacent ones become a range of the file whose records are found again when it is read. So the index of a file
+//! has a maximum size. Sections of the same channels share the set of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -152,7 +152,7 @@ impl Sections {
         self.list.push(section);
     }
 
-    /// Joins each section with its neighbour.
+    /// Joins each section with the next one.
     fn halve(&mut self) {
         let list = std::mem::take(&mut self.list);
         let mut halved = Vec::with_capacity(self.limit);
@@ -195,7 +195,7 @@ impl Sections {
         let alone = self.set([message.channel]);
         self.extend(alone.clone(), Extent { size_bytes, start_time: time, end_time: time });
         if let Some(last) = self.list.last().filter(|last| last.kind == SectionKind::Messages && !broken)
-            // Other small records may lie between two messages.
+            // Other small records may be between two messages.
             && record.end - last.offset <= run_bytes
         {
             let mut channels = last.channels.as_deref().cloned();

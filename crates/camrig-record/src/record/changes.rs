@@ -1,7 +1,7 @@
 //! The changes of the rig while it is recorded.
 //!
-//! They are read from the status of the rig once in a while and written at once: so a recorder that is killed has them, and
-//! a status, which has the newest only, does not lose the others.
+//! They are read from the status of the rig at intervals and written immediately: so the file of a killed recorder has them,
+//! and none is lost although a status has only the newest ones.
 
 use std::time::{Duration, Instant};
 

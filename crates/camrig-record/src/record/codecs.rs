@@ -69,7 +69,7 @@ fn frames_of(path: &str) -> Vec<(usize, Vec<u16>)> {
     found
 }
 
-/// Returns the difference of each number from its left neighbour: all low bytes, then all high bytes. The difference has its
+/// Returns the difference of each number from the one to its left: all low bytes, then all high bytes. The difference has its
 /// sign in the lowest bit, so that small ones have a high byte of zero.
 fn split(values: &[u16], width: usize) -> Vec<u8> {
     let mut bytes = vec![0; 2 * values.len()];

@@ -4,8 +4,8 @@
 //! disk. So a slow disk delays no camera and holds no slots. Framesets that do not fit are dropped, and the recording
 //! contains the gaps: see [`crate::format`].
 //!
-//! A full or failed disk ends the recording; everything before that stays readable. The rig continues; the recorder
-//! logs the error at once, and fails when the rig ends.
+//! A full or failed disk ends the recording; everything before that stays readable. The rig continues; the recorder logs the
+//! error immediately, and fails when the rig ends.
 //!
 //! A recorder that is restarted continues in another file of the same recording; framesets between the two files are a gap.
 //!

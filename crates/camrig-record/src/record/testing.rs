@@ -89,7 +89,7 @@ pub(crate) fn headers(info: &CameraInfo, sequence: u64) -> Vec<FrameHeader> {
     info.streams.iter().map(header).collect()
 }
 
-/// Writes this many framesets of each run of a camera's rig, whose numbers begin anew each time.
+/// Writes this many framesets of each run of a camera's rig, whose numbers start again each time.
 pub(crate) fn write_restarted(path: &Path, camera: &str, runs: &[u64]) {
     let mut part = Part::create(path, PartOptions { number: 1, compression: Compression::None }).unwrap();
     let source = source(camera);

@@ -121,7 +121,7 @@ struct OpenFiles {
     before: BTreeMap<String, Option<Before>>,
     /// The `log_time` at which the recording began.
     origin: Option<u64>,
-    /// The last `publish_time` of each camera: the clock of a camera that is plugged in again may begin anew.
+    /// The last `publish_time` of each camera: the clock of a camera that is plugged in again may start again.
     published: BTreeMap<String, u64>,
     changes: Changes,
     written: Written,

@@ -46,7 +46,7 @@ pub struct Replay {
     reader: Reader,
     /// The part that it plays, by `log_time`.
     range: Range<u64>,
-    /// The same of all recordings that play together: a round begins and ends for all of them at once.
+    /// The same for all recordings that play together: a round begins and ends for all of them at the same time.
     timeline: Range<u64>,
     round: u64,
     next: Option<ReadFrameSet>,

@@ -75,7 +75,7 @@ impl Definitions {
         if let Some(&known) = self.0.get(content) {
             return Ok((known, false));
         }
-        // 0 stands for no schema.
+        // 0 means no schema.
         let id =
             u16::try_from(self.0.len() + 1).map_err(|_| io::Error::other("too many schemas or channels"))?;
         self.0.insert(content.clone(), id);
@@ -174,7 +174,7 @@ impl Output {
         self.define(op::SCHEMA, &content)
     }
 
-    /// Returns the number of a channel, which is defined if it is new. Schema 0 stands for none.
+    /// Returns the number of a channel, which is defined if it is new. Schema 0 means none.
     ///
     /// # Errors
     /// If the file has too many.

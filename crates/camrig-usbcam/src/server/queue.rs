@@ -5,7 +5,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::lock;
 
-/// Maximum number of bulk URBs queued per stream. `uvcvideo` keeps 5; `vhci_hcd` forwards each at once.
+/// Maximum number of bulk URBs queued per stream. `uvcvideo` keeps 5; `vhci_hcd` forwards each immediately.
 pub(super) const URBS_MAX: usize = 256;
 
 /// The bulk URBs of one stream that are waiting for data.

@@ -69,7 +69,7 @@ impl Sampling {
 }
 
 impl Shared {
-    /// Sends frames until the stream stops or starts anew.
+    /// Sends frames until the stream stops or restarts.
     pub(super) fn stream(&self, commit: &Commit, generation: u64) {
         let Some(queue) = self.queues.get(&endpoint_of(commit.stream)) else { return };
         let mut renderer = {

@@ -18,7 +18,7 @@ uniform vec3 translation;
 uniform float unitMeters;
 uniform vec2 range;
 uniform bool byDepth;
-uniform float size;          // of a point, relative to the distance of neighbours
+uniform float size;          // of a point, relative to the distance of adjacent points
 
 uniform mat3 turn;           // rotation of the eye around the pivot
 uniform vec3 pivot;
@@ -60,7 +60,7 @@ void main() {
   vec3 view = turn * (point - pivot) + eye;
   if (view.z <= 0.0) return;
   float far = 50.0 * eye.z;
-  // Linear in distance: a point needs no perspective within itself, and none lies behind the eye.
+  // Linear in distance: a point needs no perspective of its own, and none is behind the viewer.
   gl_Position = vec4(view.x * focal.x, -view.y * focal.y, (2.0 * view.z / far - 1.0) * view.z, view.z);
   gl_PointSize = clamp(1.4 * size * z / depthLens.y * pixels / view.z, 1.0, 64.0);
 }`;

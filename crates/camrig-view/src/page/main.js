@@ -21,7 +21,7 @@ const press = (button, pressed) => button.setAttribute("aria-pressed", String(pr
 /** The streams with a picture that are not shown until they are asked for. */
 const HIDDEN_FIRST = ["infrared-1", "infrared-2", "confidence", "accel", "gyro"];
 
-/** The sizes of points, relative to the distance of neighbours. */
+/** The sizes of points, relative to the distance of adjacent points. */
 const POINT_SIZES = { least: 0.25, most: 8, step: 1.5 };
 
 /** The settings of the page. `large` is the index of a camera, `range` a pair of metres. */

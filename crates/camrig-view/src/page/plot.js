@@ -26,7 +26,7 @@ export class PlotPane {
     for (let at = 0; at + SAMPLE_BYTES <= data.byteLength; at += SAMPLE_BYTES) {
       const [x, y, z] = [8, 12, 16].map((offset) => view.getFloat32(at + offset, true));
       const sample = { millis: view.getFloat64(at, true), values: [x, y, z] };
-      // A clock that leaps back begins anew.
+      // A clock that leaps back starts a new plot.
       if (this.#samples.length > 0 && sample.millis < this.#samples.at(-1).millis) this.#samples = [];
       this.#samples.push(sample);
     }

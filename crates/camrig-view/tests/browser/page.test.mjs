@@ -182,7 +182,7 @@ test("six cameras, alive", async (t) => {
       let compared = 0;
       for (const [right, down] of [[0.5, 0.9], [0.2, 0.8], [0.5, 0.5], [0.35, 0.45], [0.8, 0.6], [0.5, 0.02]]) {
         const [x, y] = [Math.floor(right * truth.width), Math.floor(down * truth.height)];
-        // The middle of the pixel: a mouse knows no fractions, so a neighbour may be meant.
+        // The middle of the pixel: a mouse position is an integer, so it may be the next pixel.
         const at = { x: ((x + 0.5) / truth.width) * box.width, y: ((y + 0.5) / truth.height) * box.height };
         await page.mouse.move(box.x + at.x, box.y + at.y);
         const text = await shown.locator('[data-stream="depth"] output').textContent();

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crate::link::LocalLink;
 
-/// Number of turns that the other tasks of the thread get at once. A [`Processor`](crate::Processor) takes a frameset within
+/// Number of successive turns that the other tasks of the thread get. A [`Processor`](crate::Processor) takes a frameset within
 /// a few; an actor of the user's own takes the next one when it has answered, which may take long.
 const TURNS: usize = 64;
 

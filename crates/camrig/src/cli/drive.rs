@@ -20,9 +20,9 @@ const LONG: Duration = Duration::from_secs(3600);
 /// Minimum time between two looks at how long a rig has run.
 const SHORT: Duration = Duration::from_millis(10);
 
-/// Runs a rig, whose devices were found, to its end. Ctrl-C, SIGTERM and SIGHUP stop it in order, a second Ctrl-C at
-/// once. SIGHUP of a rig whose file is watched applies the file instead, unless its terminal was closed. A rig over several
-/// hosts has its limit of time here: the others' parts, whose framesets it reads, stop first.
+/// Runs a rig, whose devices were found, to its end. Ctrl-C, SIGTERM and SIGHUP stop it in order, a second Ctrl-C immediately.
+/// SIGHUP of a rig whose file is watched applies the file instead, unless its terminal was closed. A rig over several hosts has
+/// its limit of time here: the others' parts, whose framesets it reads, stop first.
 ///
 /// # Errors
 /// When it cannot be started; nothing is left running then.

@@ -68,7 +68,7 @@ pub(super) fn bytes_per_second(topology: &Topology) -> u64 {
     topology.actors().iter().map(of_actor).sum()
 }
 
-/// Returns the sizes of the pools that an actor may have at once: a larger frameset needs a new one.
+/// Returns the sizes of the pools that an actor may have at the same time: a larger frameset needs a new one.
 fn pool_sizes(cameras: &[Vec<StreamInfo>]) -> Option<BTreeSet<usize>> {
     let size = |streams: &Vec<StreamInfo>| Some(Layout::of(&largest_frames(streams)).ok()?.size_bytes());
     cameras.iter().map(size).collect()

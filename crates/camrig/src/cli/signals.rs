@@ -1,5 +1,5 @@
-//! Signals that end a run: in order, or at once. ctrlc receives Ctrl-C; it does not distinguish SIGTERM and SIGHUP
-//! from it, so signal-hook receives those.
+//! Signals that end a run: in order, or immediately. ctrlc receives Ctrl-C; it does not distinguish SIGTERM and SIGHUP from it,
+//! so signal-hook receives those.
 
 use std::io;
 use std::sync::Arc;
@@ -27,12 +27,12 @@ const WAITING: usize = 8;
 enum Effect {
     /// It ends in order; a run that is already ending goes on with that.
     Stop,
-    /// It ends at once.
+    /// It ends immediately.
     StopAtOnce,
 }
 
-/// The signals that a run has received. Only a second Ctrl-C ends it at once: a terminal that closes sends SIGHUP more
-/// than once, service managers send SIGTERM after it, and a run may have begun to end for another reason.
+/// The signals that a run has received. Only a second Ctrl-C ends it immediately: a terminal that closes sends SIGHUP more than
+/// once, service managers send SIGTERM after it, and a run may have begun to end for another reason.
 #[derive(Debug, Default)]
 struct Received {
     first_interrupt: Option<Instant>,

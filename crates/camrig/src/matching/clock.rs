@@ -1,9 +1,9 @@
 //! Reads a camera's clock, either directly or mapped to the host's monotonic clock.
 //!
-//! The hardware clocks of different cameras have different zeros and slightly different rates. Every frameset has two
-//! times: its exposure, by the camera's clock, and its arrival, by the host's. The difference is the *delay*: the
-//! offset between the clocks plus the latency from exposure to arrival. That latency has a minimum and is often
-//! longer. So the delays lie on or above a line whose height is the offset and whose slope is the drift.
+//! The hardware clocks of different cameras have different zeros and slightly different rates. Every frameset has two times:
+//! its exposure, by the camera's clock, and its arrival, by the host's. The difference is the *delay*: the offset between the
+//! clocks plus the latency from exposure to arrival. That latency has a minimum and is often longer. So the delays are on or
+//! above a line whose height is the offset and whose slope is the drift.
 //!
 //! The estimator keeps the lowest delay of each half second, for about a minute, and fits the line below all of them
 //! with the smallest average distance to them: the edge of their convex hull at the mean time (Moon, Skelly and

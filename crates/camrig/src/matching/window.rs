@@ -21,10 +21,10 @@
 //!
 //! # Waiting
 //!
-//! The search for the best set starts at the pivot's neighbours: the earliest item of the set is replaced by the next
-//! of its camera, until that item is the pivot. A camera's next item is at least its *gap* after the last one; an item
-//! that could not improve the set is not waited for. An item that comes sooner than the gap is not used, so that
-//! waiting for it makes no difference.
+//! The search for the best set starts with the items nearest to the pivot: the earliest item of the set is replaced by the next
+//! of its camera, until that item is the pivot. A camera's next item is at least its *gap* after the last one; an item that
+//! could not improve the set is not waited for. An item that comes sooner than the gap is not used, so that waiting for it
+//! makes no difference.
 //!
 //! Each camera's queue is bounded. To make room in a full one, the next decision is made with the items there are: the
 //! cameras that it waited for are given up until they catch up.

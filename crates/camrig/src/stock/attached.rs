@@ -13,7 +13,7 @@ pub(crate) const KIND: &str = "attached";
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct AttachedOptions {
-    /// The program, with its arguments, that the rig starts as the worker; it hands over to the attached program.
+    /// The program, with its arguments, that the rig starts as the worker; it passes its links to the attached program.
     command: Vec<String>,
 }
 

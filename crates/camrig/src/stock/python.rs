@@ -169,7 +169,7 @@ impl PythonOptions {
             }
         };
         if !has_script {
-            // The empty program ends at once; its exit code does not matter.
+            // The empty program ends immediately; its exit code does not matter.
             let _ = child.wait_with_output();
             return wrong.or_ok();
         }

@@ -20,7 +20,7 @@ pub(crate) struct ChangeRequest {
     pub(crate) notes: Vec<String>,
     /// Origin of the request.
     pub(crate) by: String,
-    /// Takes the answer: at once if nothing changes, otherwise when the change has been carried out.
+    /// Takes the answer: immediately if nothing changes, otherwise when the change has been carried out.
     pub(crate) answer: SyncSender<Result<Vec<String>, ChangeError>>,
 }
 

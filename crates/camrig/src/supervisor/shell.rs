@@ -294,7 +294,7 @@ impl Shell {
     fn call_device(&mut self, camera: &str, call: DeviceCall, answer: SyncSender<DeviceAnswer>) {
         let actors = self.core.setup().actors.iter();
         let cameras = actors.enumerate().filter(|(_, actor)| actor.is_camera);
-        // A camera that began anew has the name of the one before.
+        // A camera that was replaced has the same name as the one before.
         let Some(id) = cameras.clone().rfind(|(_, actor)| actor.name == camera) else {
             let names: Vec<_> = cameras.map(|(_, actor)| format!("`{}`", actor.name)).collect();
             let message = format!("the rig has no camera `{camera}`; it has: {}", names.join(", "));

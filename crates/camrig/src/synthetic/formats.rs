@@ -1,6 +1,6 @@
 //! The formats of light that a synthetic camera renders: every one that `camrig-frame` defines.
 //!
-//! No format is named here, so a new one in `camrig-frame` is a choice of the options at once.
+//! No format is named here, so a new one in `camrig-frame` is a choice of the options without an edit.
 
 use std::borrow::Cow;
 

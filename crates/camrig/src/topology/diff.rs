@@ -12,7 +12,7 @@ use super::problem::quote;
 use super::{MAIN, Role, Topology};
 use crate::ids::{ActorId, ProcessId};
 
-/// Name of options whose values are shown to nobody: changes are in logs, reports, statuses and recordings.
+/// Name of options whose values are never shown: changes appear in logs, reports, statuses and recordings.
 const SECRET: &str = "token";
 
 /// The difference of two topologies. Actors of the first are named by their IDs there, others by those in the second.

@@ -213,8 +213,8 @@ pub(super) fn check_listeners(
     }
 }
 
-/// Returns the slots that each actor needs, so that no reader starves another: as many as its readers can hold at once,
-/// one to write into and one that was just written. The links must not form a circle.
+/// Returns the slots that each actor needs, so that no reader starves another: as many as its readers can hold at the same
+/// time, one to write into and one that was just written. The links must not form a circle.
 pub(super) fn slots_needed(process_of: &[ProcessId], links: &[LinkSpec]) -> Vec<usize> {
     let mut passed_on = vec![None; process_of.len()];
     let held = |actor: usize, passed_on: &mut Vec<Option<usize>>| -> usize {
@@ -224,7 +224,7 @@ pub(super) fn slots_needed(process_of: &[ProcessId], links: &[LinkSpec]) -> Vec<
     (0..process_of.len()).map(|actor| (held(actor, &mut passed_on) + 2).min(MAX_SLOTS)).collect()
 }
 
-/// Returns the most framesets that a link and its reader hold at once.
+/// Returns the maximum number of framesets that a link and its reader hold at the same time.
 fn held_by(
     link: &LinkSpec,
     process_of: &[ProcessId],
@@ -234,8 +234,8 @@ fn held_by(
     link.queue + link.held + 1 + held_behind(link.to.index(), process_of, links, passed_on)
 }
 
-/// Returns the framesets of one input that the readers of `actor` hold when it passes them on, which copies nothing as
-/// long as all of them are in its process: the input's share of the framesets that they can hold at once.
+/// Returns the framesets of one input that the readers of `actor` hold when it passes them on, which copies nothing as long as
+/// all of them are in its process: the input's share of the framesets that they can hold at the same time.
 fn held_behind(
     actor: usize,
     process_of: &[ProcessId],

@@ -59,8 +59,8 @@ pub(super) fn specify(
     actors.map(|(index, draft)| specify_one(ActorId::new(index), draft, drafts, links, problems)).collect()
 }
 
-/// Makes room for whole matches. A match is published at once: unless the file sets `queue`, all of it can wait at its
-/// readers' inputs, and one frameset more.
+/// Enlarges queues for complete matches. The framesets of a match are published together: unless the file sets `queue`, all of
+/// them can wait at each reader's input, and one more frameset.
 pub(super) fn make_room_for_matches(
     drafts: &[Draft],
     matchings: &[Option<MatchSpec>],

@@ -1,9 +1,9 @@
 //! The topology: the cameras and processors of a rig, their links, and the process of each.
 //!
-//! A topology file is parsed once, by [`Topology::parse`], which reports all its problems at once. The result is fully
-//! resolved: an input is an [`ActorId`], not a name that may be missing; a link is an index in a list. This module
-//! starts nothing and depends on no running process, no device and no pixels: drivers and kinds check their own options
-//! through the [`Registry`].
+//! A topology file is parsed once, by [`Topology::parse`], which reports all its problems together. The result is fully
+//! resolved: an input is an [`ActorId`], not a name that may be missing; a link is an index in a list. This module starts
+//! nothing and depends on no running process, no device and no pixels: drivers and kinds check their own options through the
+//! [`Registry`].
 //!
 //! `section` reads one table, `parse` turns tables into actors, `graph` derives links and processes from actors,
 //! `matching` reads the matching of several cameras, `metrics` the address of the metrics, `processes` the commands of
@@ -179,7 +179,7 @@ pub(crate) struct ActorSpec {
     pub(crate) process: ProcessId,
     /// The thread that it shares with other actors of its process; `None` for one of its own.
     pub(crate) thread: Option<String>,
-    /// Maximum number of its framesets in use at once.
+    /// Maximum number of its framesets in use at the same time.
     pub(crate) slots: usize,
     /// As the file has it; `None` if it follows from the readers.
     pub(crate) given_slots: Option<usize>,

@@ -123,9 +123,9 @@ struct CameraKeys {
     host: Option<String>,
     /// The process that it runs in; actors with the same word share one, and `main` is the supervisor's.
     process: Option<String>,
-    /// The thread that it runs on: a camera and processors that read nothing from elsewhere share one by the same word.
+    /// The thread that it runs on: a camera, and processors that read only from its thread, share a thread by the same name.
     thread: Option<String>,
-    /// The most framesets of it that can be alive at once; it follows from its readers if it is not given.
+    /// Maximum number of its framesets in use at the same time; by default it depends on its readers.
     #[schemars(range(min = SLOTS_MIN, max = MAX_SLOTS))]
     slots: Option<u32>,
     restart: Option<Restart>,
@@ -153,7 +153,7 @@ struct Processor {
     host: Option<String>,
     /// The process that it runs in; actors with the same word share one, and `main` is the supervisor's.
     process: Option<String>,
-    /// The thread that it runs on: a camera and processors that read nothing from elsewhere share one by the same word.
+    /// The thread that it runs on: a camera, and processors that read only from its thread, share a thread by the same name.
     thread: Option<String>,
     /// The cameras and processors whose framesets it gets.
     #[schemars(length(min = 1, max = INPUTS_MAX))]
@@ -167,7 +167,7 @@ struct Processor {
     #[schemars(range(min = 1, max = QUEUE_MAX), extend("default" = QUEUE_DEFAULT))]
     queue: Option<u32>,
     r#match: Option<Match>,
-    /// The most framesets of it that can be alive at once; it follows from its readers if it is not given.
+    /// Maximum number of its framesets in use at the same time; by default it depends on its readers.
     #[schemars(range(min = SLOTS_MIN, max = MAX_SLOTS))]
     slots: Option<u32>,
     restart: Option<Restart>,

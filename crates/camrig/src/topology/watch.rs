@@ -52,7 +52,7 @@ pub(super) fn run<T: Send + 'static>(
     let (sender, parsed) = sync_channel(1);
     let (own, watched) = (parser.clone(), watch.clone());
     let spawned = camrig_ipc::spawn_thread("check", move || {
-        // Nobody waits any more when a check was late.
+        // No thread waits any more if a check was late.
         let _ = sender.send(own(&watched));
     });
     let Ok(thread) = spawned else { return parser(&watch) };

@@ -121,7 +121,7 @@ fn too_few_threads(placement: Placement) {
         eprintln!("SKIPPED: the limit holds for all processes of a user, and another user cannot be taken");
         return;
     }
-    // A user of this test alone: the placements are tested at once.
+    // A user of this test alone: the placements are tested in parallel.
     let user = 200_000 + std::process::id() % 100_000 * 3 + placement as u32;
     let lack = "Resource temporarily unavailable (os error 11); `ulimit -u` limits processes and threads";
     for threads in 1.. {

@@ -136,7 +136,7 @@ fn faults_on_one_thread() {
             assert!(!ended.report().link("front", "faulty").dropped.contains_key("process-died"));
         }
     }
-    // Another instance of `pulse` would count anew.
+    // Another instance of `pulse` would start its count again.
     let apart = topology("", never).replace("'count'\nthread = 'eye'", "'count'\nprocess = 'main'");
     let mut rig = Plan::new(&apart, Placement::Mixed).start();
     wait_for_more(&mut rig, "front");

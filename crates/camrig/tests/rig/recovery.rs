@@ -78,7 +78,7 @@ fn killed(placement: Placement, process: &str, actor: &str) {
     assert_only_lost_by(&ended, process);
 }
 
-/// Both ends of a link die at once, together with a process of a camera and a processor.
+/// Both ends of a link die at the same time, together with a process of a camera and a processor.
 fn killed_together() {
     let mut rig = started(STEADY, Placement::Mixed);
     rig.kill_worker("front");

@@ -155,7 +155,7 @@ fn kill_some(rig: &Rig, random: &mut Rng) -> u64 {
     let mut workers = rig.children();
     random.shuffle(&mut workers);
     let victims = match random.u8(..20) {
-        // All at once, including both ends of every link.
+        // All at the same time, including both ends of every link.
         0 => workers.len(),
         1..5 => 2,
         _ => 1,

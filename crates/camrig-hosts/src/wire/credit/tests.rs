@@ -269,7 +269,7 @@ fn a_gap_is_lost_and_late_framesets_are_ignored() {
 #[test]
 fn an_instance_continues_where_the_one_before_has_died() {
     let place = |base, number| FrameSetNumber { epoch: 9, base, number };
-    // Of the first epoch; of a later one whose begin the sender knows; of one that nobody knows.
+    // Of the first epoch; of a later one whose start the sender knows; of an unknown one.
     for (base, number, lost) in [(None, 13, 2), (Some(6), 7, 2), (None, 3, 0)] {
         let mut receiver = Receiver::new(2, 10, WINDOW);
         assert_eq!(receiver.arrived(place(base, number)), Arrival::Next { lost }, "{base:?} {number}");

@@ -144,7 +144,7 @@ struct EncodedFile {
     bytes: io::Result<Vec<u8>>,
 }
 
-/// Makes files of frames, for several framesets at once.
+/// Makes files of frames, for several framesets in parallel.
 type Encode = Arc<dyn Fn(&Decoded) -> Vec<EncodedFile> + Send + Sync>;
 
 /// The files made from the framesets of one camera.

@@ -67,7 +67,7 @@ impl Merged {
                 continue;
             }
             let meters = to_root.apply(own.meters);
-            // Zeros stand for no point.
+            // Zeros mean no point.
             if !self.crop.contains(meters) || meters.iter().all(|&at| at == 0.0) {
                 continue;
             }

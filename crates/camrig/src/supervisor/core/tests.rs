@@ -158,7 +158,7 @@ fn a_paused_camera_does_not_stall_and_is_paused_again_after_a_restart() {
     assert_eq!(run.core.actor(CAMERA).state, ActorState::Stalled);
 }
 
-/// An actor that is removed and added again at once, as `camrig remove` and `camrig add` may do it.
+/// An actor that is removed and immediately added again, as by `camrig remove` and `camrig add`.
 #[test]
 fn an_actor_that_joins_a_process_that_is_ending_begins_in_the_next_one() {
     let mut run = Run::new(None);
