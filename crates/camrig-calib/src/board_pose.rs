@@ -26,7 +26,7 @@ const CLEARLY_WORSE: f64 = 1.5;
 const SAME_RADIANS: f64 = 0.02;
 /// The least ratio of a set of corners' width to its length: corners in a line have no pose.
 const MIN_WIDTH: f64 = 0.05;
-/// The share of the solution that a step must reach to go on.
+/// The share of the solution that a step must reach to continue.
 const ENOUGH: f64 = 1e-10;
 
 /// A corner on the board, in metres, and its place in the image, in pixels.

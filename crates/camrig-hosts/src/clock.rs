@@ -279,7 +279,7 @@ fn wall_ahead() -> i64 {
             i128::try_from(wall.as_nanos()).unwrap_or_default() - i128::from(u64::midpoint(before, after));
         (after - before, ahead as i64)
     };
-    // A thread may stand still between two looks.
+    // A thread may be suspended between two readings of the clock.
     let first = look();
     let looks = (1..LOOKS).scan(first, |best, _| {
         (best.0 > LOOK_NANOS).then(|| {

@@ -44,8 +44,8 @@ const REQUEST_TIME: Duration = Duration::from_secs(5);
 /// Maximum time in which a part ends after it was asked to; then it is ended immediately.
 const STOP_TIME: Duration = Duration::from_secs(30);
 
-/// Maximum time for which a host may be lost and is still waited for at the end of a rig: a machine that stands still for a
-/// moment has not vanished.
+/// Maximum time for which a host may be lost and is still waited for at the end of a rig: a machine that is suspended for a
+/// moment is not lost.
 const LOST_TIME: Duration = Duration::from_secs(10);
 
 /// Maximum time in which it ends then.
@@ -427,7 +427,7 @@ impl Host {
                 Err(errors) => locked(&self.seen).error = errors.join("; "),
             }
             let until = Instant::now() + time;
-            // An agent that does not answer for a moment goes on stopping.
+            // An agent that does not answer for a moment continues stopping.
             while Instant::now() < until && locked(&self.seen).state != HostState::Ended {
                 self.note(self.agent.ask(&Request::Status { run: run.clone() }, STATUS_TIME));
                 std::thread::sleep(INTERVAL / 8);

@@ -10,7 +10,7 @@ use camrig::hosts::{FIRST, LinkPlan, StreamNeed};
 use crate::codec::{DEFAULT_MBPS, WireCodec};
 use crate::split::{Crossing, crossings_of, rate_megabits};
 
-/// The part of a link's rate that frames can use, in percent: the rest is headers, TLS, answers, and room for bursts.
+/// The part of a link's rate that frames can use, in percent: the rest is headers, TLS, answers, and a margin for bursts.
 const USABLE_PERCENT: u64 = 90;
 
 /// The codecs of the example in a message about a link that is too slow.

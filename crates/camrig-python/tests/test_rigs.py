@@ -153,7 +153,7 @@ def test_a_loop_joins_a_running_rig_and_its_end_removes_it():
             time.sleep(0.01)
         with pytest.raises(StopIteration):
             next(second)
-        # Cameras go on without a reader, until the next one joins.
+        # Cameras continue without a reader, until the next one joins.
         assert {next(rig.frames("right")).camera for _ in range(3)} == {"right"}
     assert rig.report.exit == "stopped as asked"
     assert {change.by for change in rig.report.changes} == {"Python"}

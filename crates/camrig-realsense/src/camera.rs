@@ -318,7 +318,7 @@ impl RealSenseCamera {
         self.device.pause().map_err(|fault| self.subject.refuses(&fault))
     }
 
-    /// Lets the player of a file go on.
+    /// Lets the player of a file continue.
     pub(crate) fn play_on(&mut self) -> Result<(), DriverError> {
         self.last_arrival = Instant::now();
         self.device.resume().map_err(|fault| self.subject.refuses(&fault))

@@ -145,7 +145,7 @@ pub struct StreamStatus {
     pub rate_hz: f64,
     /// Time since the last frame, in milliseconds; `None` before the first one since the camera was opened.
     pub age_ms: Option<f64>,
-    /// Number of times that it was silent while other streams went on.
+    /// Number of times that it was silent while other streams continued.
     pub silences: u64,
 }
 

@@ -131,7 +131,7 @@ impl App {
         self
     }
 
-    /// Adds a command that needs the drivers and kinds of the whole program. It prints its own output.
+    /// Adds a command that needs the drivers and kinds of the program. It prints its own output.
     #[must_use]
     pub fn registry_command(
         mut self,
@@ -166,10 +166,9 @@ impl App {
         self.registry
     }
 
-    /// Runs the whole program; call it before starting any thread. Reads the command line, executes it, and
-    /// returns the exit code: 0 stopped as requested, 1 `plan` found too little bandwidth, 64 usage, 69 a camera
-    /// is unavailable, 70 an actor or worker failed permanently, 73 a file cannot be written, 78 topology, 130 a
-    /// second Ctrl-C.
+    /// Runs the program; call it before starting any thread. Reads the command line, executes it, and returns the exit code: 0
+    /// stopped as requested, 1 `plan` found too little bandwidth, 64 usage, 69 a camera is unavailable, 70 an actor or worker
+    /// failed permanently, 73 a file cannot be written, 78 topology, 130 a second Ctrl-C.
     pub fn main(self) -> ExitCode {
         crate::threads::block_file_size_signal();
         if let Some(code) = crate::attach::hand_over_if_asked() {

@@ -92,9 +92,9 @@ pub trait Driver: Sized + 'static {
         None
     }
 
-    /// Returns the begin and the end of the recording that a camera with these options plays at its own pace, in
-    /// nanoseconds since 1970; `None` for a live camera, or if its times are not known. Recordings of one topology that
-    /// overlap each other [join](Driver::join) the same timeline.
+    /// Returns the times of the start and the end of the recording that a camera with these options plays at its own pace, in
+    /// nanoseconds since 1970; `None` for a live camera, or if its times are not known. Recordings of one topology that overlap
+    /// each other [join](Driver::join) the same timeline.
     ///
     /// # Errors
     /// If the recording cannot be read.
@@ -114,12 +114,12 @@ pub trait Driver: Sized + 'static {
     fn info(&self) -> CameraInfo;
 
     /// Sets the timeline that contains [`Driver::recorded`]. Called once before [`Driver::start`], which is the timeline's
-    /// begin. A camera whose recording begins later waits with [`CameraOutput::wait`].
+    /// start. A camera whose recording begins later waits with [`CameraOutput::wait`].
     fn join(&mut self, timeline: Range<u64>) {
         let _ = timeline;
     }
 
-    /// Returns whether a declared stream may be silent while others go on, as in a recording. For other cameras that is a
+    /// Returns whether a declared stream may be silent while others continue, as in a recording. For other cameras that is a
     /// failure after `stall_timeout_millis`.
     fn may_fall_silent(&self) -> bool {
         false
@@ -157,8 +157,7 @@ pub trait Driver: Sized + 'static {
     fn capture(&mut self, output: &mut CameraOutput, timeout: Duration) -> Result<Captured, DriverError>;
 
     /// Returns the options of the open device that can be read, and mostly set, while it runs, with their present values.
-    /// Called between two calls of [`Driver::capture`], or before [`Driver::start`]: while it takes, no frameset is
-    /// captured.
+    /// Called between two calls of [`Driver::capture`], or before [`Driver::start`]: no frameset is captured during the call.
     fn controls(&self) -> Vec<Control> {
         Vec::new()
     }
@@ -167,7 +166,7 @@ pub trait Driver: Sized + 'static {
     /// then. [`Control::accept`] checks a value.
     ///
     /// # Errors
-    /// If there is no such control, it cannot be set to `value`, or the device refuses. The camera goes on.
+    /// If there is no such control, it cannot be set to `value`, or the device refuses. The camera continues.
     fn set(&mut self, name: &str, value: &ControlValue) -> Result<ControlValue, DriverError> {
         let _ = value;
         Err(DriverError::new(format!("the camera has no option `{name}` that can be set while it runs")))
@@ -195,7 +194,7 @@ pub trait Driver: Sized + 'static {
     /// Called between two calls of [`Driver::capture`].
     ///
     /// # Errors
-    /// If the driver cannot pause, or the device refuses. The camera goes on.
+    /// If the driver cannot pause, or the device refuses. The camera continues.
     fn pause(&mut self) -> Result<(), DriverError> {
         Err(DriverError::new("the driver of the camera cannot pause it"))
     }
@@ -223,8 +222,7 @@ pub trait Driver: Sized + 'static {
 pub enum Captured {
     /// One frameset was published, or counted as dropped.
     FrameSet,
-    /// No frameset arrived in time. A camera that goes on like this is stalled, unless it waits by
-    /// [`CameraOutput::wait`].
+    /// No frameset arrived in time. A camera that continues like this is stalled, unless it waits by [`CameraOutput::wait`].
     Nothing,
     /// There will be no more framesets, as at the end of a file.
     End,

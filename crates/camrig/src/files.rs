@@ -1,8 +1,8 @@
-//! Files that are written whole: beside their place, then renamed. So whenever the program is killed, a file has its
-//! old content or its new one, and no other process reads a part of it.
+//! Files that are written under another name in the same folder, then renamed. So whenever the program is killed, a file has
+//! its old content or its new one, and no other process reads a part of it.
 //!
-//! The name beside cannot be guessed, and is never one that exists, so it follows no link. Content is not synced to the
-//! disk: after a power loss a file may be cut.
+//! The other name cannot be guessed and is always new, so no symbolic link is followed. Content is not synced to the disk:
+//! after a power loss a file may be cut.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
@@ -18,7 +18,7 @@ use crate::folders::probe_folder;
 /// The permissions of a new file, before the process's umask removes some.
 const MODE: u32 = 0o666;
 
-/// A file that gets its name when it is whole. Dropped before, it leaves nothing.
+/// A file that gets its name when it is complete. If it is dropped before, nothing is left.
 #[derive(Debug)]
 pub struct NewFile {
     file: NamedTempFile,
@@ -77,7 +77,7 @@ impl NewFile {
         self.file.as_file_mut()
     }
 
-    /// Returns where the file is until it gets its name, for another program that writes it.
+    /// Returns the path of the file until it gets its name, for another program that writes it.
     pub fn beside(&self) -> &Path {
         self.file.path()
     }

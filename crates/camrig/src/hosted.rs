@@ -269,8 +269,8 @@ impl Sleepers {
                 if link_state.is_notified() {
                     wake.notify_one();
                 }
-                // A link that has ended and is empty notifies no more; a link that another continues can end while its
-                // reader goes on.
+                // A link that has ended and is empty notifies no more; a link that another continues can end while its reader
+                // continues.
                 !(link_state.ended() && link_state.continues() && !link_state.is_notified())
             });
             if sleepers.is_empty() {

@@ -180,7 +180,7 @@ pub trait Hosts: Send + Sync {
     ) -> Result<Vec<LinkPlan>, String>;
 }
 
-/// The parts of a rig on other hosts, which are right, and not started.
+/// The checked parts of a rig on other hosts, which have not been started.
 pub trait PreparedHosts {
     /// Returns the topology of this host's part.
     fn own_part(&self) -> &str;

@@ -43,8 +43,8 @@ pub(crate) struct InputLinks {
     unmatchable: bool,
     /// The start of a time without framesets while some input is held back.
     quiet_since: Option<Instant>,
-    /// The input that was polled last. Polling goes on with the one after it, so that a fast input does not starve
-    /// the others.
+    /// The input that was polled last. Polling continues with the one after it, so that a fast input does not starve the
+    /// others.
     turn: usize,
 }
 
@@ -143,7 +143,7 @@ impl InputLinks {
         self.notifiers = Some(notifiers);
     }
 
-    /// Adds a link from the actor called `from`. It may go on in place of one from the same actor.
+    /// Adds a link from the actor called `from`. It may replace one from the same actor.
     pub(crate) fn add(&mut self, from: &str, end: Box<dyn ReaderEnd>) {
         let before = self.links.iter().find(|input| *input.from == *from);
         self.replacing |= before.is_some();

@@ -264,7 +264,7 @@ impl fmt::Debug for dyn CameraOptions {
 pub(crate) trait ErasedCamera {
     fn info(&self) -> CameraInfo;
     fn join(&mut self, timeline: Range<u64>);
-    /// Returns whether a declared stream may be silent while others go on.
+    /// Returns whether a declared stream may be silent while others continue.
     fn may_fall_silent(&self) -> bool;
     /// Returns whether it passes on framesets of cameras of another host.
     fn relays(&self) -> bool;

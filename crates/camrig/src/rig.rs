@@ -259,9 +259,9 @@ impl RigHandle {
         self.control.whole_topology().map(|topology| topology.running_text()).ok_or(ChangeError::Over)
     }
 
-    /// Changes the running rig so that it runs the topology of `rig`, and waits until that is done.
-    /// Actors that `rig` has with the same options, inputs and placement go on, and lose no frameset. Returns the
-    /// changes, one line each, in their order. `by` is the origin of the request, for the log and the report.
+    /// Changes the running rig so that it runs the topology of `rig`, and waits until that is done. Actors that `rig` has with
+    /// the same options, inputs and placement continue, and lose no frameset. Returns the changes, one line each, in their
+    /// order. `by` is the origin of the request, for the log and the report.
     ///
     /// # Errors
     /// If a device or a program of an actor that would start is missing, the rig is starting, stopping or already
@@ -332,7 +332,7 @@ impl RigHandle {
         Ok(self.controls(camera)?.into_iter().find(|control| control.name == option))
     }
 
-    /// Stops the streams of cameras; their devices stay open, and other actors go on. A camera that is restarted after a
+    /// Stops the streams of cameras; their devices stay open, and other actors continue. A camera that is restarted after a
     /// failure is paused again. Returns a line for each camera that was not paused. `by` names the requester.
     ///
     /// # Errors

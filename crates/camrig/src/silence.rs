@@ -1,4 +1,4 @@
-//! Detects a stream that is silent while other streams of its camera go on.
+//! Detects a stream that is silent while other streams of its camera continue.
 //!
 //! Times are those of the frames: without frames of any stream nothing is decided, since a camera that delivers nothing at
 //! all is the supervisor's concern. This module depends on no output and no counters.

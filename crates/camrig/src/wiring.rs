@@ -86,9 +86,9 @@ impl RigWiring {
         Ok(rig)
     }
 
-    /// Creates the connections of actors and links that were added to the topology, and returns nothing of them if one
-    /// fails. `timelines` are those of the new actors. `followed` has the actors whose counters others go on with,
-    /// `replaced` the links that others replace.
+    /// Creates the connections of actors and links that were added to the topology, and returns nothing of them if one fails.
+    /// `timelines` are those of the new actors. `followed` has the actors whose counters others continue with, `replaced` the
+    /// links that others replace.
     ///
     /// # Errors
     /// If there are not enough file descriptors or memory.

@@ -13,7 +13,7 @@ use crate::hosted::{Arriving, Hosted};
 use crate::logging;
 use crate::registry::Registry;
 
-/// Exit code of a worker that cannot go on.
+/// Exit code of a worker that cannot continue.
 const FAILURE: i32 = 1;
 
 /// Runs as a worker until the supervisor commands the end, or has ended. The process then exits without waiting for actors.
@@ -23,7 +23,7 @@ pub(crate) fn run(registry: &Arc<Registry>, setup: Setup) -> ExitCode {
     std::process::exit(serve(registry, setup, &mut hosted))
 }
 
-/// Executes the supervisor's commands until the end, within a program that goes on: the actors end too.
+/// Executes the supervisor's commands until the end, within a program that continues: the actors end too.
 pub(crate) fn serve_within(registry: &Arc<Registry>, setup: Setup) {
     let mut hosted = None;
     serve(registry, setup, &mut hosted);

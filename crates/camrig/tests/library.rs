@@ -173,7 +173,7 @@ fn two_rigs_run_at_once() {
     let [(_, first), second] = rigs;
     first.stop();
     assert_finished(&first.wait(), "in-process", Exit::Asked);
-    // The other one goes on.
+    // The other one continues.
     let before = second.1.status().links[0].delivered;
     while second.1.status().links[0].delivered == before {
         assert!(!second.1.wait_timeout(Duration::from_millis(2)));

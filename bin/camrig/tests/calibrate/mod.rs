@@ -294,7 +294,7 @@ pub(crate) fn live_cameras_are_calibrated_while_they_run() {
     assert!(rig.depth_ratio.is_some_and(|ratio| (ratio - SCALE).abs() < 0.003), "{text}");
     assert_places(&rig, 0.004);
 
-    // A running rig goes on.
+    // A running rig continues.
     let child = drawing(&folder, &["run", "live.toml"]).stdout(Stdio::null()).spawn().unwrap();
     let running = Running(child);
     let pid = running.wait();

@@ -161,7 +161,7 @@ fn a_rig_whose_lines_nobody_reads_ends_quietly() {
     }
 }
 
-/// Other processors go on.
+/// Other processors continue.
 #[test]
 fn a_closed_pipe_ends_only_actors_that_print() {
     for placement in PLACEMENTS {

@@ -272,7 +272,7 @@ fn a_worker_may_write_to_a_terminal_with_tostop() {
     shell.press("stty tostop\n\"$CAMRIG\" run t.toml 2>stderr\n");
     shell.wait_for_lines();
     shell.wait_for_lines();
-    // In the background it is stopped at its first line, as a whole, and goes on in the foreground.
+    // In the background it is stopped at its first line, as a whole, and continues in the foreground.
     shell.press("\x1a");
     wait_for_states(&folder, "a stopped rig", |states| states == ['T'; 3]);
     shell.press("bg; until jobs -s >jobs; [ -s jobs ]; do :; done; echo stopped $?.\n");

@@ -27,7 +27,7 @@ pub(super) struct Agent {
     spec: HostSpec,
     session: Session,
     hello: Hello,
-    /// As long as there is one, the agent knows that the run goes on.
+    /// As long as there is one, the agent knows that the run continues.
     token: Mutex<Option<LivelinessToken>>,
 }
 
@@ -115,7 +115,7 @@ impl Agent {
         &self.hello
     }
 
-    /// Tells the agent that a run goes on, until this connection ends.
+    /// Tells the agent that a run continues, until this connection ends.
     pub(super) fn announce(&self, run: &str) -> Result<(), String> {
         let token = self.session.liveliness().declare_token(format!("{RUNS}{run}")).wait();
         let token = token.map_err(|error| format!("host `{}`: {error}", self.spec.name))?;

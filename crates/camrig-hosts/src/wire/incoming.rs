@@ -101,7 +101,7 @@ impl Arrivals {
         if message::is_plain(bytes) { &self.others } else { &self.framesets }
     }
 
-    /// Counts a message that arrives; returns false if there is no room for it.
+    /// Counts a message that arrives; returns false if there is no space for it.
     fn enter(&self, bytes: usize, bytes_max: u64) -> bool {
         let others = self.count(bytes).fetch_add(1, Ordering::Relaxed);
         let waiting = self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
@@ -202,7 +202,7 @@ impl Driver for WireIn {
 }
 
 impl WireIn {
-    /// Returns whether arrival times can be mapped, or that has to go on without: a sender that is not there has no clock.
+    /// Returns whether arrival times can be mapped, or framesets are published without that: an absent sender has no clock.
     fn knows_clock(&self) -> Result<bool, DriverError> {
         if self.receiver.is_some() {
             return Ok(true);

@@ -318,7 +318,7 @@ impl Processor for WireOut {
     }
 
     /// Says how many framesets there were, and waits until the receiver has accounted for all. Where only this processor ends,
-    /// by a change of the rig, that is no end for the receiver: its producer goes on, or another one takes its place.
+    /// by a change of the rig, the receiver does not end: its producer continues, or another one replaces it.
     fn finish(&mut self, output: &mut ProcessorOutput) -> Result<(), ProcessorError> {
         let delivered = self.number(output)?;
         let begin = self.ended.unwrap_or_else(Instant::now);

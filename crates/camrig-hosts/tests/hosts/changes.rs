@@ -235,7 +235,7 @@ fn changed() {
     rig.flows("distance", 5);
     assert_eq!(rig.done(&["restart", "left"]), "host `arm`: restart camera `left`: as requested\n");
     rig.flows("distance", 5);
-    // Another codec: the sender is replaced, and its receiver goes on.
+    // Another codec: the sender is replaced, and its receiver continues.
     let running = rig.done(&["topology"]);
     let file = folder.path().join("next.toml").display().to_string();
     let apply = |text: &str| {

@@ -65,7 +65,7 @@ fn accounts(sender: &Ended, receiver: &Ended) -> (u64, u64, u64) {
     (delivered, camera.produced, lost)
 }
 
-/// Frames come back as they were, whichever end starts first.
+/// Frames arrive unchanged, whichever end starts first.
 fn lossless(codec: &str, receiver_first: bool) {
     let address = free_address();
     let codecs = format!("depth = \"{codec}\", color = \"{codec}\", gyro = \"{codec}\"");
@@ -99,7 +99,7 @@ fn published(rig: &mut Rig, framesets: u64) {
     });
 }
 
-/// A process at one end is killed again and again: each frameset counts once.
+/// A process at one end is killed repeatedly: each frameset counts once.
 fn killed(kills: impl Fn(&Rig, &Rig)) {
     let address = free_address();
     let (sends, receives) = (sender(&address, "color = \"raw\"", "drop-oldest"), receiver(&address));

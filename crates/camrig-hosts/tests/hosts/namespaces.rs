@@ -85,7 +85,7 @@ pub(crate) fn inside(namespace: &str) -> Command {
     command
 }
 
-/// A cable that is cut and plugged again: the host is named, its camera goes on, and each frameset is accounted for.
+/// A cable that is cut and plugged again: the host is named, its camera continues, and each frameset is accounted for.
 fn cut() {
     let network = Network::new(&["arm"]);
     let folder = tempfile::tempdir().unwrap();
@@ -127,7 +127,7 @@ fn cut() {
     wait("framesets", || printed() > 0, context);
     network.plug("arm", false);
     run.wait_for_stderr("host `arm` at");
-    // Its camera goes on: its framesets wait, and are dropped.
+    // Its camera continues: its framesets wait, and are dropped.
     agent.wait_for_stderr("framesets wait for it");
     network.plug("arm", true);
     run.wait_for_stderr("host `arm` is back");

@@ -116,7 +116,7 @@ pub struct ActorPart {
     pub reset: bool,
     /// The number of framesets after which a camera ends; `None` for no limit.
     pub framesets: Option<u64>,
-    /// The time after which a camera fails whose stream is silent while others go on; `None` for no limit.
+    /// The time after which a camera fails whose stream is silent while others continue; `None` for no limit.
     pub stall_timeout_millis: Option<u64>,
     /// The pose of a camera in a calibrated rig; `None` without one.
     pub calibrated: Option<CalibratedPose>,

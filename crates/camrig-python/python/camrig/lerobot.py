@@ -232,7 +232,7 @@ def described(recording: camrig.Recording, features: Sequence[Feature], episodes
 
 
 def episode(made: Any, number: int, length: int, recording: camrig.Recording) -> str:
-    # Encoders of videos have threads of their own: processes that are forked beside threads may not go on.
+    # Encoders of videos have threads of their own: processes that are forked beside threads may not continue.
     made.save_episode(parallel_encoding=False)
     return f"episode {number}: {length} frames of {recording.path.name}"
 

@@ -138,7 +138,7 @@ fn every_option(placement: Placement) {
     lab.end(&[], 0);
 }
 
-/// A wrong value names the range and the step; a device that refuses keeps its value; both go on.
+/// A wrong value names the range and the step; a device that refuses keeps its value; both continue.
 fn a_refused_value_changes_nothing(placement: Placement) {
     let mut lab = Lab::start(placement);
     let exposure = "option `exposure` is 0: it is 1 to 200000 in steps of 1";

@@ -131,7 +131,7 @@ impl Driver for Replay {
         Ok(())
     }
 
-    /// Goes on where it has stopped.
+    /// Continues where it has stopped.
     fn resume(&mut self) -> Result<(), DriverError> {
         self.started += self.paused.take().map_or(Duration::ZERO, |paused| paused.elapsed());
         Ok(())

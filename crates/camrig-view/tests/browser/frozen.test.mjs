@@ -1,6 +1,6 @@
 // Clients that are not there, and clients that stop reading, for a minute: node --test crates/camrig-view/tests/browser/frozen.test.mjs
 //
-// Of the latter one is a page that is frozen: it asks for nothing more. The other one goes on asking, which no page does.
+// Of the latter one is a page that is frozen: it asks for nothing more. The other one continues asking, which no page does.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";

@@ -33,7 +33,7 @@ pub(super) struct CameraInstance {
     pub(super) reset: bool,
     /// The number of framesets of all instances after which it ends; `None` for no limit.
     pub(super) framesets: Option<u64>,
-    /// The longest silence of a stream while others go on; `None` for any.
+    /// The longest silence of a stream while others continue; `None` for any.
     pub(super) stream_timeout: Option<Duration>,
     /// The pose of its device in the rig.
     pub(super) calibrated: Option<CalibratedPose>,

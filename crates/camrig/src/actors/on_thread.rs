@@ -1,7 +1,7 @@
 //! The turns of a camera and of the processors that share its thread.
 //!
 //! A camera blocks its thread while it captures. Before each capture it lets its readers run, and theirs, until they have taken
-//! everything that it published: a frameset is handed on without a wake-up of another thread.
+//! everything that it published: a frameset is passed on without a wake-up of another thread.
 
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -46,7 +46,7 @@ impl OnThread {
     }
 }
 
-/// Lets each other task of the thread run that can. Unlike tokio's own yield it makes no call of the system.
+/// Lets every other ready task of the thread run. Unlike tokio's own yield it makes no system call.
 async fn let_others_run() {
     let mut waited = false;
     poll_fn(|context| {

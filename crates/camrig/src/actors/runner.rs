@@ -234,7 +234,7 @@ impl Runner {
                 }
                 Role::Processor { kind } => {
                     let entry = Arc::clone(registry.kind(&kind).ok_or_else(unknown)?);
-                    // A supervisor that has not this kind could not check it.
+                    // A supervisor without this kind could not check it.
                     if entry.takes_matches() && !inputs.are_matched() {
                         return Err(Failure::new(format!("kind `{kind}` takes matches: it needs `match`")));
                     }

@@ -437,7 +437,8 @@ pub(super) fn by(command: &str) -> String {
     format!("`camrig {command}` (process {})", std::process::id())
 }
 
-/// Returns the status socket of the running rig that is called `wanted`, or of the only one. Prints why there is none.
+/// Returns the status socket of the running rig that is called `wanted`, or of the only one. If there is none, prints the
+/// reason.
 pub(super) fn select(wanted: Option<&str>) -> Result<String, ExitCode> {
     socket::find(wanted).map_err(|error| {
         print_error(format_args!("{error}"));

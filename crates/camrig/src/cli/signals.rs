@@ -25,7 +25,7 @@ const WAITING: usize = 8;
 /// The effect of a signal on a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Effect {
-    /// It ends in order; a run that is already ending goes on with that.
+    /// It ends in order; a run that is already ending continues with that.
     Stop,
     /// It ends immediately.
     StopAtOnce,

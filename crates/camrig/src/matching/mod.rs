@@ -327,7 +327,7 @@ impl Matching {
         matches!(check, Check::Leapt { .. } | Check::StillLeapt)
     }
 
-    /// Counts a frameset whose time is not known, and lets the others go on up to the earliest time for its number.
+    /// Counts a frameset whose time is not known, and lets the others continue up to the earliest time for its number.
     fn leave_out(&mut self, lane: usize, reason: Unmatched, number: u64) {
         self.stats.counters.count_unmatched(lane, reason);
         let earliest =

@@ -52,7 +52,7 @@ impl CameraOutput {
         self.silence.iter_mut().for_each(Silence::begin_again);
     }
 
-    /// Returns the stream that is silent while others go on, if there is one, and counts that.
+    /// Returns the stream that is silent while others continue, if there is one, and counts that.
     pub(crate) fn silent_stream(&mut self) -> Option<Stream> {
         let (index, stream) = self.silence.as_ref()?.silent()?;
         self.publisher.counters().count_silence(index);

@@ -62,7 +62,7 @@ pub struct InputLinkStatus<'a> {
     pub latency: Latency,
     /// Whether nothing more is published on it: only framesets in flight are left.
     pub ended: bool,
-    /// Whether it ends because a change of the rig removes or replaces this processor: the actor at the other end may go on.
+    /// Whether it ends because a change of the rig removes or replaces this processor: the actor at the other end may continue.
     pub reader_leaves: bool,
 }
 

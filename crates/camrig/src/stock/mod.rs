@@ -40,7 +40,7 @@ pub(crate) fn register(registry: &mut Registry) {
     registry.add_processor("verify", |options| Ok(verify::Verify::new(options)));
 }
 
-/// Stands for a processor that this program cannot run.
+/// A placeholder for a processor that this program cannot run.
 struct Elsewhere;
 
 impl Processor for Elsewhere {
@@ -49,8 +49,8 @@ impl Processor for Elsewhere {
     }
 }
 
-/// Returns the color image. One that cannot be decoded is logged: a camera may send a damaged JPEG now and then, which
-/// must not end a rig.
+/// Returns the color image. One that cannot be decoded is logged: a camera may send a damaged JPEG occasionally, which must not
+/// end a rig.
 fn color_or_warning(frames: &FrameSet) -> Option<LightImage<'_>> {
     frames
         .color_image()

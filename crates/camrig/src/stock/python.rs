@@ -222,7 +222,7 @@ impl PythonCameraOptions {
     }
 }
 
-/// Stands for the camera of a script in a program that cannot run it.
+/// A placeholder for the camera of a script in a program that cannot run it.
 pub(crate) struct PythonCamera;
 
 impl Driver for PythonCamera {

@@ -68,7 +68,7 @@ impl OptionsAsWritten {
         0.1
     }
 
-    /// Returns the size of a room.
+    /// Returns a distance that covers most indoor scenes.
     const fn default_max_meters() -> f64 {
         4.0
     }

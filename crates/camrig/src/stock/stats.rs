@@ -24,7 +24,7 @@ pub(crate) struct Options {
     /// Time between two reports, on the clock of the arrivals; 0 reports at the end only.
     #[schemars(extend("x-unit" = "s"))]
     every_seconds: Interval,
-    /// Prints a line for each stream of a camera too.
+    /// Also prints a line for each stream of a camera.
     streams: bool,
 }
 
@@ -125,7 +125,7 @@ impl<W: Write> Stats<W> {
                 None => drop(self.streams.insert(key, Arrivals::new(numbers, nanos))),
             }
         }
-        // Streams that have not come are shown too.
+        // Streams that have not arrived are shown too.
         for info in &frames.info().streams {
             let key = (frames.camera().to_owned(), info.stream);
             self.streams.entry(key).or_insert_with(|| Arrivals::new(0, frames.arrival_nanos()));

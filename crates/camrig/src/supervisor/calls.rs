@@ -26,7 +26,7 @@ struct Waiting {
 
 impl Waiting {
     fn answer(self, own: DeviceAnswer) {
-        // The caller may have gone on without it.
+        // The caller may have continued without it.
         self.caller.map(|caller| caller.try_send(own));
     }
 

@@ -1,9 +1,9 @@
-//! Changes of a running rig: a new topology is compared with the one that runs; equal actors go on.
+//! Changes of a running rig: a new topology is compared with the one that runs; equal actors continue.
 //!
-//! A change is checked whole before anything happens: its links and counters are made, or it is refused. Then running
-//! readers get the links from new actors, running producers get the links that replace others, and the core ends the
-//! leaving actors and starts the joining ones. Ended links and actors are released when they have drained: their counts
-//! stay in the report.
+//! A change is checked completely before anything happens: its links and counters are created, or it is refused. Then running
+//! readers get the links from new actors, running producers get the links that replace others, and the core ends the leaving
+//! actors and starts the joining ones. Ended links and actors are released when they have drained: their counts stay in the
+//! report.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -100,7 +100,7 @@ impl Shell {
         }
     }
 
-    /// Ends the links to readers that leave, where their producers go on. A link that another one replaces ends when the
+    /// Ends the links to readers that leave, where their producers continue. A link that another one replaces ends when the
     /// producer gets that.
     fn end_replaced_links(&mut self, growth: &Growth) {
         for end in &growth.ends {

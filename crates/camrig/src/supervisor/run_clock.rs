@@ -1,7 +1,7 @@
-//! The time of a run: it stands still while the supervisor is stopped, as by Ctrl-Z.
+//! The time of a run: it does not advance while the supervisor is stopped, as by Ctrl-Z.
 //!
-//! Otherwise every time-out would have passed when the rig goes on: cameras would count as stalled, since they are
-//! stopped and continued with their supervisor.
+//! Otherwise every time-out would have passed when the rig continues: cameras would count as stalled, since they are stopped
+//! and continued with their supervisor.
 
 use std::time::{Duration, Instant};
 

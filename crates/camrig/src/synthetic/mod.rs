@@ -184,7 +184,7 @@ impl Driver for Synthetic {
         Ok(())
     }
 
-    /// Goes on with the frames of the present: the device's clock has not stopped.
+    /// Continues with the frames of the present: the device's clock has not stopped.
     fn resume(&mut self) -> Result<(), DriverError> {
         let (Some(started), true) = (self.started, self.options.paced) else { return Ok(()) };
         let nanos = started.elapsed().saturating_sub(Duration::from_nanos(self.true_nanos(0))).as_nanos();

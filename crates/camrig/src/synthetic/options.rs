@@ -93,7 +93,7 @@ pub struct SyntheticOptions {
     /// Delivers nothing more from this time after the start, without a failure, once.
     #[schemars(range(min = 0.0, max = MAX_SECONDS), extend("x-unit" = "s"))]
     stall_at: Option<f64>,
-    /// The stream that stalls at `stall_at` while the others go on; without it all streams stall.
+    /// The stream that stalls at `stall_at` while the others continue; without it all streams stall.
     stall_stream: Option<String>,
     /// Keeps a stalled camera silent until its device is reset, however often it is opened.
     pub(super) wedge_until_reset: bool,

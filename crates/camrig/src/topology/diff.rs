@@ -24,7 +24,7 @@ pub(crate) struct Diff {
     pub(crate) changed: Vec<(ActorId, ActorId)>,
     /// Actors that the first topology does not have.
     pub(crate) added: Vec<ActorId>,
-    /// Actors that go on, some of them with other options.
+    /// Actors that continue, some of them with other options.
     pub(crate) unchanged: Vec<(ActorId, ActorId)>,
     /// The changes in the order in which they are carried out.
     pub(crate) changes: Vec<Change>,
@@ -33,7 +33,7 @@ pub(crate) struct Diff {
 /// One change of a rig.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Change {
-    /// A camera goes on, and its device gets other options.
+    /// A camera continues, and its device gets other options.
     Set { actor: String, facts: Vec<String> },
     /// An actor ends.
     Remove { actor: String },
@@ -87,8 +87,8 @@ impl Change {
 }
 
 impl Diff {
-    /// Compares two topologies. Actors whose names are in `restarts` restart in any case. Cameras whose names are in
-    /// `sets` go on with other options, if nothing else differs.
+    /// Compares two topologies. Actors whose names are in `restarts` restart in any case. Cameras whose names are in `sets`
+    /// continue with other options, if nothing else differs.
     ///
     /// # Errors
     /// If a running rig cannot change in this way.

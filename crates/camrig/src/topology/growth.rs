@@ -27,9 +27,9 @@ pub(crate) struct Growth {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct LinkEnd {
     pub(crate) link: LinkId,
-    /// Whether the producer goes on without it.
+    /// Whether the producer continues without it.
     pub(crate) producer_goes_on: bool,
-    /// Whether its reader goes on with another link.
+    /// Whether its reader continues with another link.
     pub(crate) reader_goes_on: bool,
 }
 

@@ -1,4 +1,4 @@
-//! The tables `[process.NAME]`: the commands that run processes in place of this executable, and how the kernel runs them.
+//! The tables `[process.NAME]`: the commands that run processes instead of this executable, and how the kernel runs them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;

@@ -23,7 +23,7 @@ pub(crate) struct RigLink {
     reader_sent: bool,
     /// The link that ends where this one begins.
     replaces: Option<LinkId>,
-    /// Whether a change has ended the link in place of its producer, which goes on.
+    /// Whether a change has ended the link in place of its producer, which continues.
     unlinked: bool,
     /// Whether a change ends the link.
     leaves: bool,
@@ -172,7 +172,7 @@ impl RigLink {
         Ok(receiver.map(|announcements| Part::Input { from, to: spec.to, link_state, announcements }))
     }
 
-    /// Notes that a change ends the link, in place of its producer if that goes on.
+    /// Notes that a change ends the link, in place of its producer if that continues.
     pub(crate) fn leave(&mut self, end: LinkEnd) {
         self.leaves = true;
         self.unlinked = end.producer_goes_on;

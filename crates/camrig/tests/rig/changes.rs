@@ -175,7 +175,7 @@ fn a_processor_moves(placement: Placement) {
     assert_eq!(sum(report, "pass", "last"), (produced, produced, 0, 7));
 }
 
-/// A camera restarts, and then moves to another process; its readers go on.
+/// A camera restarts, and then moves to another process; its readers continue.
 fn a_camera_begins_anew(placement: Placement) {
     let mut rig = Plan::new(CAMERAS, placement).start();
     let socket = socket(&mut rig);
@@ -201,7 +201,7 @@ fn a_camera_begins_anew(placement: Placement) {
     assert_eq!(report.actor("check").restarts, 0);
 }
 
-/// A camera and its readers on one thread: they join, leave, restart and move, one of them or all. Readers elsewhere go on.
+/// A camera and its readers on one thread: they join, leave, restart and move, one of them or all. Readers elsewhere continue.
 fn actors_of_one_thread_change() {
     let start = "\
         [camera.a]\ndriver = 'synthetic'\nthread = 'eye'\n\
@@ -440,7 +440,7 @@ fn wrong_changes_change_nothing() {
     assert_eq!(refused(&metrics), "`metrics` cannot change while the rig runs");
     assert!(matches!(ask(&socket, CAMERAS, &["d"]), Answer::Refused { .. }));
     assert_eq!(text(&socket), CAMERAS);
-    // A processor that cannot be built is reported, and the others go on.
+    // A processor that cannot be built is reported, and the others continue.
     let broken = format!(
         "{CAMERAS}[processor.broken]\nkind = 'faulty'\ninputs = ['a']\noptions = {{ at = 'constructor', how = 'error' }}\n\
          restart = {{ max = 0 }}\n"

@@ -228,7 +228,7 @@ fn sealed() {
 fn wrong_counts() {
     let rig = start();
     let ((_, link_state), _) = link_state_and_pool(&rig);
-    // The reader goes on counting.
+    // The reader continues counting.
     link_state.write_all_at(&(1_u64 << 40).to_le_bytes(), DELIVERED_AT).unwrap();
     rig.signal(Signal::TERM);
     let ended = rig.finish();

@@ -46,7 +46,7 @@ pub(crate) enum Placement {
 impl Placement {
     pub(crate) const ALL: [Self; 3] = [Self::InProcess, Self::MultiProcess, Self::Mixed];
 
-    /// The placements of a topology with one camera whose readers need no camera to go on during their call.
+    /// The placements of a topology with one camera whose readers need no camera to continue during their call.
     pub(crate) const WITH_ONE_THREAD: [Self; 4] =
         [Self::InProcess, Self::MultiProcess, Self::Mixed, Self::OneThread];
 

@@ -298,7 +298,7 @@ fn wedged(placement: Placement) {
     assert_changes(&ended, "front", "finished 1, ready 1, restarting 2, running 3, stalled 2");
 }
 
-/// A camera of which the stream `color` stops after 0.3 s while `depth` goes on, with these restarts, and one that works.
+/// A camera of which the stream `color` stops after 0.3 s while `depth` continues, with these restarts, and one that works.
 fn with_silent_stream(restarts: u32) -> String {
     let camera = "driver = 'synthetic'\nstall_timeout_millis = 2000\n";
     let options = "model = 'any', depth = '64x48@100', color = '64x48@100'";
@@ -336,7 +336,7 @@ fn silent_stream(placement: Placement) {
     ended.assert_settled();
 }
 
-/// Its camera is given up by the policy; the other one goes on.
+/// Its camera is given up by the policy; the other one continues.
 fn silent_stream_for_good(placement: Placement) {
     let mut rig = Plan::new(&with_silent_stream(1), placement).start();
     let for_good = format!("camera `front` failed for good: {SILENT}; it was restarted 1 time within 60 s");

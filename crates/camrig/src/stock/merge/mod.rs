@@ -35,16 +35,16 @@ const CROP_METERS_MAX: f32 = 1000.0;
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Options {
-    /// Edge of the voxels, of which each keeps the point that is nearest to its camera; 0 keeps all points.
+    /// Edge length of the voxels; each keeps the point nearest to its camera. 0 keeps all points.
     #[schemars(range(min = 0.0, max = VOXEL_MILLIMETERS_MAX), extend("x-unit" = "mm"))]
     voxel_millimeters: f32,
-    /// Takes one of this many columns and rows of depth.
+    /// Takes every N-th column and row of depth.
     #[schemars(range(min = 1, max = 16))]
     decimation: u32,
-    /// The corner of the kept box with the least coordinates, in the root's coordinates.
+    /// The corner with the least coordinates of the box of points to keep, in the root's coordinates.
     #[schemars(extend("x-unit" = "m"))]
     crop_min: Option<[f32; 3]>,
-    /// The corner of the kept box with the largest coordinates.
+    /// The corner with the largest coordinates of the box of points to keep.
     #[schemars(extend("x-unit" = "m"))]
     crop_max: Option<[f32; 3]>,
     /// Gives each point its color in the color image.
@@ -243,7 +243,7 @@ mod tests {
     use super::*;
     use crate::testing::{self, TestCamera};
 
-    /// A camera of 4x2 pixels that sees 90 degrees, at this pose.
+    /// A camera of 4x2 pixels with a field of view of 90 degrees, at this pose.
     fn camera(name: &str, translation_meters: [f64; 3], quaternion_xyzw: [f64; 4]) -> TestCamera {
         let lens = Intrinsics {
             width: 4,

@@ -1,13 +1,13 @@
 //! The points of several cameras in one grid of voxels.
 //!
-//! Neighbouring pixels often fall into one voxel, so runs of them are reduced while they are read; the rest is sorted by voxel.
+//! Adjacent pixels are often in one voxel, so runs of them are reduced while they are read; the rest is sorted by voxel.
 //! Sorting costs less than hashing: the memory is read in order, and the result does not depend on anything else.
 
 use camrig_frame::{Extrinsics, POINT_BYTES, Point};
 
 type PointBytes = [u8; POINT_BYTES as usize];
 
-/// Half the number of voxels along an axis that a key has room for.
+/// Half the number of voxels along an axis that a key can distinguish.
 const HALF: u32 = 1 << 20;
 
 /// The box outside of which points are left out, in the root's coordinates, in metres.

@@ -1,7 +1,7 @@
 //! Processes that have to end: killed when they do not, and given up when the kernel does not end them.
 //!
-//! A killed process can stay for any time: a debugger that traces it keeps its exit status, and a system call that
-//! cannot be interrupted keeps it alive. Nothing waits for it: the rig goes on, and ends without it.
+//! A killed process can stay for any time: a debugger that traces it keeps its exit status, and a system call that cannot be
+//! interrupted keeps it alive. Nothing waits for it: the rig continues, and ends without it.
 
 use std::time::{Duration, Instant};
 

@@ -74,7 +74,7 @@ pub(super) struct Setup {
 pub(super) struct ActorSetup {
     pub(super) name: String,
     pub(super) is_camera: bool,
-    /// Whether it runs in another program, which may end at any time: the rig goes on without it.
+    /// Whether it runs in another program, which may end at any time: the rig continues without it.
     pub(super) is_guest: bool,
     pub(super) process: ProcessId,
     /// The thread that it shares with other actors of its process; `None` for one of its own.

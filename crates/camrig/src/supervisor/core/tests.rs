@@ -116,7 +116,7 @@ fn the_process_of_an_actor_that_is_not_ready_again_is_replaced() {
     assert_eq!(run.observe_after(START_TIMEOUT), []);
 }
 
-/// Its readers on the same thread could not go on without the process either.
+/// Its readers on the same thread could not continue without the process either.
 #[test]
 fn the_process_of_a_stalled_thread_is_replaced_with_all_its_actors() {
     for (thread, replaced) in [(Some("eye"), true), (Some("other"), false), (None, false)] {

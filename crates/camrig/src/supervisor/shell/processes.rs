@@ -206,7 +206,7 @@ impl Shell {
             let stopped_by = worker.stopped_by();
             match (&process.stopped_by, &stopped_by) {
                 (None, Some(signal)) => log::warn!("process `{name}` is stopped by signal {signal}"),
-                // A stopped process that was killed does not go on.
+                // A stopped process that was killed does not continue.
                 (Some(_), None) if process.ends || worker.has_ended() => {}
                 (Some(_), None) => log::warn!("process `{name}` continues"),
                 _ => {}

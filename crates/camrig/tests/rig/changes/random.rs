@@ -174,7 +174,7 @@ pub(super) fn random_changes() {
             }
         }
         if random.u8(..5) == 0 {
-            // Only processes of observers: those of unchanged links go on.
+            // Only processes of observers: those of unchanged links continue.
             let workers: Vec<_> =
                 rig.children().into_iter().filter(|worker| worker.process.starts_with('p')).collect();
             if !workers.is_empty() {
