@@ -19,7 +19,7 @@ use crate::results::{
 pub(crate) struct Bar {
     pub(crate) load: Load,
     pub(crate) what: String,
-    /// The limit in words.
+    /// The limit as text.
     pub(crate) limit: String,
     /// `None` when it was not measured.
     pub(crate) measured: Option<f64>,

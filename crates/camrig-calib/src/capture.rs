@@ -1,4 +1,4 @@
-//! Views of live cameras, which are taken by themselves when the board stands still in a new place.
+//! Takes views of live cameras automatically when the board stands still in a new place.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -29,7 +29,7 @@ pub enum BoardState {
     No,
     /// It sees the board, which moves or may move.
     Moving,
-    /// It sees the board, which stands still.
+    /// It sees the board, which does not move.
     Still,
 }
 
@@ -168,7 +168,7 @@ impl<T: Clone> Capture<T> {
         still
     }
 
-    /// Returns whether several cameras see the board stand still where no moment has it.
+    /// Returns whether several cameras see the board stand still in a place that no moment has.
     fn shows_new(&self, nanos: u64) -> bool {
         let now: Vec<_> = self.still(nanos).into_iter().map(|(_, look)| look.seen.clone()).collect();
         let moment: Vec<_> = (self.seen.len()..self.seen.len() + now.len()).collect();

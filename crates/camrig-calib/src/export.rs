@@ -75,7 +75,7 @@ impl RigCalibration {
         text + "</robot>\n"
     }
 
-    /// Writes `camchain.yaml`: each camera has the transform from the coordinates of the one before it.
+    /// Writes `camchain.yaml`: each camera has the transform from the coordinates of the previous one.
     fn kalibr(&self) -> String {
         let mut text = String::new();
         let mut before: Option<Pose> = None;

@@ -19,7 +19,7 @@ pub struct RigCalibration {
     pub date: String,
     /// The camera whose coordinates all poses lead to.
     pub root: String,
-    /// The board, in words.
+    /// The board, as text.
     pub board: String,
     /// Number of moments at which several cameras saw the board.
     pub moments: usize,

@@ -34,7 +34,7 @@ const EVENTS_MAX: usize = 256;
 /// Maximum length of a line of the log, in bytes.
 const LINE_BYTES_MAX: u64 = 4096;
 
-/// Maximum time without an event after which the agent looks at the time.
+/// Maximum time between two checks of the time without an event.
 const LOOK: Duration = Duration::from_secs(3600);
 
 /// How an agent is reached, and whom it obeys.

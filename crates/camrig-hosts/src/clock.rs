@@ -28,11 +28,11 @@ const DRIFT_SPAN: Duration = Duration::from_secs(2);
 /// Size of an answer in bytes: two times, and how far the wall clock is ahead of the monotonic one.
 const ANSWER_BYTES: usize = 24;
 
-/// Maximum time between two looks at the monotonic clock with one at the wall clock between them, and the number of attempts.
+/// Maximum time between two readings of the monotonic clock around one of the wall clock, and the number of attempts.
 const LOOK_NANOS: u64 = 50_000;
 const LOOKS: usize = 8;
 
-/// Maximum number of questions that wait for their answers; the askers of further ones ask again.
+/// Maximum number of questions that wait for their answers; further ones are discarded, and asked again.
 const QUESTIONS_MAX: usize = 64;
 
 /// Maximum time for an answer.

@@ -59,8 +59,8 @@ pub enum WireCodec {
     Raw,
     /// Compressed by zstd, without loss.
     Zstd,
-    /// The difference of each pixel from the one before it in its row; of pixels with 16 bits the high bytes behind the low
-    /// ones; then zstd. Without loss. For images; other frames by zstd alone.
+    /// The difference of each pixel from the previous one in its row; for pixels of 16 bits all low bytes, then all high bytes;
+    /// then zstd. Without loss. For images; other frames by zstd alone.
     Delta,
     /// JPEG of this quality, 1 to 100. For light with 8 bits per channel; other frames as [`WireCodec::Delta`].
     Jpeg(u8),
@@ -226,8 +226,8 @@ impl Encoder {
         Ok(Self { zstd: Compressor::new(ZSTD_LEVEL)?, planes: Vec::new() })
     }
 
-    /// Encodes a frame by `codec`, or by one without loss where that does not fit. Returns `None` if the frame is to be
-    /// sent as it is: because the codec says so, or because encoding would not make it smaller.
+    /// Encodes a frame by `codec`, or by one without loss where that does not fit. Returns `None` if the frame should be sent
+    /// as `raw`: because the codec says so, or because encoding would not make it smaller.
     pub fn encode(&mut self, codec: WireCodec, frame: Frame<'_>) -> Option<(Coding, Vec<u8>)> {
         let (payload, bytes) = (*frame.payload(), frame.bytes());
         let (coding, coded) = match codec.fitting(&payload) {

@@ -474,7 +474,7 @@ impl RunningHosts for RunningRig {
             (status, seen.status.clone())
         };
         let hosts = self.hosts();
-        // Of a host whose part has ended and begun again, the newest.
+        // If the part of a host has ended and started again, the newest one.
         let is_newest = |(index, host): &(usize, &Arc<Host>)| {
             hosts[index + 1..].iter().all(|later| later.name() != host.name())
         };

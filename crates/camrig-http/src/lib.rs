@@ -60,8 +60,8 @@ pub struct Server {
 impl Server {
     /// Serves `routes` on a thread called `name`, to clients that `access` permits.
     ///
-    /// Of the addresses 127.0.0.1 and `[::1]` it serves the other one too, if that port is free there: `localhost`
-    /// is either.
+    /// If `listen` has the address 127.0.0.1 or `[::1]`, it serves the other of these too, if that port is free there:
+    /// `localhost` may mean either.
     ///
     /// # Errors
     /// When the address is in use or does not belong to this machine.

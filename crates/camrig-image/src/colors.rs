@@ -28,7 +28,7 @@ impl Colorizer {
             return None;
         }
         let palette = std::array::from_fn(|index| {
-            // Omits both dark ends of Turbo, so that far depth does not look like no depth.
+            // Omits both dark ends of the Turbo color map, so that far depth does not look like missing depth.
             turbo(0.9 - 0.8 * index as f32 / 255.0)
         });
         Some(Self { min_meters, max_meters, palette })

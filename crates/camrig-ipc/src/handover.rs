@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::channel::{Receiver, Sender, catching, channel, into_io};
 
-/// A setup, and the channel on which the program says that its part has ended.
+/// A setup, and the channel on which the program reports that its part has ended.
 #[derive(Serialize, Deserialize)]
 struct HandedOver<T> {
     setup: T,

@@ -78,8 +78,8 @@ impl LinkState {
         let _ = self.joined.compare_exchange(u64::MAX, produced, Ordering::SeqCst, Ordering::SeqCst);
     }
 
-    /// Returns the number of framesets that the producer had counted before the link began: 0 for a link that is there from
-    /// the start, or has not begun.
+    /// Returns the number of framesets that the producer had counted before the link began: 0 for a link that exists from the
+    /// start, or has not begun.
     pub fn joined(&self) -> u64 {
         let joined = self.joined.load(Ordering::SeqCst);
         if joined == u64::MAX { 0 } else { joined }

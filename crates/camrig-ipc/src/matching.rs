@@ -81,7 +81,7 @@ pub struct MatchCells {
 #[repr(C, align(64))]
 struct CameraCells {
     matched: AtomicU64,
-    /// Of the matched framesets, see [`MatchCamera::offset`].
+    /// Mean offset of the matched framesets: see [`MatchCamera::offset`].
     match_offset_nanos: AtomicU64,
     unmatched: [AtomicU64; Unmatched::ALL.len()],
     epochs: AtomicU64,

@@ -3,7 +3,7 @@
 //! If a handshake has started it, this binary is the started process; otherwise it runs the tests. The unknown peer
 //! is as powerful as possible: it has the same user, and connects before the parent.
 #![allow(clippy::unwrap_used)] // An error fails the test.
-#![allow(clippy::print_stdout, clippy::print_stderr)] // Of a test, for its reader.
+#![allow(clippy::print_stdout, clippy::print_stderr)] // Tests print for the developer.
 
 use std::ffi::OsStr;
 use std::io::{ErrorKind, Read, Write};

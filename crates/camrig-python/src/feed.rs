@@ -83,7 +83,7 @@ pub(crate) struct Shared {
 #[derive(Default)]
 struct State {
     given: Option<Given>,
-    /// Whether the loop waits for the next one, so that the call of the one before is over.
+    /// Whether the loop waits for the next one, so that the call of the previous one is over.
     asked: bool,
     /// Whether the loop has ended.
     closed: bool,

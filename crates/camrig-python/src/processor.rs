@@ -309,7 +309,7 @@ impl Outlet {
 /// A frame to be published.
 struct Part {
     header: FrameHeader,
-    /// Of a message.
+    /// The bytes of a message; `None` for other frames.
     content: Option<Vec<u8>>,
 }
 

@@ -166,7 +166,7 @@ def test_a_loop_that_does_not_go_on_can_be_removed_and_delays_no_end(running, wh
         assert done.returncode == 0
     else:
         running.send_signal(signal.SIGINT)
-        # The fixture looks at its report.
+        # The fixture checks its report.
         wait_until(lambda: running.poll() is not None)
     process.send_signal(signal.SIGCONT)
     # Its loop ends in order.

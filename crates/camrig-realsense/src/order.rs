@@ -90,7 +90,7 @@ mod tests {
         let frames = [(7, Hardware, 70), (4, Hardware, 40), (9, Hardware, 90), (8, Hardware, 80)];
         assert_eq!(orders(&frames, false), [Order::New, Order::Earlier, Order::New, Order::Earlier]);
         assert_eq!(orders(&frames, true), [Order::New; 4]);
-        // Without metadata librealsense counts by itself, and by another clock.
+        // Without metadata librealsense numbers frames itself, with times of another clock.
         let frames = [(7, Hardware, 70), (1, System, 40), (8, Hardware, 80)];
         assert_eq!(orders(&frames, false), [Order::New; 3]);
         // Numbers that start again while time continues.

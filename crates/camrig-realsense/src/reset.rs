@@ -64,7 +64,7 @@ fn wait(longest: Duration, mut fact: impl FnMut() -> Result<bool, DriverError>) 
 mod tests {
     use super::*;
 
-    /// Waits for a camera whose connection is looked at with these results; returns the error, and the number of results that are
+    /// Waits for a camera whose connection is checked with these results; returns the error, and the number of results that are
     /// left.
     fn waited(times: (Duration, Duration), looks: &[bool]) -> (String, usize) {
         let mut looks = looks.iter().copied();

@@ -226,7 +226,7 @@ impl Resolved {
         self.preset.as_ref().map(|(path, _)| path.as_path())
     }
 
-    /// Loads another preset in place of the one before.
+    /// Loads another preset instead of the previous one.
     pub(crate) fn load_preset(
         &mut self,
         path: &Path,

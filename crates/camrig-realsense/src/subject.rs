@@ -12,7 +12,7 @@ pub(crate) enum Subject {
 }
 
 impl Subject {
-    /// Converts an error of librealsense that should not happen: the camera is in use, or the file is broken.
+    /// Converts an error of librealsense that should not happen: the camera is in use, or the file is damaged.
     pub(crate) fn refuses(&self, fault: &Fault) -> DriverError {
         match self {
             Self::Live(_) => DriverError::unavailable(format!("{self} cannot be used: {fault}")),

@@ -213,7 +213,7 @@ mod tests {
             state = shared.changed.wait(state).unwrap();
         }
         assert_eq!((state.taken, state.begun), (2, 2 + MAX_AHEAD));
-        // Of the camera `front`, whose framesets have even positions, the frame at 1 was requested.
+        // The frame at 1 of the camera `front` was requested, whose framesets have even positions.
         for (position, frames) in &state.ready {
             let frames = frames.as_ref().unwrap();
             let decoded: Vec<_> = (0..2).map(|index| frames.is_decoded(index)).collect();

@@ -143,7 +143,7 @@ fn wait(listener: &UnixListener, clients: &VecDeque<Client>) {
     let until = until.and_then(|until| Timespec::try_from(until).ok());
     let ready = clients.iter().map(|client| PollFd::new(&client.stream, PollFlags::OUT));
     let mut ready: Vec<_> = ready.chain([PollFd::new(listener, PollFlags::IN)]).collect();
-    // After an error, such as a signal, the caller looks at all of them.
+    // After an error, such as a signal, the caller checks all of them.
     let _ = poll(&mut ready, until.as_ref());
 }
 

@@ -53,7 +53,7 @@ impl Mode {
 pub(crate) enum Effect {
     Nothing,
     Quit,
-    /// Selects the next row, or the one before.
+    /// Selects the next row, or the previous one.
     Step {
         down: bool,
     },

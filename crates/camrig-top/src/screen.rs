@@ -50,8 +50,8 @@ pub trait Rig: Clone + Send + 'static {
     fn ask(&self, request: &Request) -> io::Result<Answer>;
 }
 
-/// Shows the status of a rig, and changes it by keys, until the user quits or the rig ends. The terminal is as it was
-/// before after that, after an error and after a signal that ends this process.
+/// Shows the status of a rig, and changes it by keys, until the user quits or the rig ends. Afterwards the terminal has its
+/// earlier state, also after an error and after a signal that ends this process.
 ///
 /// # Errors
 /// When stdout is not a usable terminal.

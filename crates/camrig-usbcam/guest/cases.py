@@ -237,7 +237,7 @@ def case_options():
     check(all(named), f"check says\n{refused}")
 
 
-# Of a preset: its parameters that are changed, and the controls that have to hold them.
+# The parameters of a preset that are changed, and the controls that must have their values.
 PRESET = {"controls-autoexposure-auto": "False", "controls-autoexposure-manual": "3000", "controls-depth-gain": "40"}
 PRESET_HELD = ["0.3.11=0", "0.3.3=3000", "0.2.4=40"]
 

@@ -12,9 +12,8 @@
 //! * [`usbip`], [`server`]: the wire and the threads
 //! * [`vhci`]: attaches cameras to this machine's kernel
 //!
-//! The crate `usbip` was looked at first (0.9.0): it handles the URBs of a connection one after the other, so that a
-//! bulk URB that waits for a frame holds up every control transfer, and it answers an unlink message without looking
-//! for the URB.
+//! The crate `usbip` (0.9.0) was considered first: it handles the URBs of a connection one after the other, so that a bulk URB
+//! that waits for a frame holds up every control transfer, and it answers an unlink message without looking for the URB.
 
 pub mod calibration;
 pub mod controls;

@@ -10,7 +10,7 @@ use camrig::FrameSet;
 use camrig::frame::{CameraInfo, FrameHeader, MotionSample, MotionView, Stream, StreamInfo};
 use tokio::sync::watch;
 
-/// The maximum number of cameras shown. Of a processor that forwards more, the others are not shown.
+/// The maximum number of cameras shown. Further cameras of a processor are not shown.
 const CAMERAS_MAX: usize = 64;
 
 /// The maximum number of streams listed of a camera.

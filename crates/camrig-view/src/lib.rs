@@ -6,9 +6,9 @@
 //! camrig_view::add_to(camrig::App::new()).main();
 //! ```
 //!
-//! While a page is open, the actor passes the newest frameset of each camera to a server thread; otherwise it
-//! drops framesets. A page requests each frameset after it has shown the one before. So a slow, frozen or closed
-//! page requests nothing and costs nothing.
+//! While a page is open, the actor passes the newest frameset of each camera to a server thread; otherwise it drops framesets.
+//! A page requests each frameset after it has shown the previous one. So a slow, frozen or closed page requests nothing and
+//! costs nothing.
 //!
 //! * `options`: the options of a topology
 //! * `cameras`: passes the newest framesets from the actor's thread to the server's

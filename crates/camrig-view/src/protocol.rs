@@ -118,7 +118,7 @@ pub(crate) struct Part {
     pub(crate) width: u32,
     pub(crate) height: u32,
     pub(crate) bytes: usize,
-    /// Of a picture of depth: the depths at the ends of the color scale, in metres.
+    /// For a picture of depth: the depths at the ends of the color scale, in metres.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) range_meters: Option<(f32, f32)>,
 }

@@ -1,7 +1,7 @@
 //! The recordings of the rig: those that run, and those that have ended since the server started.
 //!
-//! The status of a rig has no sizes of recordings. So this reads the names of their files from the topology, and
-//! looks at the files: the recorders are on this machine.
+//! The status of a rig has no sizes of recordings. So this reads the names of their files from the topology, and reads their
+//! sizes: the recorders are on this machine.
 
 use std::path::{Path, PathBuf, absolute};
 use std::time::{Duration, SystemTime};
@@ -17,7 +17,7 @@ const KIND: &str = "record";
 /// The maximum number of recordings shown; the oldest ones that have ended are left out.
 const RECORDINGS_MAX: usize = 16;
 
-/// The maximum number of files of a recording that are looked at.
+/// The maximum number of files of a recording whose sizes are read.
 const FILES_MAX: u32 = 1000;
 
 /// A recording, as a page shows it.

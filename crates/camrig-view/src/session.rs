@@ -1,8 +1,7 @@
 //! Serves one page over its WebSocket.
 //!
-//! Sessions run on the server's only thread. A page gets nothing that it did not request, and requests a camera's
-//! next frameset after it has shown the one before. So at most one message per camera is in flight, and none to a
-//! frozen page.
+//! Sessions run on the server's only thread. A page gets nothing that it did not request, and requests a camera's next frameset
+//! after it has shown the previous one. So at most one message per camera is in flight, and none to a frozen page.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -47,8 +46,8 @@ const MESSAGE_BYTES_MAX: usize = 64 << 10;
 /// The maximum size of a request, in bytes.
 const QUESTION_BYTES_MAX: usize = 4096;
 
-/// Time without a request, or for sending an answer, after which a page is considered closed. A hidden page still
-/// requests the status now and then, and a page that returns connects again.
+/// Time without a request, or for sending an answer, after which a page is considered closed. A hidden page still requests the
+/// status at intervals, and a page that becomes visible connects again.
 const SILENCE: Duration = Duration::from_secs(120);
 
 /// The maximum age of a status of the rig, which all pages share.

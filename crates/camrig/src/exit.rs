@@ -29,7 +29,7 @@ impl Exit {
     pub const ALL: [Self; 5] =
         [Self::Asked, Self::Inputs, Self::Failed, Self::Unavailable, Self::Interrupted];
 
-    /// Returns the reason in words, as the report has it.
+    /// Returns the reason as text, as in the report.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Asked => "stopped as asked",

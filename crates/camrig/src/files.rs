@@ -113,7 +113,7 @@ impl NewFile {
 /// directly.
 ///
 /// # Errors
-/// If it cannot be written; a file that existed is as it was.
+/// If it cannot be written; an existing file is unchanged.
 pub fn write(path: &Path, content: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
     if is_special(path) {
         return content(&mut File::options().write(true).open(path)?);

@@ -28,12 +28,12 @@ pub trait Processor<I: Input = FrameSet>: 'static {
     /// An error fails the processor.
     fn process(&mut self, input: &I, output: &mut ProcessorOutput) -> Result<(), ProcessorError>;
 
-    /// Declares the streams of the framesets that the processor [derives](ProcessorOutput::derive) from framesets with
-    /// the streams `input`, each with its largest frame. Returns `None` when they are not known before the first one,
-    /// which is the default: derived framesets are then described like their origin. `camrig check` computes the memory
-    /// from the declaration, and readers find it in [`FrameSet::info`](crate::FrameSet::info). A processor that only
-    /// forwards declares `input` itself, and one that publishes nothing an empty list. Of a match it is called for each
-    /// camera. Where the streams depend on the options, [`ProcessorOptions`] declares them.
+    /// Declares the streams of the framesets that the processor [derives](ProcessorOutput::derive) from framesets with the
+    /// streams `input`, each with its largest frame. Returns `None` when they are not known before the first one, which is the
+    /// default: derived framesets are then described like their origin. `camrig check` computes the memory from the
+    /// declaration, and readers find it in [`FrameSet::info`](crate::FrameSet::info). A processor that only forwards declares
+    /// `input` itself, and one that publishes nothing an empty list. For a match it is called with the streams of each camera.
+    /// Where the streams depend on the options, [`ProcessorOptions`] declares them.
     ///
     /// # Errors
     /// If `input` lacks a stream that the processor needs, with a text such as `it has no depth`: `camrig check` shows it.

@@ -522,8 +522,8 @@ impl<O: ProcessorOptions> KindEntry for CheckedKind<O> {
     }
 }
 
-/// Reads options of a topology by their schema, by their type and by `check`. Each of these skips the options that the
-/// one before refuses, so that all problems are found.
+/// Reads options of a topology by their schema, by their type and by `check`. Each step skips the options that the previous one
+/// refuses, so that all problems are found.
 fn read<O: DeserializeOwned + JsonSchema>(
     options: &Spanned<DeValue<'_>>,
     check: impl FnOnce(&O) -> Result<(), WrongOptions>,

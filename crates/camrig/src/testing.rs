@@ -30,8 +30,8 @@
 //! # Ok::<(), ProcessorError>(())
 //! ```
 //!
-//! A frameset takes the way that it takes in a rig, through a [`CameraOutput`] and a link inside the process, so that a
-//! test reads frames as a processor does. No driver, no thread and no other process is involved.
+//! A frameset takes the same path as in a rig, through a [`CameraOutput`] and a link inside the process, so that a test reads
+//! frames as a processor does. No driver, no thread and no other process is involved.
 #![allow(clippy::unwrap_used)] // An error fails the test.
 
 #[cfg(test)]
@@ -115,8 +115,8 @@ impl TestCamera {
         Self { info, output, link }
     }
 
-    /// Returns the next frameset: the bytes of each stream, in the order in which the camera was given them. It arrives
-    /// at this time, which is its timestamp too, by the clock [`Clock::System`].
+    /// Returns the next frameset: the bytes of each stream, in the order of the camera's streams. This arrival time is also its
+    /// timestamp, of the clock [`Clock::System`].
     ///
     /// # Panics
     /// If the bytes are not as many as the profiles need, or the test holds all [slots](SLOTS).
@@ -178,8 +178,8 @@ impl TestOutput {
         &mut self.output
     }
 
-    /// Returns the framesets that were published since the last call, in order. At most [`SLOTS`] wait here: of more, the
-    /// newest are dropped.
+    /// Returns the framesets that were published since the last call, in order. At most [`SLOTS`] wait here; if there are more,
+    /// the newest are dropped.
     pub fn published(&mut self) -> Vec<FrameSet> {
         std::iter::from_fn(|| self.link.take()).collect()
     }

@@ -35,7 +35,7 @@ pub(crate) struct RigWiring {
     timelines: Vec<Option<Range<u64>>>,
     /// A camera ends after this number of framesets.
     framesets: Option<u64>,
-    /// Replaces the counts of actors and links that are gone.
+    /// Replaces the counts of released actors and links.
     blank: Option<(Arc<ActorCounters>, Arc<LinkState>)>,
 }
 
@@ -86,9 +86,9 @@ impl RigWiring {
         Ok(rig)
     }
 
-    /// Creates the connections of actors and links that were added to the topology, and returns nothing of them if one fails.
-    /// `timelines` are those of the new actors. `followed` has the actors whose counters others continue with, `replaced` the
-    /// links that others replace.
+    /// Creates the connections of actors and links that were added to the topology, or none of them if one fails. `timelines`
+    /// are those of the new actors. `followed` has the actors whose counters others continue with, `replaced` the links that
+    /// others replace.
     ///
     /// # Errors
     /// If there are not enough file descriptors or memory.

@@ -42,7 +42,7 @@ pub(crate) struct Unreaped {
 }
 
 impl Unreaped {
-    /// Looks at the process with this ID.
+    /// Inspects the process with this ID.
     fn of(pid: u32) -> Self {
         let process = i32::try_from(pid).ok().and_then(|pid| Process::new(pid).ok());
         let Some(status) = process.as_ref().and_then(|process| process.status().ok()) else {
@@ -390,7 +390,7 @@ mod tests {
             let worker = worker.unwrap();
             assert_eq!(end(&events), how);
             assert!(worker.has_ended());
-            // Late, and harmless.
+            // A late command, without effect.
             worker.kill();
         }
     }

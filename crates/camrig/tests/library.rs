@@ -2,7 +2,7 @@
 //!
 //! This binary serves as their workers, so it has a `main` of its own.
 #![allow(clippy::unwrap_used)] // A test that cannot go on fails.
-#![allow(clippy::print_stdout, clippy::print_stderr)] // Of a test, for its reader.
+#![allow(clippy::print_stdout, clippy::print_stderr)] // Tests print for the developer.
 
 use std::path::Path;
 use std::sync::Mutex;

@@ -26,13 +26,13 @@ use super::solve::{Found, root, solve};
 
 /// The default of `--moments`.
 const MOMENTS: u32 = 30;
-/// The least time between two pictures of a camera that are looked at, in nanoseconds.
+/// Minimum time between two pictures of a camera that are examined, in nanoseconds.
 const INTERVAL_NANOS: u64 = 150_000_000;
-/// Time between two looks at the state of the capture.
+/// Interval at which the state of the capture is checked.
 const LOOK: Duration = Duration::from_millis(200);
-/// The largest number of depth images of a camera that are kept, for the check of scale.
+/// Maximum number of depth images of a camera that are kept, to check the scale.
 const DEPTHS: usize = 15;
-/// The share of an image from which on it is covered well enough.
+/// The share of an image that must be covered.
 const COVERED: f64 = 0.6;
 
 /// Calibrates the cameras of a running rig, or of a topology, which runs meanwhile; returns the text to print.
@@ -170,10 +170,10 @@ struct Command {
 struct Shared(Mutex<State>);
 
 struct State {
-    /// The cameras whose first picture has come.
+    /// The cameras whose first picture has arrived.
     cameras: Vec<Option<UsableCamera>>,
     names: Vec<String>,
-    /// The time of the last picture of each that was looked at, in nanoseconds.
+    /// The time of the last examined picture of each camera, in nanoseconds.
     looked: Vec<u64>,
     capture: Capture<Option<Arc<Depth>>>,
     failure: Option<String>,
@@ -230,7 +230,7 @@ impl Shared {
 }
 
 impl State {
-    /// Returns the number of a camera whose frameset is to be looked at, and its description.
+    /// Returns the number of the frameset's camera and its description; `None` if the frameset should not be examined.
     fn begin(&mut self, frames: &FrameSet) -> Option<(usize, UsableCamera)> {
         let number = self.names.iter().position(|name| name == frames.camera())?;
         let nanos = frames.arrival_nanos();

@@ -9,11 +9,11 @@ use camrig_record::{OpenRecording, RecordedFrameSet};
 
 /// A recording with at most this many pictures of each camera is short.
 const SHORT_PICTURES: usize = 100;
-/// The least time between two pictures of a camera that are looked at in a longer one, in nanoseconds.
+/// Minimum time between two examined pictures of a camera in a longer recording, in nanoseconds.
 const INTERVAL_NANOS: u64 = 200_000_000;
-/// Maximum number of pictures of each camera that are looked at.
+/// Maximum number of examined pictures of each camera.
 const MOST_PICTURES: u64 = 1500;
-/// Half of the width of the square in a depth image whose median counts, in pixels.
+/// Half the width of the square in a depth image whose median is used, in pixels.
 const AROUND: i64 = 2;
 
 /// A camera whose images can be used.
@@ -23,9 +23,9 @@ pub(super) struct UsableCamera {
     stream: Stream,
 }
 
-/// Returns the cameras of a recording with images whose optics are known. Of one that was recorded both by itself and by a
-/// processor, such as `match`, the framesets with numbers of matches count.
-/// The result has the index in [`OpenRecording::cameras`] of each.
+/// Returns the cameras of a recording that have images with known intrinsics. If a camera was recorded both directly and
+/// through a processor, such as `match`, the framesets with numbers of matches are used. The result has the index in
+/// [`OpenRecording::cameras`] of each.
 pub(super) fn sources(recording: &OpenRecording) -> (Vec<usize>, Vec<UsableCamera>) {
     let mut named: BTreeMap<String, (usize, UsableCamera)> = BTreeMap::new();
     for (index, camera) in recording.cameras().iter().enumerate() {
@@ -38,7 +38,7 @@ pub(super) fn sources(recording: &OpenRecording) -> (Vec<usize>, Vec<UsableCamer
     named.into_values().unzip()
 }
 
-/// Returns the stream in which boards are looked for: color, or the first other one of light with known optics.
+/// Returns the stream in which boards are searched for: color, or the first other image stream with known intrinsics.
 fn light(info: &CameraInfo) -> Option<&StreamInfo> {
     let usable = |stream: &&StreamInfo| stream.role == Role::Light && stream.intrinsics.is_some();
     let color = info.stream(Stream::COLOR).filter(usable);
@@ -51,8 +51,8 @@ fn is_matched(recording: &OpenRecording, camera: usize) -> bool {
     first.is_some_and(|frames| frames.header().matched.is_some())
 }
 
-/// Returns the numbers of the framesets that are looked at, in their order: all of a short recording, otherwise of each
-/// camera one in each interval.
+/// Returns the numbers of the framesets to examine, in their order: all of a short recording, otherwise one of each camera in
+/// each interval.
 pub(super) fn looked_at(recording: &OpenRecording, sources: &[usize]) -> Vec<(usize, usize)> {
     let range = recording.range();
     let interval = INTERVAL_NANOS.max(range.end.saturating_sub(range.start) / MOST_PICTURES);

@@ -1,4 +1,4 @@
-//! Tests of the files that the program writes: reports are whole or as they were, and temporary folders of any kind work.
+//! Tests of the files that the program writes: reports are complete or unchanged, and temporary folders of any kind work.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -1,7 +1,7 @@
 //! Tests of the real program, run as a user runs it: all of its output and its exit code are compared.
 // `allow-unwrap-in-tests` covers functions with `#[test]` only, not their helpers.
 #![allow(clippy::unwrap_used)]
-#![allow(clippy::print_stdout, clippy::print_stderr)] // Of a test, for its reader.
+#![allow(clippy::print_stdout, clippy::print_stderr)] // Tests print for the developer.
 
 mod bad_input;
 mod bad_values;

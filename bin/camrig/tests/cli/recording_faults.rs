@@ -87,7 +87,7 @@ fn a_restarted_recorder_continues_in_a_new_file() {
         .unwrap();
     let first = test.folder().join("rig.mcap");
     wait_for_size(&first, 200_000);
-    // The recorder is killed before it has looked at the changes: its next instance writes them.
+    // The recorder is killed before it has read the changes: its next instance writes them.
     let pid = rig.id().to_string();
     let set = succeed(&mut test, &["set", "front", "gain=32", "--rig", &pid]);
     kill_worker(&rig, "recorder");

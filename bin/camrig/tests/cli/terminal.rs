@@ -73,7 +73,7 @@ impl Shell {
         self.screen.lock().unwrap().clone()
     }
 
-    /// Waits until lines of `stats` appear that are not there yet.
+    /// Waits until new lines of `stats` appear.
     #[track_caller]
     fn wait_for_lines(&self) {
         let lines = || self.screen().matches("stats: front").count();

@@ -58,7 +58,7 @@ impl Default for Reopening {
 }
 
 impl Reopening {
-    /// Returns whether a session whose other end has been silent for this time is to be opened again.
+    /// Returns whether a session should be opened again whose other end has been silent for this time.
     fn is_due(&mut self, silent: Duration) -> bool {
         if silent < REOPEN_AFTER {
             *self = Self { count: self.count, ..Self::default() };

@@ -23,7 +23,7 @@ use super::{Ends, check_key, keys};
 use crate::codec::{Coding, DEFAULT_MBPS, Encoder, WireCodec};
 use crate::session::{self, SessionOptions};
 
-/// Time between two looks at the input while there is no credit.
+/// Interval at which the input is checked while there is no credit.
 const LOOK: Duration = Duration::from_millis(50);
 
 /// Time without an acknowledgement after which the receiver is asked about the framesets in flight.

@@ -3,7 +3,7 @@
 //! With `CAMRIG_TEST_RIG` set, this binary is a camrig program with the kinds of crossings; otherwise it runs the tests, which
 //! start it in that role. Tests wait for facts under a watchdog; no test asserts a time.
 #![allow(clippy::unwrap_used)] // A test that cannot continue fails.
-#![allow(clippy::print_stdout, clippy::print_stderr)] // Of a test, for its reader.
+#![allow(clippy::print_stdout, clippy::print_stderr)] // Tests print for the developer.
 
 mod agents;
 mod bench;

@@ -30,7 +30,7 @@ impl LinkState {
 
     pub(crate) fn publish(&self, slot: usize, generation: u16, sequence: u64) {
         let word = Word { state: State::Queued, generation, sequence }.bits();
-        // SeqCst, not Release: ordered before the look at `notified` that follows.
+        // SeqCst, not Release: ordered before the read of `notified` that follows.
         self.slots[slot].store(word, Ordering::SeqCst);
     }
 

@@ -199,7 +199,7 @@ impl SoftwareCamera {
         }
     }
 
-    /// Sends all samples of both between image `number` and the one before.
+    /// Sends all samples of both between the previous image and image `number`.
     pub(crate) fn send_samples_until(&self, number: u32) {
         let samples = |rate: u32| {
             let end = |number: u32| number * rate / self.scene.frames_per_second + 1;

@@ -163,7 +163,7 @@ impl OpenDevice {
     /// Sets whether a player plays at the recorded pace, or waits until its frames are taken.
     pub(crate) fn set_real_time(&self, real_time: bool) -> Result<(), Fault> {
         let (device, real_time) = (self.pointer.as_ptr(), c_int::from(real_time));
-        // SAFETY: `device` keeps the device alive. Of a live camera the call fails.
+        // SAFETY: `device` keeps the device alive. The call fails for a live camera.
         call(|error| unsafe { rs2::rs2_playback_device_set_real_time(device, real_time, error) })
     }
 

@@ -35,8 +35,8 @@ pub(super) fn described(profile: NonNull<rs2::rs2_stream_profile>) -> Option<Pro
         return Some(data);
     }
     let (mut width, mut height) = (0, 0);
-    // SAFETY: as above, and each pointer is that of a variable of its type. Of a profile that is not of images
-    // the call fails, and leaves both at zero.
+    // SAFETY: as above, and each pointer is that of a variable of its type. For a profile without images the call fails, and
+    // leaves both at zero.
     let _ = call(|error| unsafe {
         rs2::rs2_get_video_stream_resolution(profile.as_ptr(), &raw mut width, &raw mut height, error);
     });

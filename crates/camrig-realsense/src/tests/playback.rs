@@ -217,7 +217,7 @@ fn the_times_of_a_recording_are_known_from_a_clock_of_the_host() {
     // Without a pace there is no time to begin at; and the time that is given applies.
     assert_eq!(RealSense::recorded(&file(&bag.0)).unwrap(), None);
     assert_eq!(RealSense::recorded(&Options { start_offset_millis: Some(0), ..paced }).unwrap(), None);
-    // Of the device's own clock nothing is known.
+    // The device's own clock has no known relation to others.
     let own = record("own-clock.bag", 3);
     assert_eq!(RealSense::recorded(&Options { real_time: None, ..file(&own.0) }).unwrap(), None);
 }
@@ -427,7 +427,7 @@ fn a_player_that_stops_early_fails_once_and_is_not_started_again() {
 /// librealsense 2.58 and 2.59 neither end nor fail at some damage: without a bound this test does not end.
 #[test]
 fn a_damaged_file_ends_or_fails_wherever_the_damage_is() {
-    // Of a `.bag`, damage outside of frames may crash librealsense.
+    // Damage of a `.bag` outside of frames may crash librealsense.
     let places: &[f64] = if sys::version().extension() == "bag" { &[0.5] } else { &[0.2, 0.6, 0.9] };
     for at in places.iter().copied() {
         let bag = damaged(&format!("damaged-at-{at}.bag"), at);

@@ -6,7 +6,7 @@
 //! `librealsense`, so that every process finds the cameras of `cameras`. Tests wait for facts under a watchdog; no test
 //! asserts a time.
 #![allow(clippy::unwrap_used)] // A test that cannot continue fails.
-#![allow(clippy::print_stdout, clippy::print_stderr)] // Of a test, for its reader.
+#![allow(clippy::print_stdout, clippy::print_stderr)] // Tests print for the developer.
 
 mod cameras;
 #[allow(dead_code, reason = "no worker is killed here")]

@@ -1,7 +1,7 @@
 //! Points against librealsense's own: the same images and calibrations give the same points and colors.
 // `allow-unwrap-in-tests` reaches functions with `#[test]` only, not those that they share.
 #![allow(clippy::unwrap_used)]
-#![allow(clippy::print_stdout, clippy::print_stderr)] // Of a test, for its reader.
+#![allow(clippy::print_stdout, clippy::print_stderr)] // Tests print for the developer.
 
 mod librealsense;
 

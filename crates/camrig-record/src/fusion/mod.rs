@@ -2,8 +2,8 @@
 //! zero crossings.
 //!
 //! Source of the field: Curless and Levoy, "A Volumetric Method for Building Complex Models from Range Images", 1996; of the
-//! sparse blocks: Nießner and others, "Real-time 3D Reconstruction at Scale using Voxel Hashing", 2013. It deliberately knows
-//! no file and no recording.
+//! sparse blocks: Nießner and others, "Real-time 3D Reconstruction at Scale using Voxel Hashing", 2013. It deliberately does
+//! not depend on files and recordings.
 
 mod mesh;
 mod ply;

@@ -184,7 +184,7 @@ mod tests {
         let second = folder.path().join("rig-3.mcap");
         let names = ["rig-3.mcap", "rig-4.mcap", "rig-5.mcap"].map(str::to_owned);
         assert_eq!(opened(&second), (names.to_vec(), None));
-        // A missing, a broken and a wrong continuation are named.
+        // A missing, a damaged and a wrong continuation are named.
         let (fourth, fifth) = (folder.path().join("rig-4.mcap"), folder.path().join("rig-5.mcap"));
         fs::rename(&fifth, folder.path().join("away")).unwrap();
         let missing = "`rig-5.mcap` cannot be read: No such file or directory (os error 2)";

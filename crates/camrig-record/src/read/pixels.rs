@@ -15,8 +15,8 @@ const RAW_DATA: u64 = 6;
 const COMPRESSED_DATA: u64 = 2;
 const POINTS_DATA: u64 = 6;
 
-/// Returns a field of bytes of a protobuf message, empty if it is not there; `None` if the message is invalid. Other fields
-/// are passed over, so that a message takes no memory but its own, however many of them it has.
+/// Returns a field of bytes of a protobuf message, empty if it is missing; `None` if the message is invalid. Other fields are
+/// passed over, so that a message takes no memory but its own, however many of them it has.
 fn data_of(message: &Bytes, number: u64) -> Option<Bytes> {
     let mut rest = &message[..];
     let mut found = Bytes::new();

@@ -82,7 +82,7 @@ impl<R: Read> RecordReader<R> {
     pub(super) fn content(&mut self, length: u64, most: usize) -> io::Result<Vec<u8>> {
         let wanted = length.min(most as u64);
         let mut bytes = Vec::new();
-        // The memory grows with the bytes that are there, not with the length that a record claims.
+        // The memory grows with the bytes of the file, not with the length that a record claims.
         self.0.by_ref().take(wanted).read_to_end(&mut bytes)?;
         let skipped = io::copy(&mut self.0.by_ref().take(length - wanted), &mut io::sink())?;
         if bytes.len() as u64 + skipped == length {

@@ -488,7 +488,7 @@ fn records_of_framesets_are_bounded() {
         )
     };
     let mut content = message(1, 1, 1, long(200_000).as_bytes());
-    // Each waits for its frame, which is not there.
+    // Each waits for its frame, which is missing.
     for number in 2..60 {
         content.extend(message(1, number, u64::from(number), long(20_000).as_bytes()));
     }

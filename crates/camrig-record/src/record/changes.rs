@@ -9,8 +9,8 @@ use camrig::status::{self, ChangeReport};
 
 use crate::format::Changed;
 
-/// Time between two looks at the status. Up to this time before its end, a recorder that is killed may lack changes, unless
-/// its next instance writes them.
+/// Interval at which the status is read. Up to this time before its end, a recorder that is killed may lack changes, unless its
+/// next instance writes them.
 const LOOK: Duration = Duration::from_secs(5);
 
 /// The changes of a rig that a recorder has seen.

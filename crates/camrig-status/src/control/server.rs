@@ -16,7 +16,7 @@ use crate::socket::{address, is_trusted};
 /// Maximum number of clients that are served at a time, beside those that are attached; further ones are refused.
 pub(super) const CLIENTS_MAX: usize = 16;
 
-/// Time between two looks whether the rig of an attached client has ended.
+/// Interval of the checks whether the rig of an attached client has ended.
 const ATTACHED_LOOK: Duration = Duration::from_secs(1);
 
 /// Pause before the next attempt when no connection can be accepted.

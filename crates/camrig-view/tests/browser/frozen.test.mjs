@@ -1,6 +1,8 @@
-// Clients that are not there, and clients that stop reading, for a minute: node --test crates/camrig-view/tests/browser/frozen.test.mjs
+// No clients, clients that request nothing, and clients that stop reading, for a minute: node --test
+// crates/camrig-view/tests/browser/frozen.test.mjs
 //
-// Of the latter one is a page that is frozen: it asks for nothing more. The other one continues asking, which no page does.
+// One of the clients that stop reading is a frozen page, which requests nothing more. The other one continues requesting, which
+// no page does.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -20,7 +22,7 @@ class Client {
     this.socket = new WebSocket(new URL("socket", url.replace("http", "ws")));
     this.shown = 0;
     this.stubborn = stubborn;
-    // A camera that is not there is no question.
+    // A request for a camera that does not exist is ignored.
     this.socket.on("open", () => [0, 1].forEach((camera) => this.ask(camera, 0)));
     this.socket.on("message", (data) => {
       const { camera, count } = JSON.parse(data.subarray(4, 4 + data.readUInt32LE(0)));

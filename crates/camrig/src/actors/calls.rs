@@ -130,7 +130,8 @@ impl DeviceCalls {
     }
 }
 
-/// Sets controls, and returns them as the device has them then. If one is refused, those before it get their values back.
+/// Sets controls, and returns them with the resulting values of the device. If one is refused, those before it get their old
+/// values again.
 fn set(settings: &[(String, ControlValue)], camera: &mut dyn ErasedCamera) -> DeviceAnswer {
     let before = camera.controls();
     for (name, value) in Control::in_order(settings, &before) {

@@ -15,7 +15,7 @@ use crate::link::LocalLink;
 /// a few; an actor of the user's own takes the next one when it has answered, which may take long.
 const TURNS: usize = 64;
 
-/// Pause between two looks at readers that take longer.
+/// Interval at which slower readers are checked.
 const LOOK: Duration = Duration::from_millis(1);
 
 /// All links within a thread.
@@ -80,7 +80,7 @@ mod tests {
         }
         assert!(on_thread.is_waited_for());
         actix::System::new().block_on(async {
-            // Without readers it ends because it is to stop, after all turns.
+            // No reader runs: it ends after all turns, because `stops` returns true.
             let looks = Cell::new(0);
             let stops = || {
                 looks.set(looks.get() + 1);

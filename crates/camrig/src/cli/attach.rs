@@ -14,7 +14,7 @@ use crate::console::{print, print_error, print_stderr};
 use crate::hosts::FIRST;
 use crate::registry::Registry;
 
-/// Time between two looks at a processor that is attached.
+/// Interval at which an attached processor is checked.
 const LOOK: Duration = Duration::from_millis(500);
 
 #[derive(Debug, Args)]

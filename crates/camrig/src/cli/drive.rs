@@ -17,7 +17,7 @@ use crate::threads;
 /// Maximum wait for a run that has nothing more to show.
 const LONG: Duration = Duration::from_secs(3600);
 
-/// Minimum time between two looks at how long a rig has run.
+/// Minimum time between two checks of the time that a rig has run.
 const SHORT: Duration = Duration::from_millis(10);
 
 /// Runs a rig, whose devices were found, to its end. Ctrl-C, SIGTERM and SIGHUP stop it in order, a second Ctrl-C immediately.

@@ -14,7 +14,7 @@ use crate::topology::{ActorSpec, PublishedStreams, Role, Topology};
 /// Size of a link state, of counters, or of a notifier.
 const PAGE_BYTES: usize = 4096;
 
-/// Returns the upper bound of a rig's shared memory, in words.
+/// Returns the upper bound of a rig's shared memory, as text.
 pub(super) fn describe(topology: &Topology) -> String {
     let Bound { bytes, unknown } = bound(topology);
     let known = format!("slots and queues take at most {} KiB of memory", bytes.div_ceil(1024));
@@ -27,7 +27,7 @@ pub(super) fn describe(topology: &Topology) -> String {
 /// The upper bound of a rig's shared memory.
 pub(super) struct Bound {
     pub(super) bytes: usize,
-    /// Slots whose size depends on the first frameset, in words; they are not included.
+    /// Slots whose size depends on the first frameset, as text; they are not included.
     pub(super) unknown: Vec<String>,
 }
 

@@ -68,8 +68,8 @@ fn locked(table: &Mutex<Footer>) -> MutexGuard<'_, Footer> {
     table.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Removes the table while Ctrl-Z stops the run, and before Ctrl-\ ends it, so that the shell finds the terminal as it was, on
-/// a thread that lasts as long as the program. After any stop the table is drawn again.
+/// Removes the table while Ctrl-Z stops the run, and before Ctrl-\ ends it, so that the shell gets a clean terminal, on a
+/// thread that lasts as long as the program. After any stop the table is drawn again.
 fn remove_for_shell(table: Arc<Mutex<Footer>>) -> io::Result<()> {
     let own = [SIGTSTP, SIGQUIT].into_iter().filter(|signal| !is_ignored(*signal));
     let mut signals = Signals::new([SIGCONT].into_iter().chain(own))?;

@@ -14,7 +14,7 @@ use crate::rig::{Rig, RigHandle};
 use crate::supervisor::{ChangeError, RunLimits};
 use crate::threads;
 
-/// Time between two looks at the file.
+/// Interval at which the file is checked.
 const LOOK: Duration = Duration::from_millis(250);
 
 /// The origin of the changes, for the log and the report.
@@ -75,7 +75,7 @@ impl Watched {
                     rig.stop();
                     return;
                 }
-                // Before every actor is ready, the rig does not change; the file is looked at again then.
+                // Before every actor is ready, the rig does not change; the file is checked again then.
                 if rig.status().seconds == 0.0 {
                     continue;
                 }

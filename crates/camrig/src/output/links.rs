@@ -26,7 +26,7 @@ pub(super) struct Current {
 }
 
 impl OutputLinks {
-    /// Links that are there from the start.
+    /// Links that exist from the start.
     pub(crate) fn of(ends: Vec<Arc<dyn ProducerEnd>>) -> Self {
         let links = Self::default();
         ends.into_iter().enumerate().for_each(|(number, end)| links.add(LinkId::new(number), end, 0));

@@ -137,7 +137,7 @@ impl Snapshot {
         Ok(Self { options, seen: BTreeMap::new() })
     }
 
-    /// Counts a frameset. Returns true if it is to be written.
+    /// Counts a frameset. Returns whether it should be written.
     fn count(&mut self, camera: &str) -> bool {
         let Some(seen) = self.seen.get_mut(camera) else {
             self.seen.insert(camera.to_owned(), 1);

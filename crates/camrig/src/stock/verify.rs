@@ -5,8 +5,8 @@
 //! encoder is deterministic. For cameras with unpredictable content, it computes a digest: equal digests from two
 //! placements mean equal framesets. Motion samples are compared as well.
 //!
-//! Of a stream that a processor made, only the structure is checked, and the digest covers it. The expected content is
-//! defined only by the user's code that made it: `verify` would compare that code with itself.
+//! For a stream made by a processor, only the structure is checked, and the digest includes the content. Only the user's code
+//! that made it defines the expected content: `verify` would compare that code with itself.
 //!
 //! * `content`: the checks of headers, pixels, emulated cameras and streams that a processor made
 //! * `motion`: the checks of motion samples

@@ -1,7 +1,7 @@
-//! Changes of a running rig as they are asked for: options that the devices of cameras can set while they run are set
-//! there, and everything else is left to the supervisor's thread.
+//! Requested changes of a running rig: options that the devices of cameras can set while they run are set there, and everything
+//! else is left to the supervisor's thread.
 //!
-//! It runs on the thread that asks. One thread at a time changes a rig, so that nothing differs between the steps. Devices
+//! It runs on the requesting thread. One thread at a time changes a rig, so that the rig is the same between the steps. Devices
 //! are set first: a change that one refuses has no effect.
 
 use std::collections::BTreeMap;
@@ -39,7 +39,7 @@ pub(crate) struct Wanted {
     pub(crate) live: bool,
     /// Whether to return the changes without carrying them out.
     pub(crate) dry_run: bool,
-    /// The program that asks.
+    /// The requesting program.
     pub(crate) by: String,
 }
 
@@ -50,7 +50,7 @@ impl Wanted {
     }
 }
 
-/// The values that the device of a camera is to get.
+/// The values to set in the device of a camera.
 pub(super) struct Setting {
     pub(super) camera: String,
     /// By the names of its controls.
@@ -325,7 +325,7 @@ impl RunControl {
         )
     }
 
-    /// Gives devices the values back that they had, and later instances the options.
+    /// Restores the earlier values of devices, and the options of later instances.
     fn restore(&self, current: &Topology, set: &[Setting]) {
         for Setting { camera, options, before, .. } in set {
             let now = self.call_own_device(camera, DeviceCall::Controls);
@@ -350,8 +350,8 @@ enum Place {
     Device(ControlValue),
 }
 
-/// Returns the settings of a camera with keys of the topology in place of names that its device has for them, and those for
-/// which the topology has no place.
+/// Returns the settings of a camera with keys of the topology instead of names of its device, and those for which the topology
+/// has no place.
 #[allow(clippy::type_complexity)] // Two lists of names with values.
 fn places_of(
     settings: &[(String, String)],
@@ -377,7 +377,7 @@ fn place_of(name: &str, text: &str, controls: &[Control], live: bool) -> Result<
         return Ok(if is_key {
             Place::Topology(name.to_owned(), text.to_owned())
         } else {
-            // The driver says which options there are.
+            // The driver decides which options exist.
             Place::Device(value)
         });
     };

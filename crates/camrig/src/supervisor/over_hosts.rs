@@ -253,7 +253,7 @@ impl Rig {
         changes_of(host, others.hosts.change(&change))
     }
 
-    /// Gives hosts that have changed the parts back that they had.
+    /// Restores the earlier parts of hosts that have changed.
     fn undo(&self, others: &Others, hosts: &[Option<String>], from: &Side, to: &Side, by: &str) {
         for host in hosts.iter().rev() {
             if let Err(error) = self.change_part(others, host.as_deref(), from, to, (false, false), by) {

@@ -294,7 +294,7 @@ impl Shell {
     fn call_device(&mut self, camera: &str, call: DeviceCall, answer: SyncSender<DeviceAnswer>) {
         let actors = self.core.setup().actors.iter();
         let cameras = actors.enumerate().filter(|(_, actor)| actor.is_camera);
-        // A camera that was replaced has the same name as the one before.
+        // A replacement for a camera has the same name.
         let Some(id) = cameras.clone().rfind(|(_, actor)| actor.name == camera) else {
             let names: Vec<_> = cameras.map(|(_, actor)| format!("`{}`", actor.name)).collect();
             let message = format!("the rig has no camera `{camera}`; it has: {}", names.join(", "));
@@ -385,7 +385,7 @@ impl Shell {
     fn settle_links(&mut self) {
         for (spec, link) in self.topology.links().iter().zip(&mut self.wiring.links) {
             if link.has_deaths() {
-                // The counts of a producer that has finished are complete, and its successor counts on in its counters.
+                // The counts of a producer that has finished are complete, and its successor continues with its counters.
                 let has_finished = self.core.actor(spec.from).state == ActorState::Finished;
                 let produced = self.wiring.actor_counters[spec.from.index()].produced();
                 link.settle(if has_finished { 0 } else { produced });

@@ -1,6 +1,6 @@
 //! The key `calibration`: the poses of cameras, from a file that `camrig calibrate` wrote.
 //!
-//! The file is looked at with the devices, since it need not be on the machine where a topology is only checked.
+//! The file is read with the devices, since it need not be on the machine where a topology is only checked.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -18,7 +18,7 @@ use super::{Probed, Span, read_topology};
 pub(super) struct Calibration {
     span: Span,
     file: String,
-    /// By the name of the camera; or why there are none.
+    /// By the name of the camera; or the reason why there are none.
     poses: Result<BTreeMap<String, CalibratedPose>, String>,
 }
 
@@ -118,7 +118,7 @@ mod tests {
         );
         let (registry, time) = (registry(), StartTime::default());
         let parsed = Topology::parse_and_probe("t.toml", &text, None, &registry, Probe::Every, time);
-        // Without devices the file is not looked at.
+        // Without devices the file is not read.
         assert!(Topology::parse("t.toml", &text, None, &registry).is_ok());
         parsed.map_or_else(|problems| problems.render(false), |_| String::new())
     }

@@ -142,7 +142,7 @@ impl Diff {
                 continue;
             };
             let mut facts = facts_of(before, id);
-            // A camera that waits for the successor of a reader would keep that from its end, on their thread.
+            // On a shared thread, a camera that waits for the successor of a reader would prevent the end of that reader.
             if facts.is_empty() && new.actor(id).thread.as_ref().is_some_and(|own| threads.contains(own)) {
                 facts.push("its thread restarts".to_owned());
             }
@@ -197,7 +197,7 @@ fn describe(topology: &Topology, id: ActorId) -> String {
 fn facts(old: &Topology, before: ActorId, new: &Topology, after: ActorId) -> Vec<String> {
     let options = options(old.actor(before).options(), new.actor(after).options());
     let mut facts = keys(old, before, new, after);
-    // Behind the changes of the actor as a whole.
+    // After the changes of the actor itself.
     let place = facts.iter().take_while(|fact| fact.contains(' ')).count();
     facts.splice(place..place, options.iter().map(ToString::to_string));
     facts

@@ -100,8 +100,8 @@ fn shortest_circle(start: ActorId, actor_count: usize, links: &[LinkSpec]) -> Op
     Some(circle)
 }
 
-/// Checks the actors that share a thread: a camera, which blocks the thread while it captures, and processors that are to
-/// be called when it has.
+/// Checks the actors that share a thread: a camera, which blocks the thread while it captures, and processors that are called
+/// after it has captured.
 pub(super) fn check_threads(
     drafts: &[Draft],
     links: &[LinkSpec],
@@ -214,7 +214,7 @@ pub(super) fn check_listeners(
 }
 
 /// Returns the slots that each actor needs, so that no reader starves another: as many as its readers can hold at the same
-/// time, one to write into and one that was just written. The links must not form a circle.
+/// time, one to write into and one that was just written. The links must not form a cycle.
 pub(super) fn slots_needed(process_of: &[ProcessId], links: &[LinkSpec]) -> Vec<usize> {
     let mut passed_on = vec![None; process_of.len()];
     let held = |actor: usize, passed_on: &mut Vec<Option<usize>>| -> usize {

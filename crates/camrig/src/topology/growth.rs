@@ -1,7 +1,7 @@
 //! A topology that grows: actors, links and processes of a rig that changes while it runs.
 //!
-//! Replaced and removed entries stay in the lists, so that an identifier never changes its meaning: a late message
-//! about an actor is not taken for one about its successor.
+//! Replaced and removed entries stay in the lists, so that an identifier never changes its meaning: a late message about an
+//! actor is not mistaken for one about its successor.
 
 use std::sync::Arc;
 

@@ -403,7 +403,7 @@ fn spans_of(options: &Spanned<DeValue<'_>>) -> OptionSpans {
     spans
 }
 
-/// Returns the location of the first of some options that is there, or that of the table that would hold it.
+/// Returns the location of the first of these options that the topology has, or that of the table that would contain it.
 pub(super) fn span_of<'s>(spans: &'s OptionSpans, names: &[String]) -> Option<&'s Span> {
     let table = |name: &String| name.split_once('.').and_then(|(table, _)| spans.get(table));
     names.iter().find_map(|name| spans.get(name)).or_else(|| names.iter().find_map(table))

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::problem::Problems;
 use crate::late::Late;
 
-/// Interval between two looks at a parser that has not finished.
+/// Interval at which an unfinished parser is checked.
 const LOOK: Duration = Duration::from_millis(20);
 
 /// The check that runs: the time when it is late, and the report of that.

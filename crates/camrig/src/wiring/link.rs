@@ -27,11 +27,11 @@ pub(crate) struct RigLink {
     unlinked: bool,
     /// Whether a change ends the link.
     leaves: bool,
-    /// Whether another link between actors with the same names takes its place.
+    /// Whether another link between actors with the same names replaces it.
     pub(crate) is_followed: bool,
-    /// Whether the link is gone: its counts are in a report.
+    /// Whether the link was released: its counts are in a report.
     pub(crate) is_gone: bool,
-    /// `None` for a link within one process, and when it is gone.
+    /// `None` for a link within one process, and after its release.
     remote: Option<Box<Remote>>,
 }
 

@@ -6,7 +6,7 @@
 //! Behaviour that has to be the same in every placement is one function that runs for each placement. Tests wait for
 //! facts under a watchdog; no test asserts a time.
 #![allow(clippy::unwrap_used)] // A test that cannot continue fails.
-#![allow(clippy::print_stdout, clippy::print_stderr)] // Of a test, for its reader.
+#![allow(clippy::print_stdout, clippy::print_stderr)] // Tests print for the developer.
 
 mod accounting;
 mod changes;

@@ -39,7 +39,7 @@ enum Event {
     /// The rig of the sender begins again, when nothing is known to be in flight.
     SenderRigBegins,
     ReceiverDies,
-    /// Of a message that arrives, only the loss before it is counted.
+    /// If a message arrives, only the losses before it are counted.
     ReceiverDiesBeforePublishing,
     Arrive,
     Double,
@@ -259,7 +259,7 @@ fn a_gap_is_lost_and_late_framesets_are_ignored() {
     }
     assert_eq!((receiver.probed(place(6)), receiver.probed(place(6)), receiver.probed(place(2))), (2, 0, 0));
     assert_eq!(receiver.ack().number, 6);
-    // Another epoch begins from 1, and messages of the one before are late.
+    // Another epoch starts with 1, and messages of the previous one are late.
     let other = |number| FrameSetNumber { epoch: 10, base: None, number };
     assert_eq!(receiver.arrived(other(2)), Arrival::Next { lost: 1 });
     assert_eq!(receiver.arrived(place(7)), Arrival::Late);

@@ -40,7 +40,7 @@ struct Lane {
 }
 
 impl Matched {
-    /// Opens the recording a second time.
+    /// Opens the recording again.
     ///
     /// # Errors
     /// If it cannot be read.

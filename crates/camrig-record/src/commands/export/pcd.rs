@@ -1,6 +1,6 @@
 //! Points as a file of the Point Cloud Library: PCD 0.7, binary, one point for each pixel that has depth.
 //!
-//! It deliberately knows no file system.
+//! It deliberately does not depend on a file system.
 
 use camrig::frame::{Point, PointsView};
 

@@ -78,7 +78,7 @@ impl Merged {
                 continue;
             }
             let (voxel, distance) = (self.voxel_of(meters), distance.to_bits());
-            // Of a run of points in one voxel only the nearest is kept.
+            // Only the nearest of successive points in one voxel is kept.
             match self.entries.last_mut().zip(self.points.last_mut()).zip(self.origins.last()) {
                 Some(((last, point), origin)) if last.voxel == voxel && *origin == camera => {
                     if distance < last.distance {

@@ -1,4 +1,4 @@
-//! Changes of a rig that runs: actors that leave, and actors that join, some of them in place of one that leaves.
+//! Changes of a rig that runs: actors that leave, and actors that join, some of which replace one that leaves.
 //!
 //! Entries are never removed: an actor that has left keeps its number, and one that joins gets the next. So a late report
 //! of the first is never attributed to the second.

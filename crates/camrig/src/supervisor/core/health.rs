@@ -13,7 +13,7 @@ use crate::failure::Failure;
 use crate::ids::{ActorId, ProcessId};
 use crate::late::{Late, START_TIME_MIN};
 
-/// Number of framesets after which a restart counts as successful, if all streams have come.
+/// Number of framesets after which a restart counts as successful, if all streams have delivered.
 const SUCCESS_FRAMESETS: u64 = 2;
 
 /// Last observation of an actor's current instance.
@@ -170,8 +170,8 @@ impl Core {
         alone
     }
 
-    /// Returns whether an actor is the only one in its process that has not ended, beside those of its thread, which cannot go
-    /// on without it; and the process is a worker.
+    /// Returns whether an actor is the only one in its process that has not ended, beside those of its thread, which cannot
+    /// continue without it; and the process is a worker.
     fn is_alone(&self, id: ActorId) -> bool {
         let (process, thread) = (self.process_of(id), &self.setup.actors[id.index()].thread);
         let is_apart =

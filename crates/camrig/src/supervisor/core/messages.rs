@@ -75,7 +75,7 @@ pub(in crate::supervisor) struct Activity {
     pub(in crate::supervisor) called_for: Option<Duration>,
     /// Whether it waits for blocking readers.
     pub(in crate::supervisor) is_blocked: bool,
-    /// Whether a stream of a camera has not come yet.
+    /// Whether a stream of a camera has not delivered yet.
     pub(in crate::supervisor) awaits_streams: bool,
 }
 

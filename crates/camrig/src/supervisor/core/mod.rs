@@ -57,7 +57,7 @@ const DUE_TICK: Duration = Duration::from_millis(5);
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Timeout of an actor that another program runs, which may be stopped or wait for its user: if nothing progresses for this
-/// time, and all others have ended or it has to leave, it is given up; and so is its process, after this time once more.
+/// time, and all others have ended or it has to leave, it is given up; and so is its process, after the same time again.
 const GUEST_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The static properties of a rig on which decisions depend.
@@ -478,7 +478,7 @@ impl Core {
         for id in self.ids() {
             let now = self.now;
             if self.is_camera(id) && !self.actor(id).hosted && self.actor(id).due.is_some() {
-                // It has not begun, in place of another one or beside the others.
+                // It has not begun, whether it replaces another one or is added.
                 self.dismiss(id);
                 continue;
             }

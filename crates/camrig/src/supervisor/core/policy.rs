@@ -129,7 +129,7 @@ mod tests {
         let now = Instant::now();
         assert_eq!(recovery.decide(now, false), restart(100, false));
         assert_eq!(recovery.decide(now, false), restart(200, true));
-        // A reset makes the device go for a while.
+        // A reset disconnects the device for some time.
         assert_eq!(recovery.decide(now, true), wait(300));
         assert_eq!(recovery.decide(now, true), wait(300));
         assert_eq!(recovery.decide(now, false), restart(300, false));

@@ -215,7 +215,7 @@ impl Shell {
         }
     }
 
-    /// Looks why a process has not been reaped.
+    /// Finds out why a process has not been reaped.
     pub(super) fn inspect(&mut self, process: ProcessId) {
         if let Some(worker) = &self.processes[process.index()].worker {
             let unreaped = worker.unreaped();
