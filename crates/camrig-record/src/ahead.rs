@@ -1,4 +1,4 @@
-//! Framesets of a recording in turn, read and decoded by threads before they are requested.
+//! Iterates over framesets of a recording, which threads read and decode before they are requested.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -56,7 +56,7 @@ impl ReadAhead {
         Self { shared: Arc::new(Shared { recording, numbers, requested, state, changed }), is_started: false }
     }
 
-    /// Starts the threads. The iterator reads by itself when there are none.
+    /// Starts the threads. Without threads the iterator itself reads.
     fn start(&mut self) {
         self.is_started = true;
         let threads = available_parallelism().map_or(1, usize::from).min(MAX_THREADS);

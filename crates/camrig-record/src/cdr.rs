@@ -1,5 +1,5 @@
-//! CDR, the encoding of ROS 2 messages: numbers at multiples of their size, behind a header of four bytes that gives
-//! the order of bytes.
+//! CDR, the encoding of ROS 2 messages: numbers at multiples of their size, after a header of four bytes that gives the byte
+//! order.
 //!
 //! This module has no knowledge of message types.
 
@@ -9,7 +9,7 @@ const HEADER_BYTES: usize = 4;
 /// Appends one message in little endian.
 pub(crate) struct CdrWriter<'a> {
     bytes: &'a mut Vec<u8>,
-    /// Position of the first byte behind the header.
+    /// Position of the first byte after the header.
     start: usize,
 }
 
@@ -65,7 +65,7 @@ impl<'a> CdrWriter<'a> {
 
 /// Reads one message. Each method returns `None` when the message ends before the value.
 pub(crate) struct CdrReader<'a> {
-    /// The message behind its header.
+    /// The message after its header.
     content: &'a [u8],
     at: usize,
     is_little_endian: bool,
@@ -158,7 +158,7 @@ mod tests {
             Some((numbers, reader.string()?.to_owned(), reader.i32()?, reader.data()?.to_vec()))
         };
         assert_eq!(read(&expected), Some(((1, 2, 0.5_f64), "ab".to_owned(), -1, vec![7, 8])));
-        // A message that was cut anywhere has no such content.
+        // A truncated message has no such content.
         assert!((0..expected.len()).all(|length| read(&expected[..length]).is_none()));
         let big = [&[0, 0, 0, 0][..], &[0, 0, 0, 2, 0, 0, 0, 3]].concat();
         let mut reader = CdrReader::new(&big).unwrap();

@@ -1,7 +1,7 @@
 //! Depth in the two forms that viewers show as depth: whole millimetres with 16 bits, and metres in floating point.
 //!
 //! Of Rerun and Foxglove, the first takes only ROS's images for depth, and both take 16 bits as millimetres. So depth in
-//! another unit, such as a D405's 0.1 mm, is recorded in metres, from which its numbers come back exactly.
+//! another unit, such as a D405's 0.1 mm, is recorded in metres, from which its numbers are restored exactly.
 //!
 //! This module has no knowledge of files and of messages.
 
@@ -19,7 +19,7 @@ const METERS_BYTES: usize = size_of::<f32>();
 /// A form of depth.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum DepthForm {
-    /// The pixels as they are, under this name of their format.
+    /// The unchanged pixels, with this name of their format.
     AsIs(&'static str),
     /// Converted to metres from this unit.
     Meters(f32),

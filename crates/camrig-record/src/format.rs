@@ -354,7 +354,7 @@ pub(crate) enum GapReason {
     Link,
     /// The disk was too slow, and the recorder's buffer was full.
     Memory,
-    /// The recorder was restarted: its instance before had not written them, or they were dropped until it was there again.
+    /// The recorder was restarted: its instance before had not written them, or they were dropped until it was ready again.
     Restart,
 }
 

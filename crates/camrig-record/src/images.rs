@@ -83,7 +83,7 @@ pub(crate) struct Present {
     pub(crate) present: Bytes,
 }
 
-/// Returns the points that are not empty, and which they are.
+/// Returns the points that are not empty, and a bit for each point of the frame.
 fn present(points: &Bytes) -> (Bytes, Present) {
     let all = || points.chunks_exact(POINT_BYTES as usize);
     let is_empty = |point: &[u8]| point.iter().all(|&byte| byte == 0);
@@ -213,8 +213,8 @@ pub(crate) fn calibration(
     encoded(&message)
 }
 
-/// Returns the name of a distortion model in viewers, and the number of its coefficients. Models that viewers do not have
-/// get no name and no coefficients, which is better than wrong ones.
+/// Returns the name of a distortion model in viewers, and the number of its coefficients. A model that viewers do not support
+/// gets no name and no coefficients, which is better than wrong ones.
 pub(crate) fn distortion_model(
     distortion: Distortion,
     coefficients: &[f32; 5],

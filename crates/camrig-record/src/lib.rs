@@ -1,9 +1,8 @@
 //! Recording a rig, and running a rig on a recording: the processor `record`, the driver `replay`, and
 //! commands about recordings. The processor `foxglove` shows a rig live in viewers of recordings.
 //!
-//! A recording is an MCAP file that other programs open too. This crate is registered as any crate of drivers
-//! and processors is, by [`add_to`]; camrig does not depend on it. [`OpenRecording`] reads a recording in a program of
-//! one's own.
+//! A recording is an MCAP file that other programs open too. This crate is registered as any crate of drivers and processors
+//! is, by [`add_to`]; camrig does not depend on it. [`OpenRecording`] reads a recording in other programs.
 #![forbid(unsafe_code)]
 
 mod ahead;

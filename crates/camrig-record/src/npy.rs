@@ -1,4 +1,4 @@
-//! Files of `NumPy`, version 1.0: a magic, the length of a header that ends at a multiple of 64, the array.
+//! Files of `NumPy`, version 1.0: a magic number, the length of a header that ends at a multiple of 64, the array.
 //!
 //! It deliberately does not depend on a file system.
 

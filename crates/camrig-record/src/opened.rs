@@ -1,4 +1,4 @@
-//! Reading a recording frameset by frameset, in any order, for programs of one's own.
+//! Reading a recording frameset by frameset, in any order, for other programs.
 
 use std::fmt::Display;
 use std::ops::Range;
@@ -101,7 +101,7 @@ impl Requested {
 const _: () = assert!(camrig::frame::MAX_FRAMES <= 64);
 
 impl OpenRecording {
-    /// Opens the file at `path`, and the files that continue it. A file without an index is read as a whole.
+    /// Opens the file at `path`, and the files that continue it. A file without an index is read completely.
     ///
     /// # Errors
     /// If it cannot be read as a recording.
@@ -321,7 +321,7 @@ fn by_index(recording: &Recording, found: &mut Vec<FrameSetPlace>) -> bool {
     counts.fold(0, u64::saturating_add) == (found.len() - before) as u64
 }
 
-/// Adds the framesets of any file, as [`by_index`] does, by reading it as a whole.
+/// Adds the framesets of any file, as [`by_index`] does, by reading it completely.
 fn by_reading(recording: &Recording, found: &mut Vec<FrameSetPlace>, damage: &mut Vec<String>) {
     let before = found.len();
     let mut contents = recording.contents(|_| true, 0..u64::MAX);
@@ -343,7 +343,7 @@ fn by_reading(recording: &Recording, found: &mut Vec<FrameSetPlace>, damage: &mu
     }
 }
 
-/// Maximum number of framesets among which those of the same camera and time are looked for.
+/// Maximum number of framesets among which those of the same camera and time are searched.
 const MAX_SAME: usize = 64;
 
 /// Maximum number of damaged places that are described.

@@ -40,8 +40,8 @@ pub(super) enum BagFile {
 }
 
 impl Bag {
-    /// Opens a bag: a folder of rosbag2, or a file with those that continue it. Calls `progress` with a position in all files
-    /// together, while files without an index are scanned.
+    /// Opens a bag: a folder of rosbag2, or a file and the files that continue it. Calls `progress` with a position in all
+    /// files together, while files without an index are scanned.
     ///
     /// # Errors
     /// If no file of it can be read as a bag, with the name of the first.
@@ -170,7 +170,7 @@ impl BagFile {
             Self::Mcap(bag) => {
                 let topic = |(&id, channel): (&u16, &crate::read::Channel)| {
                     let count = bag.index().messages.get(&id).copied().unwrap_or(0);
-                    // Other encodings of messages than ROS's have no types of ROS.
+                    // Messages in other encodings have no type of ROS.
                     let is_ros = channel.message_encoding == ros::ENCODING;
                     let message_type = if is_ros { channel.schema_name() } else { "" };
                     (id, channel.topic.clone(), message_type.to_owned(), count)
@@ -183,7 +183,7 @@ impl BagFile {
     }
 }
 
-/// A way through the messages of a bag, in the order of its files.
+/// An iterator over the messages of a bag, in the order of its files.
 #[derive(Default)]
 pub(crate) struct BagMessages {
     /// The index of the file that is read.
@@ -211,7 +211,7 @@ impl BagMessages {
     }
 }
 
-/// A way through the messages of a file, in its order.
+/// An iterator over the messages of a file, in its order.
 #[derive(Default)]
 struct FileMessages {
     walk: Walk,

@@ -12,7 +12,7 @@ use super::topics::TopicRole;
 use crate::record::{Encoded, WrittenCamera};
 use crate::ros;
 
-/// The framesets of a camera, of its messages one by one.
+/// Makes the framesets of a camera from its messages, one by one.
 pub(crate) struct Framesets {
     of: BagCamera,
     gather: Gather,

@@ -1,5 +1,5 @@
-//! Framesets from the frames of a camera that come one by one: to each frame of the first stream the nearest one of each
-//! other stream, at most half a frame interval away. A frame without such a partner is a frameset of its own.
+//! Makes framesets from the frames of a camera, which arrive one by one: each frame of the first stream with the nearest one of
+//! each other stream, at most half a frame interval away. A frame without such a partner is a frameset of its own.
 
 use std::collections::VecDeque;
 
@@ -80,7 +80,7 @@ impl Gather {
         let hurries = is_end || is_full;
         let ((_, first), others) = self.frames.split_first_mut()?;
         let Some(anchor) = first.front() else {
-            // Only when nothing more is waited for: the earliest frame of the others.
+            // Once no more frames are awaited: the earliest frame of the others.
             return hurries.then(|| earliest(others, u64::MAX)).flatten();
         };
         let at = anchor.nanos;
@@ -100,7 +100,7 @@ impl Gather {
         }
         let distance = |frame: &Frame| frame.nanos.abs_diff(at);
         for (_, frames) in others.iter() {
-            // A frame before the nearest one is of no frameset.
+            // A frame before the nearest one is in no frameset.
             if frames.get(1).is_some_and(|second| distance(second) < distance(&frames[0])) {
                 let nanos = frames[0].nanos;
                 return earliest(others, nanos + 1);

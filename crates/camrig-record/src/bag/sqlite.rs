@@ -1,7 +1,7 @@
 //! Bags in `SQLite`: the tables `topics` and `messages` of rosbag2.
 //!
-//! A file is not trusted: both have to be tables, since a view could compute without end; a value is at most as large as a
-//! frameset, and messages are read one by one.
+//! A file is not trusted: both must be tables, since a view could run endlessly; a value is at most as large as a frameset, and
+//! messages are read one by one.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -47,7 +47,7 @@ impl SqliteBag {
     /// Opens a bag and counts its messages.
     ///
     /// # Errors
-    /// If it has not the tables of a bag, or is damaged there.
+    /// If it does not have the tables of a bag, or is damaged there.
     pub(super) fn open(path: &Path) -> Result<Self, ReadError> {
         let fail = |error: rusqlite::Error| {
             ReadError::new(path, format_args!("cannot be read as a bag of ROS 2 in SQLite: {error}"))
@@ -117,7 +117,7 @@ impl SqliteBag {
         self.steps.fetch_add(u64::try_from(steps).unwrap(), std::sync::atomic::Ordering::Relaxed);
     }
 
-    /// Returns the first message behind a row, with its row; `None` at the end.
+    /// Returns the first message after a row, with its row; `None` at the end.
     ///
     /// # Errors
     /// A description of the damage.

@@ -186,7 +186,7 @@ impl Survey {
         };
         let mut streams = Vec::new();
         for kind in images() {
-            // Raw pixels before the same as JPEG.
+            // Raw pixels take precedence over the same image as JPEG.
             let found = [TopicRole::Image(kind), TopicRole::Compressed(kind)].map(of_role);
             for (index, (id, it)) in found.into_iter().flatten().enumerate() {
                 let (payload, own_frame) = match &it.first {
@@ -376,7 +376,7 @@ mod tests {
             transform("depth_frame", "depth_optical", [0.0; 3], optical),
             transform("link", "color_frame", [0.0, -0.015, 0.0], level),
             transform("color_frame", "color_optical", [0.0; 3], optical),
-            // A circle, and another tree.
+            // A cycle, and another tree.
             transform("b", "a", [0.0; 3], level),
             transform("a", "b", [0.0; 3], level),
         ];

@@ -1,7 +1,7 @@
 //! Copies messages of recordings into a new one, chunk by chunk.
 //!
-//! The new file gets its name when it is whole. When the disk is full, or at Ctrl-C, the part that is copied is kept under
-//! another name, with an index.
+//! The new file gets its name when it is complete. When the disk is full, or at Ctrl-C, the copied part is kept under another
+//! name, with an index.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
@@ -18,10 +18,10 @@ use crate::format::{FRAMESET_SCHEMA, NAME_KEY, NEXT_KEY, ORIGIN_KEY, PART_KEY, P
 use crate::read::{AttachmentRecord, Channel, ChunkError, Extra, Parts, Recording, Section, Walk, messages};
 use crate::write::{Attachment, Message, Output, numbered, with_suffix};
 
-/// Maximum size of attachments of which the same is copied once.
+/// Maximum size of attachments that are compared, so that equal ones are copied once.
 const MAX_COMPARED_BYTES: u64 = 1 << 20;
 
-/// Ends of the topics of messages that are in each file once, and hold from then on.
+/// Ends of the topics of messages that each file has once, and that are valid from then on.
 const LASTING: [&str; 2] = ["/calibration", "/transform"];
 
 /// The selection to copy.
@@ -35,7 +35,7 @@ pub(super) struct Selection<'a> {
 }
 
 impl Selection<'_> {
-    /// Everything, as it is.
+    /// Everything, unchanged.
     pub(super) const ALL: Self = Self { range: 0..u64::MAX, cameras: &[], origin: None };
 }
 
@@ -120,7 +120,7 @@ impl Target {
 /// A channel of an input: the number of the input, of its file, and of the channel.
 type Place = (usize, usize, u16);
 
-/// A message that holds from its time on, and whether this file has it.
+/// A message that is valid from its time on, and whether this file has it.
 struct Lasting {
     place: Place,
     data: Vec<u8>,

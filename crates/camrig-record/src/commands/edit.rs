@@ -183,7 +183,7 @@ mod tests {
     /// A message with its topic and the checksum of its data.
     type Text = (String, u64, u64, u32, u32);
 
-    /// Returns the messages of all files of a recording, and checks that they are whole.
+    /// Returns the messages of all files of a recording, and checks that they are complete.
     fn contents(path: &Path) -> Vec<Text> {
         let verified = super::super::verify::verify(path);
         assert!(verified.is_ok(), "{verified:?}");
@@ -231,7 +231,7 @@ mod tests {
         let (lasting, found): (Vec<_>, Vec<_>) = contents(&output).into_iter().partition(is_lasting);
         assert_eq!(found, expected);
         assert_eq!(found.iter().filter(|(topic, ..)| topic.ends_with("/gaps")).count(), 2);
-        // Calibration is that of the beginning, at the new one.
+        // The calibration is the one at the beginning, written at the new beginning.
         let topics: BTreeMap<_, _> =
             contents(&path).into_iter().filter(is_lasting).map(|it| (it.0, it.4)).collect();
         assert_eq!(lasting.iter().map(|it| (it.0.clone(), it.4)).collect::<BTreeMap<_, _>>(), topics);

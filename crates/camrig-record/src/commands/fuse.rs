@@ -1,4 +1,4 @@
-//! `recording fuse`: one surface of all that the cameras of a recording saw, as a mesh.
+//! `recording fuse`: one surface of the depth of all cameras of a recording, as a mesh.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufWriter};
@@ -30,13 +30,13 @@ pub(super) struct FuseArgs {
     /// The mesh to write, as PLY
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
-    /// Edge of the voxels in which the surface is measured
+    /// Edge length of the voxels of the surface
     #[arg(long, value_name = "LENGTH", value_parser = millimeters, default_value = "5mm")]
     voxel: f32,
-    /// The places of the cameras, if the recording lacks them: the file that `calibrate` writes
+    /// The poses of the cameras, if the recording lacks them: the file that `calibrate` writes
     #[arg(long, value_name = "FILE")]
     calibration: Option<PathBuf>,
-    /// Only this camera; may be given again
+    /// Only this camera; may be given several times
     #[arg(long, value_name = "NAME")]
     camera: Vec<String>,
     /// Start at this time of the recording
@@ -66,7 +66,7 @@ fn meters(text: &str) -> Result<f32, &'static str> {
     text.parse().ok().filter(|meters| *meters > 0.0).ok_or("expected a number of metres, more than 0")
 }
 
-/// A camera with depth and a place.
+/// A camera with depth and a pose.
 struct Source {
     cloud: PointCloud,
     lens: Intrinsics,
@@ -257,7 +257,7 @@ impl Views<'_> {
         let doubled = std::iter::successors(Some(voxel * 2.0), |voxel| Some(voxel * 2.0));
         let sizes = doubled.take_while(|voxel| *voxel <= VOXEL_MAX_MILLIMETERS);
         let mut counts: Vec<_> = sizes.map(|voxel| BlockCount::new(voxel / 1000.0, max_blocks)).collect();
-        // The problems are those of the first way through the recording.
+        // The problems are those of the first pass over the recording.
         let _ = self.each("measuring", &mut Problems::default(), |view| {
             counts.retain_mut(|count| count.add(view).is_ok());
             Ok(())

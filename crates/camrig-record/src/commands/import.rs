@@ -88,7 +88,7 @@ struct Importing {
     written: u64,
 }
 
-/// A file of a recording, which gets its name when it is whole.
+/// A file of a recording, which gets its name when it is complete.
 struct NewPart {
     file: NewFile,
     part: Part,
@@ -113,7 +113,7 @@ impl NewPart {
             .map_err(|error| CommandError::Create(format!("cannot write `{}`: {error}", path.display())))
     }
 
-    /// Keeps a file that is not whole, because of an error or Ctrl-C. Returns the error that names it.
+    /// Keeps an incomplete file, because of an error or Ctrl-C. Returns the error that names it.
     fn keep_part(self, error: Option<CommandError>, written: u64) -> CommandError {
         let path = self.part.path().to_owned();
         let kept = keep_part(&path, self.file, Some(written), self.part.finish(Next::End).is_ok());

@@ -59,7 +59,7 @@ fn summaries(parts: &Parts) -> Vec<CameraSummary<'_>> {
     cameras
 }
 
-/// Returns the state of the file of a recording that is the least whole.
+/// Returns the state of the least complete file of a recording.
 fn state(parts: &Parts) -> State {
     match parts.files().iter().map(|part| part.index().ending).max() {
         Some(Ending::Indexed) => State::Indexed,

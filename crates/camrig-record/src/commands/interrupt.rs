@@ -1,4 +1,4 @@
-//! Ctrl-C ends a command that writes between two framesets, so that each written frameset is whole.
+//! Ctrl-C ends a writing command between two framesets, so that each written frameset is complete.
 
 use std::process::exit;
 use std::sync::atomic::{AtomicBool, Ordering};

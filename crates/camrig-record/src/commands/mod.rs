@@ -39,7 +39,7 @@ mod code {
     pub(super) const DATA: u8 = 65;
     pub(super) const NO_INPUT: u8 = 66;
     pub(super) const CANT_CREATE: u8 = 73;
-    /// That of a program which Ctrl-C ended.
+    /// The program was ended by Ctrl-C.
     pub(super) const INTERRUPTED: u8 = 130;
 }
 

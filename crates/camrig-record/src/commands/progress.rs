@@ -32,7 +32,7 @@ pub(super) fn open(file: &Path) -> Result<Parts, ReadError> {
     Ok(parts)
 }
 
-/// The bar of a way through the files of a recording, one after another.
+/// The progress bar of reading the files of a recording, one after another.
 pub(super) struct FilesBar {
     bar: ProgressBar,
     /// Size of the files before the one that is read.

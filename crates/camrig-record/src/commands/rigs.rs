@@ -39,7 +39,7 @@ pub(super) struct RecordArgs {
     compression: Option<String>,
 }
 
-/// Run a recording, read by `stats` or in place of the cameras of a topology
+/// Run a recording, read by `stats` or instead of the cameras of a topology
 #[derive(Debug, Parser)]
 #[command(name = "replay")]
 pub(super) struct ReplayArgs {

@@ -7,8 +7,8 @@ use camrig::frame::Point;
 
 use super::{BLOCK_VOXELS, Block, SIDE, Volume, Voxel, index_of, place};
 
-/// Neighbouring voxels whose distances differ by more voxels than this are at the edge of an object in a view: there the far
-/// side of the object meets the space beside it, and no surface was seen.
+/// Adjacent voxels whose distances differ by more voxels than this are at the edge of an object in a view: between the object
+/// and the space beside it, no surface was seen.
 const STEP_VOXELS: f32 = 3.0;
 
 /// The corners of a cell, from its voxel on.
@@ -27,7 +27,7 @@ pub(crate) struct Mesh {
     pub(crate) triangles: Vec<[u32; 3]>,
 }
 
-/// A block, and those behind its last voxels.
+/// A block, and those adjacent to its last voxels.
 struct Region<'a> {
     volume: &'a Volume,
     block: &'a Block,

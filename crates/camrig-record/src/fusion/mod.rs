@@ -26,13 +26,13 @@ const BLOCK_VOXELS: usize = SIDE * SIDE * SIDE;
 /// Distances from the surface are kept up to this many voxels.
 const TRUNCATION_VOXELS: f32 = 4.0;
 
-/// Where blocks are looked for along the ray of a pixel, in parts of the truncation: close enough to miss no block.
+/// Positions along the ray of a pixel at which blocks are searched, in parts of the truncation: close enough to miss no block.
 const SAMPLES: [f32; 5] = [-1.0, -0.5, 0.0, 0.5, 1.0];
 
 /// The largest coordinate of a point that is used, in metres. It keeps the numbers of voxels in an `i32`.
 const FARTHEST_METERS: f32 = 1000.0;
 
-/// The largest number of colors that a voxel's mean is made of; from then on older ones count less.
+/// Maximum number of colors in a voxel's mean; from then on older ones have less weight.
 const COLORS_MAX: u16 = 256;
 
 /// Parts of a level of color, for means.
@@ -45,10 +45,10 @@ const NEIGHBOR_PIXELS: usize = 2;
 /// Depth is far less exact there, and the space between an object and its background looks like this too.
 const LEAST_COSINE: f32 = 0.15;
 
-/// The place of a block, in blocks from the root.
+/// The position of a block, in blocks from the root.
 type Key = [i32; 3];
 
-/// One depth image with its place.
+/// One depth image with its pose.
 pub(crate) struct View<'a> {
     /// The lens of depth.
     pub(crate) lens: &'a Intrinsics,
@@ -84,8 +84,8 @@ impl View<'_> {
         pixels.map(weight).collect()
     }
 
-    /// Returns the vector from the point of a pixel to that of a neighbour, the one with the more similar depth of two. The pixel
-    /// is the one at `at` of `count` in a line of pixels whose indices differ by `step`.
+    /// Returns the vector from the point of a pixel to that of an adjacent one, the one of two with the more similar depth. The
+    /// pixel is the one at `at` of `count` in a line of pixels whose indices differ by `step`.
     fn slope(&self, point: &Point, index: usize, step: usize, at: usize, count: usize) -> Option<[f32; 3]> {
         let before = at.checked_sub(NEIGHBOR_PIXELS).map(|_| index - NEIGHBOR_PIXELS * step);
         let after = (at + NEIGHBOR_PIXELS < count).then_some(index + NEIGHBOR_PIXELS * step);
@@ -112,7 +112,7 @@ impl View<'_> {
     /// Calls `found` with each block near the surface that is seen, some of them several times, until it fails.
     fn each_block<E>(&self, voxel_meters: f32, mut found: impl FnMut(Key) -> Result<(), E>) -> Result<(), E> {
         let (edge, truncation) = (voxel_meters * SIDE as f32, voxel_meters * TRUNCATION_VOXELS);
-        // Neighbouring pixels are mostly in the same block.
+        // Adjacent pixels are mostly in the same block.
         let mut last = [None; SAMPLES.len()];
         let points = self.points.iter().map(Point::from_bytes);
         for Point { meters: own, .. } in points.filter(|point| self.is_usable(point)) {
@@ -208,7 +208,7 @@ impl Block {
     }
 }
 
-/// Returns the place of a voxel, in voxels from the root.
+/// Returns the position of a voxel, in voxels from the root.
 fn place(key: Key, index: usize) -> [i32; 3] {
     let local = [index % SIDE, index / SIDE % SIDE, index / (SIDE * SIDE)];
     [0, 1, 2].map(|axis| key[axis] * SIDE as i32 + local[axis] as i32)
@@ -380,7 +380,7 @@ mod tests {
         // The last pixels of an object keep their weight; a pixel between it and its background has none.
         let edge = weights(&|x, _| [1.0, 3.0, 5.0][usize::from(x > 3) + usize::from(x > 4)]);
         assert!(edge[39] > 0.9 && edge[40] == 0.0 && edge[41] > 0.03, "{edge:?}");
-        // So has one without neighbours.
+        // Nor has a pixel without adjacent ones.
         let alone = weights(&|x, y| if (x, y) == (4, 4) { 1.0 } else { 0.0 });
         assert_eq!(alone, [0.0; 81]);
     }

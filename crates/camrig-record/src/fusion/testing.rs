@@ -51,14 +51,14 @@ fn dot(a: [f64; 3], b: [f64; 3]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
-/// A depth camera at a known place.
+/// A depth camera at a known position.
 pub(crate) struct Eye {
     pub(crate) lens: Intrinsics,
     pub(crate) pose: CameraPose,
 }
 
 impl Eye {
-    /// Creates a camera at this place that is turned about Y, to the right if `radians` are positive.
+    /// Creates a camera at this position that is turned about Y, to the right if `radians` are positive.
     pub(crate) fn new(width: u32, height: u32, translation_meters: [f64; 3], radians: f64) -> Self {
         let half = radians / 2.0;
         Self::turned(width, height, translation_meters, [0.0, half.sin(), 0.0, half.cos()])

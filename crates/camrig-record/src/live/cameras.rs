@@ -41,7 +41,7 @@ struct LiveCamera {
     newest: Option<Arc<Newest>>,
 }
 
-/// A camera as viewers know it. One that was reopened with other streams has new channels.
+/// A camera as advertised to viewers. If it was reopened with other streams, it has new channels.
 pub(super) struct Shown {
     source: Arc<WrittenCamera>,
     /// By number.
@@ -54,7 +54,7 @@ pub(super) struct Newest {
     pub(super) log_time: u64,
     shown: Arc<Shown>,
     frames: FrameSet,
-    /// The messages of the streams that were asked for, encoded once for all viewers; `None` where that failed.
+    /// The messages of the requested streams, encoded once for all viewers; `None` if that failed.
     messages: Mutex<BTreeMap<Stream, Option<Arc<EncodedFrame>>>>,
 }
 
@@ -143,7 +143,7 @@ impl Cameras {
         drop(newest);
     }
 
-    /// Returns the newest frameset of a camera, if there were some since this count.
+    /// Returns the newest frameset of a camera, if there is one after this count.
     pub(super) fn newest(&self, shown: &Arc<Shown>, since: u64) -> Option<Arc<Newest>> {
         let newest = self.of(shown, |camera| camera.newest.clone())?;
         newest.filter(|newest| newest.count > since)

@@ -1,5 +1,5 @@
-//! Serves one viewer over its WebSocket: it tells the channels, and sends the newest framesets of those that the viewer
-//! subscribes to. The messages of a viewer are bounded in size, and kept only if they are about a channel that there is.
+//! Serves one viewer over its WebSocket: it advertises the channels, and sends the newest framesets of those that the viewer
+//! subscribes to. Messages of a viewer are bounded in size, and kept only if their channel exists.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -28,7 +28,7 @@ const ASKED_BYTES_MAX: usize = 256 << 10;
 /// Maximum number of subscriptions of a viewer to one channel.
 const SUBSCRIPTIONS_MAX: usize = 8;
 
-/// The time between two questions whether the viewer is still there.
+/// The interval at which the viewer is pinged.
 const PING: Duration = Duration::from_secs(20);
 
 /// The time without an answer, or for sending a message, after which a viewer is considered gone.
@@ -91,14 +91,14 @@ async fn open(
 /// A viewer.
 struct Session {
     viewers: Viewers,
-    /// The version of the channels that it knows, and their cameras.
+    /// The version of the advertised channels, and their cameras.
     version: u64,
     shown: Vec<Seen>,
     /// By channel: the numbers that the viewer chose.
     subscribed: BTreeMap<u64, BTreeSet<u32>>,
 }
 
-/// A camera that a viewer knows.
+/// A camera that was advertised to a viewer.
 struct Seen {
     shown: Arc<Shown>,
     /// The count of the last frameset that was sent, and the earliest time of the next one.
@@ -167,7 +167,7 @@ impl Session {
         }
     }
 
-    /// Returns the messages about channels that came or went.
+    /// Returns the messages about channels that were added or removed.
     fn news(&mut self) -> Option<Vec<Packet>> {
         let Some((version, shown)) = self.viewers.cameras.shown_since(self.version) else {
             return Some(Vec::new());

@@ -99,7 +99,7 @@ pub(super) enum IndexError {
 /// Damage of a chunk, or of the bytes between two chunks.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ChunkError {
-    /// The content is larger than a frameset of this recording, and than other programs make it.
+    /// The content is larger than a frameset of this recording, and than chunks of other programs.
     #[error("it has {} MiB, more than the {} MiB that this recording's framesets need", bytes >> 20, most >> 20)]
     TooLarge { bytes: u64, most: u64 },
     /// The file cannot be read.
@@ -108,10 +108,10 @@ pub(crate) enum ChunkError {
     /// The record between data and index is missing.
     #[error("the end of the data is damaged")]
     NoDataEnd,
-    /// The data have another checksum than the one behind them.
+    /// The data have another checksum than the one stored after them.
     #[error("the checksum of the data is {found:08x}, not {expected:08x}")]
     DataChecksum { found: u32, expected: u32 },
-    /// No record begins at this place.
+    /// No record begins at this position.
     #[error("no valid record")]
     NoRecord,
     /// The record is of another kind.

@@ -27,18 +27,18 @@ impl<'a> Fields<'a> {
         Some(u64::from_le_bytes(self.bytes(8)?.try_into().ok()?))
     }
 
-    /// Takes bytes behind their length.
+    /// Takes bytes after their length.
     pub(super) fn data(&mut self) -> Option<&'a [u8]> {
         let count = usize::try_from(self.u32()?).ok()?;
         self.bytes(count)
     }
 
-    /// Takes a text behind its length.
+    /// Takes a text after its length.
     pub(super) fn text(&mut self) -> Option<String> {
         String::from_utf8(self.data()?.to_vec()).ok()
     }
 
-    /// Takes entries behind the number of their bytes.
+    /// Takes entries after the number of their bytes.
     pub(super) fn entries<T>(&mut self, entry: impl Fn(&mut Fields<'a>) -> Option<T>) -> Option<Vec<T>> {
         let mut fields = Fields(self.data()?);
         let mut entries = Vec::new();

@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// Size of the bytes that are kept for the next small read.
 pub(super) const WINDOW_BYTES: u64 = 1 << 20;
 
-/// Maximum size of one look that reads nothing else.
+/// Maximum size of a read of single bytes.
 pub(super) const PEEK_BYTES: usize = 256;
 
 /// A file, with the number of the bytes that were read of it. Several threads may read it at the same time.
@@ -78,7 +78,7 @@ impl RecordedFile {
     }
 
     /// Calls `look` with at least `least` bytes from `at` on, or with fewer at the end of the file, and reads no others: for
-    /// looks that are far from each other. `least` is at most [`PEEK_BYTES`].
+    /// small reads that are far from each other. `least` is at most [`PEEK_BYTES`].
     pub(super) fn peek<T>(&self, at: u64, least: usize, look: impl FnOnce(&[u8]) -> T) -> io::Result<T> {
         let least = (least.min(PEEK_BYTES) as u64).min(self.size_bytes.saturating_sub(at)) as usize;
         let window = self.window();

@@ -1,7 +1,7 @@
 //! Assembles framesets from the messages of a recording.
 //!
-//! A recorder writes each frameset as one chunk. Other programs write the same messages into chunks of other sizes, or
-//! outside of chunks, and may sort them. So a frameset is gathered by its number and time until all its frames are there.
+//! A recorder writes each frameset as one chunk. Other programs write the same messages into chunks of other sizes, or outside
+//! of chunks, and may sort them. So the messages of a frameset are collected by number and time until it is complete.
 
 use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
@@ -51,8 +51,7 @@ impl ReadFrameSet {
 pub(crate) enum Content {
     FrameSet(ReadFrameSet),
     Gap(GapRecord),
-    /// Something that cannot be read: its position in the file, the number of framesets that are lost with it, and the
-    /// problem.
+    /// A part that cannot be read: its position in the file, the number of framesets that are lost with it, and the problem.
     Unreadable {
         at: u64,
         framesets: u64,
@@ -212,7 +211,7 @@ impl Contents {
         }
     }
 
-    /// Returns the camera of a section that cannot be read, and how many of its framesets are lost at least.
+    /// Returns the camera of a section that cannot be read, and the minimum number of its framesets that are lost.
     fn lost_with(&self, section: &Section) -> (usize, u64) {
         let ids = section.channels.iter().flat_map(|channels| channels.iter());
         let kinds: Vec<_> = ids.filter_map(|id| self.kinds.get(id)).collect();
@@ -241,7 +240,7 @@ type Key = (u64, u32);
 
 /// A content that is not complete, or that waits for an earlier one.
 enum Waiting {
-    /// Anything but a frameset.
+    /// Any content except a frameset.
     Other(Content),
     FrameSet {
         key: Key,
@@ -303,8 +302,8 @@ impl Gathering {
         }
     }
 
-    /// Returns the frameset that a message belongs to. The message of a frameset begins another one if there was one with
-    /// the same key, as in a recording that holds something twice.
+    /// Returns the frameset that a message belongs to. The message of a frameset begins another one if there was one with the
+    /// same key, as in a recording that has a frameset twice.
     fn of_message(&mut self, message: &Message, at: u64, begins: bool) -> &mut Waiting {
         let key = (message.fields.log_time, message.fields.sequence);
         let known = self.by_key.get(&key).map(|number| (number - self.taken) as usize);

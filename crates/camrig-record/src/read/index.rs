@@ -42,7 +42,7 @@ const MAX_CHUNK_CHANNELS: usize = 4096;
 /// Maximum number of unreadable parts that are known.
 const MAX_DAMAGES: usize = 10_000;
 
-/// Bytes of failed chunks that a scan reads, beside twice the size of the file. Then it no longer looks for a chunk inside
+/// Bytes of failed chunks that a scan reads, beside twice the size of the file. Then it no longer searches for a chunk inside
 /// of a failed one, so that the time of a scan is linear.
 const FAILED_BYTES: u64 = 256 << 20;
 
@@ -127,13 +127,13 @@ pub(crate) struct Damage {
 }
 
 impl Index {
-    /// Reads the file's own index into an empty list of sections, and looks for messages that are not in it. Returns `None`
-    /// if the file has no index, or one that is inconsistent or leaves something out.
+    /// Reads the file's own index into an empty list of sections, and searches for messages that are not in it. Returns `None`
+    /// if the file has no index, or one that is inconsistent or incomplete.
     pub(super) fn read(file: &RecordedFile, sections: Sections) -> Result<Option<Self>, IndexError> {
         let Some(summary) = summary(file)? else { return Ok(None) };
         let mut index = Self { sections, ..Self::default() };
         let (mut complete, mut counts) = (true, None);
-        // The place behind the last chunk.
+        // The position after the last chunk.
         let mut at = MAGIC.len() as u64;
         let mut records = RecordReader(BufReader::new(file.range(summary.clone())));
         while let Some((opcode, length)) = records.next()? {
@@ -424,7 +424,7 @@ impl Index {
         };
         match found {
             Some((op::CHUNK, end, Some((header, _)), _)) => {
-                // Without an index as a whole, that of a chunk need not be right.
+                // If the file has no index, that of a chunk may be wrong.
                 let is_indexed = self.ending == Ending::Indexed;
                 let channels = is_indexed.then(|| channels_behind(file, end..file.size_bytes())).flatten();
                 let times = (header.start_time, header.end_time);
@@ -502,7 +502,7 @@ fn walk(
     Ok(())
 }
 
-/// Returns the place of the summary, which may be empty; `None` if the file was not closed or its end is damaged.
+/// Returns the position of the summary, which may be empty; `None` if the file was not closed or its end is damaged.
 fn summary(file: &RecordedFile) -> io::Result<Option<Range<u64>>> {
     let Some(end_at) = file.size_bytes().checked_sub(END_BYTES) else { return Ok(None) };
     let end = file.read(end_at..file.size_bytes())?;

@@ -173,11 +173,11 @@ impl Recording {
         let file = rustix::fs::open(path, flags, Mode::empty()).map(File::from);
         let file = file.map_err(|error| fail(error.into()))?;
         let metadata = file.metadata().map_err(fail)?;
-        // A recorder holds a lock until it closes the file. File systems without locks have no live files.
+        // A recorder holds a lock until it closes the file. On file systems without locks, no file counts as live.
         let is_live = flock(&file, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK);
         let _ = flock(&file, FlockOperation::Unlock);
         let file = RecordedFile::new(file, metadata.len());
-        // Nothing is read of a device.
+        // Devices are not read.
         let is_mcap = || file.look(0, records::MAGIC.len(), |bytes| bytes.starts_with(records::MAGIC));
         if !metadata.is_file() {
             return Err(ReadError::new(path, "is not an MCAP file"));
@@ -239,7 +239,7 @@ impl Recording {
         counts.fold(0, |sum: u64, count| sum.saturating_add(*count))
     }
 
-    /// Returns the `log_time` that counts as the file's begin: for the first file that of the recording, so that files of
+    /// Returns the `log_time` that counts as the start of the file: for the first file that of the recording, so that files of
     /// several cameras keep their relative times; for another one that of its first frameset.
     pub(crate) fn began_nanos(&self) -> u64 {
         let first = self.index.sections.extents().map(|(_, extent)| extent.start_time).min().unwrap_or(0);
@@ -254,7 +254,7 @@ impl Recording {
         self.index.continuation == Continuation::Unknown
     }
 
-    /// Returns the last frameset of each camera, or the end of a gap behind it, of a file that was opened by [`Self::skim`].
+    /// Returns the last frameset of each camera, or the end of a gap after it, of a file that was opened by [`Self::skim`].
     pub(crate) fn last_framesets(&self) -> BTreeMap<String, Last> {
         let mut found = BTreeMap::new();
         for (index, camera) in self.cameras.iter().enumerate() {
@@ -305,7 +305,7 @@ impl Recording {
     }
 }
 
-/// A way through the sections of a recording, in the order of the file.
+/// An iterator over the sections of a recording, in the order of the file.
 #[derive(Default)]
 pub(crate) struct Walk {
     next_section: usize,
@@ -314,8 +314,8 @@ pub(crate) struct Walk {
 }
 
 impl Walk {
-    /// Returns the next section of the same recording for which `wanted` is true, never a range; `None` at the end. Bytes
-    /// that are not a record are an error with their position; the next section is behind them.
+    /// Returns the next section of the same recording for which `wanted` is true, never a range; `None` at the end. Bytes that
+    /// are not a record are an error with their position; the next section follows them.
     pub(crate) fn next(
         &mut self,
         recording: &Recording,
@@ -400,7 +400,7 @@ impl Recording {
         Ok(Some(Extra::Attachment(attachment, Box::new(self.file.range(data..end)))))
     }
 
-    /// Checks the whole data against their checksum, if the file has one; returns the problem.
+    /// Checks all data against their checksum, if the file has one; returns the problem.
     ///
     /// # Errors
     /// If the file cannot be read.
@@ -420,8 +420,7 @@ fn no_camera<'a>(path: &Path, name: &str, cameras: impl Iterator<Item = &'a Reco
     ReadError::new(path, format_args!("has no camera `{name}`; {choices}"))
 }
 
-/// Returns whether a channel holds the frames of a stream, or gaps. The schemas of messages may be any: the topic
-/// identifies them.
+/// Returns whether a channel holds the frames of a stream, or gaps. Messages may have any schema: the topic identifies them.
 fn has_frames(channel: &Channel) -> bool {
     let schemas = [GAP_SCHEMA, RAW_SCHEMA, ros::IMAGE, COMPRESSED_SCHEMA, POINTS_SCHEMA, MOTION_SCHEMA];
     let topics = ["/tensor", "/message"];

@@ -125,7 +125,7 @@ fn named(path: &Path, wanted: (u64, u32), progress: &dyn Fn(u64)) -> Result<Reco
     Err(ReadError::new(path, "is not the file that continues this recording"))
 }
 
-/// Looks for the file that continues a recording, which does not name it; `None` if there is none.
+/// Searches for the file that continues a recording, which does not name it; `None` if there is none.
 fn unnamed(
     first: &Path,
     last: &Path,
@@ -133,7 +133,7 @@ fn unnamed(
     progress: &dyn Fn(u64),
 ) -> Option<Result<Recording, ReadError>> {
     let by_part = numbered(first, wanted.1);
-    // Other recordings may have taken names between.
+    // Files of other recordings may have names in between.
     let behind = numbered_behind(last).take(MAX_CANDIDATES).take_while(|path| path.exists());
     let mut problem = None;
     for path in std::iter::once(by_part.clone()).chain(behind.filter(|path| *path != by_part)) {
@@ -151,7 +151,7 @@ fn place(recording: &Recording) -> Option<(u64, u32)> {
     recording.cameras().first().map(|camera| (camera.origin_nanos, camera.part))
 }
 
-/// Returns the path of a file in the same folder; `None` if the name, which comes from a file, is that of another place.
+/// Returns the path of a file in the same folder; `None` if the name, which comes from a file, leads to another folder.
 fn beside(file: &Path, name: &str) -> Option<PathBuf> {
     let is_plain = Path::new(name).file_name().is_some_and(|plain| plain == name);
     is_plain.then(|| file.with_file_name(name))
@@ -177,7 +177,7 @@ mod tests {
         let folder = TestFolder::new("named");
         let path = folder.path().join("rig.mcap");
         let front: &[&str] = &["front"];
-        // The names of a second recording are behind those of the first.
+        // The names of a second recording follow those of the first.
         write_parts(&path, &[front, front]);
         write_parts(&path, &[front, front, front]);
         assert_eq!(opened(&path), (vec!["rig.mcap".to_owned(), "rig-2.mcap".to_owned()], None));

@@ -16,7 +16,7 @@ const COMPRESSED_DATA: u64 = 2;
 const POINTS_DATA: u64 = 6;
 
 /// Returns a field of bytes of a protobuf message, empty if it is missing; `None` if the message is invalid. Other fields are
-/// passed over, so that a message takes no memory but its own, however many of them it has.
+/// skipped, so that a message with many fields takes no additional memory.
 fn data_of(message: &Bytes, number: u64) -> Option<Bytes> {
     let mut rest = &message[..];
     let mut found = Bytes::new();

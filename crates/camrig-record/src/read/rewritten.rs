@@ -1,5 +1,5 @@
-//! Tests of recordings that other programs wrote: the same messages, in chunks of other sizes or none, with or without
-//! each optional part of MCAP. And of files that were made to cost memory or time.
+//! Tests of recordings that other programs wrote: the same messages, in chunks of other sizes or none, with or without each
+//! optional part of MCAP. Also tests of files that are crafted to exhaust memory or time.
 
 use std::fs;
 use std::io::Cursor;
@@ -158,7 +158,7 @@ fn messages_of_a_frameset_may_be_in_any_order() {
         expected.0.into_iter().filter(|(_, text)| !text.contains("GapRecord")).collect();
     let path = folder.path().join("sorted.mcap");
     for round in 0..2 {
-        // By time, and for each time the last message first; then each stream behind the others.
+        // By time, and for each time the last message first; then each stream after the others.
         messages.sort_by_key(|(header, channel, _)| match round {
             0 => (header.log_time / 200_000_000, channel.topic.clone()),
             _ => (header.log_time, format!("{:?}", std::cmp::Reverse(&channel.topic))),

@@ -1,4 +1,4 @@
-//! The places of a file's messages.
+//! The positions of a file's messages.
 //!
 //! A section is a chunk, or consecutive messages outside of chunks. A recording has one for each frameset. If there are too
 //! many of them, adjacent ones become a range of the file whose records are found again when it is read. So the index of a file
@@ -21,7 +21,7 @@ pub(super) const MAX_SECTIONS: usize = 4096;
 /// The channels of a section's messages; `None` if they are unknown.
 pub(crate) type ChannelSet = Option<Arc<BTreeSet<u16>>>;
 
-/// The place of messages.
+/// The position of messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Section {
     pub(crate) offset: u64,
@@ -183,7 +183,7 @@ impl Sections {
         self.set(both)
     }
 
-    /// Marks that the bytes behind the last section are not only records.
+    /// Marks that the bytes after the last section are not only records.
     pub(super) fn break_run(&mut self) {
         self.broken = true;
     }

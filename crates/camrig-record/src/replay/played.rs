@@ -8,7 +8,7 @@ use camrig::frame::{CameraInfo, Clock, Role};
 use crate::bag::{Bag, BagCamera};
 use crate::read::{Content, Parts, ReadError};
 
-/// Maximum number of contents of a recording in which the clock of a camera is looked for.
+/// Maximum number of contents of a recording that are searched for the clock of a camera.
 const CONTENTS_MAX: usize = 64;
 
 /// An open file.
@@ -89,7 +89,7 @@ impl Played {
         let meant = names.filter(|name| camera.is_none_or(|camera| camera == *name));
         let mut clocks = meant.filter_map(|name| match self {
             Self::Recording(parts) => clock_of(parts, name),
-            // The stamps of ROS are of the wall.
+            // Timestamps of ROS are wall-clock times.
             Self::Bag(_) => Some(Clock::System),
         });
         let first = clocks.next()?;

@@ -38,8 +38,7 @@ impl Reader {
         }
     }
 
-    /// Returns how many framesets were passed over since the last call, because the file is damaged, or says that they
-    /// were not recorded.
+    /// Returns the number of framesets skipped since the last call, because the file is damaged, or lists them as not recorded.
     pub(super) fn take_unreadable(&mut self) -> u64 {
         match self {
             Self::Recording(reader) => std::mem::take(&mut reader.unreadable),
@@ -73,7 +72,7 @@ pub(super) struct RecordingReader {
     /// Index of the file that is read, and the rest of its contents.
     part: usize,
     contents: Option<Contents>,
-    /// Framesets that were passed over since [`Reader::take_unreadable`], because the file is damaged or lacks them.
+    /// Framesets skipped since [`Reader::take_unreadable`], because the file is damaged or lacks them.
     unreadable: u64,
     warnings: u32,
 }
@@ -113,8 +112,8 @@ impl RecordingReader {
             });
             match contents.next(recording) {
                 Some((_, Content::FrameSet(frameset))) => return Some(frameset),
-                // A processor that forwards framesets of several cameras numbers them together: its gaps are of no single
-                // camera.
+                // A processor that forwards framesets of several cameras numbers them together: its gaps cannot be assigned to
+                // one camera.
                 Some((_, Content::Gap(gap))) if !self.camera.name.contains('/') => {
                     self.unreadable = self.unreadable.saturating_add(gap.framesets());
                 }

@@ -54,7 +54,7 @@ fn cameras_keep_their_relative_timing_at_every_speed() {
         let found = schedule(&file, &format!("speed = {speed:?}"), 100);
         assert_eq!(found, at_speed(recorded(0, 0, FRAMESETS), speed), "{speed}");
     }
-    // A replay with a later begin has all framesets from then on, by the same clock.
+    // A replay with a later start has all framesets from then on, by the same clock.
     let found = schedule(&file, "from_seconds = 0.03\nto_seconds = 0.09", 100);
     assert_eq!(found, at_speed(recorded(30_000_000, 1, 3), 1.0));
 }
@@ -91,7 +91,7 @@ fn a_begin_behind_the_end_is_refused_before_anything_starts() {
     assert_eq!(Replay::open("left", options(0.2)).err().unwrap().to_string(), error);
 }
 
-/// Each began with the rig before: frames that were recorded together had no partner.
+/// Recordings do not all start with the rig: frames that were recorded together would have no partner.
 #[test]
 fn a_recording_begins_at_its_place_in_the_timeline() {
     let folder = TestFolder::new("timeline");
@@ -130,7 +130,7 @@ impl Processor for Look {
     }
 }
 
-/// Both were empty before.
+/// A replay restores both, not only the frames.
 #[test]
 fn matches_and_origins_are_replayed() {
     let folder = TestFolder::new("origins");
@@ -161,7 +161,7 @@ fn matches_and_origins_are_replayed() {
     assert_eq!(*seen.lock().unwrap(), (0..FRAMESETS).map(made).collect::<Vec<_>>());
 }
 
-/// Without it a match of the replay compared clocks that its cameras do not have, and the rig ended.
+/// Without it, a match of the replay would compare clocks that its cameras do not have, and the rig would end.
 #[test]
 fn the_clock_is_that_of_the_recorded_cameras() {
     let folder = TestFolder::new("clock");

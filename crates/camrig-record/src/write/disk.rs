@@ -53,7 +53,7 @@ pub(crate) fn numbered_before(base: &Path, own: &Path) -> Option<PathBuf> {
     (1..number).rev().map(|number| numbered(base, number)).find(|path| path.exists())
 }
 
-/// Returns the names behind a numbered one: `rig-4.mcap`, `rig-5.mcap`, ... for `rig-3.mcap`.
+/// Returns the names after a numbered one: `rig-4.mcap`, `rig-5.mcap`, ... for `rig-3.mcap`.
 pub(crate) fn numbered_behind(path: &Path) -> impl Iterator<Item = PathBuf> {
     let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let number = stem.rsplit_once('-').and_then(|(base, number)| Some((base, number.parse::<u32>().ok()?)));
@@ -117,7 +117,7 @@ impl ReservedSpace {
         Err(full.into())
     }
 
-    /// Ends the file at `size_bytes`, and frees the space behind it.
+    /// Ends the file at `size_bytes`, and frees the space after it.
     pub(crate) fn cut(&self, size_bytes: u64) -> io::Result<()> {
         self.file.set_len(size_bytes)
     }

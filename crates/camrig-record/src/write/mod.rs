@@ -1,8 +1,7 @@
 //! Writes recordings as MCAP files, with memory that does not grow with the length of a file.
 //!
-//! A chunk is written as a whole, by one call of the system where it is not compressed. Its entry in the index at the end
-//! of the file is kept compressed. The writer of the mcap crate keeps some hundred bytes for each chunk until the file
-//! ends, twice at the end.
+//! A chunk is written as a whole, by one system call if it is not compressed. Its entry in the index at the end of the file is
+//! kept compressed. The writer of the mcap crate keeps some hundred bytes for each chunk until the file ends, twice at the end.
 //!
 //! * `records`: the bytes of records
 //! * `disk`: files and their space on the disk
@@ -27,14 +26,14 @@ pub(crate) use self::error::WriteError;
 use self::records::{ChunkHeader, Fields, HEADER_BYTES, MESSAGE_BYTES, message_index, push_message_header};
 use crate::compression::Compression;
 
-/// Number of chunks, which are framesets, after which another file is begun: 23 minutes of six cameras at 30 Hz. It bounds
+/// Number of chunks, which are framesets, after which another file is started: 23 minutes of six cameras at 30 Hz. It bounds
 /// the memory of the recorder, and that of programs which read the whole index of a file.
 pub(crate) const MAX_CHUNKS: u32 = 250_000;
 
 /// The fastest level, so that the recorder keeps up.
 const ZSTD_LEVEL: i32 = 1;
 
-/// Number of pieces that one call of the system writes.
+/// Number of pieces that one system call writes.
 const MAX_PIECES: usize = 1000;
 
 /// Size of a piece of an attachment or of the index.
@@ -110,7 +109,7 @@ pub(crate) struct Output {
     hasher: Hasher,
     schemas: Definitions,
     channels: Definitions,
-    /// The records of definitions that belong into the next chunk.
+    /// The records of definitions for the next chunk.
     pending: Vec<u8>,
     definition_bytes: u64,
     counts: BTreeMap<u16, u64>,
@@ -155,12 +154,12 @@ impl Output {
         Ok(output)
     }
 
-    /// Returns the size of the file, up to the last chunk that is whole.
+    /// Returns the size of the file, up to the last complete chunk.
     pub(crate) fn size_bytes(&self) -> u64 {
         self.size_bytes
     }
 
-    /// Returns whether the next chunk belongs into another file.
+    /// Returns whether the next chunk must be written into another file.
     pub(crate) fn is_full(&self) -> bool {
         self.chunks >= MAX_CHUNKS
     }

@@ -1,4 +1,4 @@
-//! The frames of a recorded frameset as they are shown, and those computed from them: points, and aligned depth.
+//! The decoded frames of a recorded frameset, and those computed from them: points, and aligned depth.
 
 use bytes::Bytes;
 use camrig::encode_ply;
@@ -175,8 +175,8 @@ pub(super) enum AlignError {
     Calibration(#[from] PointCloudError),
 }
 
-/// Creates the converter of a camera's depth to the pixels of its color, and the camera as it is then: depth has the lens
-/// and the place of color.
+/// Creates the converter of a camera's depth to the pixels of its color, and the resulting description: depth has the
+/// intrinsics and the position of color.
 pub(super) fn aligned(info: &CameraInfo) -> Result<(AlignDepth, CameraInfo), AlignError> {
     let depth = info.stream_of(Role::Depth).ok_or(AlignError::Lacks("depth"))?;
     let color = info.stream(Stream::COLOR).ok_or(AlignError::Lacks("color"))?;

@@ -19,7 +19,7 @@ pub(super) fn of_camera(output: &Path, name: &str) -> io::Result<PathBuf> {
     Ok(path)
 }
 
-/// Creates a file, whole or not at all, that does not exist.
+/// Creates a file that does not exist, completely or not at all.
 pub(super) fn create(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let create = || {
         let mut file = NewFile::creating(path)?;

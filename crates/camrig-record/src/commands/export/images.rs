@@ -45,7 +45,7 @@ impl Images {
         Ok(Self { path, list, format, depth_unit_meters, points, left_out: HashSet::new() })
     }
 
-    /// Writes images, or points in their place. Returns the first problem of a stream that is left out.
+    /// Writes images, or points instead. Returns the first problem of a stream that is left out.
     fn write_images(&mut self, taken: &Taken) -> io::Result<Option<String>> {
         let mut problem = None;
         for EncodedFile { folder, extension, bytes } in &taken.encoded {

@@ -1,4 +1,4 @@
-//! Work on several threads, whose results come in the order in which the work was given.
+//! Runs work on several threads, and returns its results in order.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -15,7 +15,7 @@ const MAX_WAITING_BYTES: u64 = 24 << 20;
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// Runs work on several threads, and returns the results in the order in which the work was given.
+/// Several threads, and the unfinished work. Results are returned in the order in which the work was given.
 pub(super) struct InOrder<R> {
     jobs: mpsc::SyncSender<Job>,
     threads: usize,
@@ -43,7 +43,7 @@ impl<R: Send + 'static> InOrder<R> {
         Self { jobs, threads, waiting: VecDeque::new(), waiting_bytes: 0 }
     }
 
-    /// Begins work with data of this size. Work beyond the bounds has to be taken before.
+    /// Begins work with data of this size. If that would exceed the bounds, results must be taken first.
     pub(super) fn give(&mut self, size_bytes: u64, work: impl FnOnce() -> R + Send + 'static) {
         let size_bytes = size_bytes.min(MAX_WAITING_BYTES);
         let (sender, result) = mpsc::sync_channel(1);

@@ -35,7 +35,7 @@ struct Lane {
     name: String,
     /// Number of framesets that were read ahead.
     read: u64,
-    /// The index and the match of each frameset that was decided and not asked for yet.
+    /// The index and the match of each frameset that was decided and not requested yet.
     decided: VecDeque<(u64, u64)>,
 }
 
@@ -48,7 +48,7 @@ impl Matched {
         let parts = Parts::open(file, &|_| {})?;
         let mut clocks = cameras.iter().map(|name| clock_of(&parts, name));
         let first = clocks.next().flatten();
-        // Clocks of devices have nothing to do with each other.
+        // Clocks of different devices are not comparable.
         let by_capture = first.is_some_and(|clock| clock != Clock::Hardware) && clocks.all(|it| it == first);
         let rules = MatchRules { window_nanos, partial: false, queue: QUEUE };
         let gap = |name: &String| parts.camera(name).map_or(0, |camera| half_interval_nanos(&camera.info));
@@ -58,8 +58,8 @@ impl Matched {
         Ok(Self { parts, by_capture, cameras, matcher, next: 0, file: 0, contents: None, is_ended: false })
     }
 
-    /// Returns the number of the match of a camera's frameset with this index; `None` if it has none. Indices of a camera
-    /// are asked for in their order.
+    /// Returns the number of the match of a camera's frameset with this index; `None` if it has none. Indices of a camera are
+    /// requested in order.
     pub(super) fn number_of(&mut self, camera: &str, index: u64) -> Option<u64> {
         let lane = self.cameras.iter().position(|lane| lane.name == camera)?;
         loop {

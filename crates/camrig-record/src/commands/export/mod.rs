@@ -2,7 +2,7 @@
 //!
 //! * `images`: a folder per camera with a folder per stream
 //! * `tum`, `open3d`: data sets of color and aligned depth
-//! * `scene`, `poses`: images of all cameras with lens and place, for COLMAP and `NeRF`
+//! * `scene`, `poses`: images of all cameras with intrinsics and poses, for COLMAP and `NeRF`
 //! * `mp4`: videos
 //! * `decoded`, `pcd`: results computed from frames
 //! * `chosen`, `matched`: which framesets are exported, and under which names
@@ -60,7 +60,7 @@ pub(super) struct ExportArgs {
     /// Format of the files
     #[arg(long, value_name = "FORMAT", default_value = "png")]
     pub(super) format: Format,
-    /// Only this camera; may be given again
+    /// Only this camera; may be given several times
     #[arg(long, value_name = "NAME")]
     pub(super) camera: Vec<String>,
     /// Only every N-th frameset of each camera
@@ -72,10 +72,10 @@ pub(super) struct ExportArgs {
     /// Write depth in the pixels of color, as librealsense's filter `align` does; `tum` and `open3d` always do
     #[arg(long)]
     pub(super) align: bool,
-    /// The places of the cameras for `colmap` and `nerf`: the file that `calibrate` writes
+    /// The poses of the cameras for `colmap` and `nerf`: the file that `calibrate` writes
     #[arg(long, value_name = "FILE")]
     pub(super) calibration: Option<PathBuf>,
-    /// Call a camera otherwise; may be given again
+    /// Rename a camera in the export; may be given several times
     #[arg(long, value_name = "CAMERA=NAME")]
     pub(super) rename: Vec<Rename>,
 }
@@ -91,13 +91,13 @@ pub(super) enum Format {
     Ply,
     /// Points as `ply`, in files of the Point Cloud Library
     Pcd,
-    /// Data set as those of TU Munich: color, aligned depth, lists with times
+    /// Data set in the format of TU Munich: color, aligned depth, lists with times
     Tum,
     /// Data set of `Open3D`: color, aligned depth, intrinsics
     Open3d,
-    /// Color of all cameras with lens and place, as a model of COLMAP in text
+    /// Color of all cameras with intrinsics and poses, as a model of COLMAP in text
     Colmap,
-    /// Color and aligned depth of all cameras with lens and place, in a `transforms.json`
+    /// Color and aligned depth of all cameras with intrinsics and poses, in a `transforms.json`
     Nerf,
     /// A video for each stream of images, with a list of times; needs ffmpeg
     Mp4,
@@ -192,7 +192,7 @@ struct Prepared {
     problem: Option<String>,
 }
 
-/// An export while it is written.
+/// An export in progress.
 struct Export {
     chosen: Chosen,
     /// The name of each camera in the export, and its files.

@@ -176,7 +176,7 @@ impl Video {
     }
 }
 
-/// Checks that the program is there.
+/// Checks that the program exists.
 ///
 /// # Errors
 /// If it cannot be started.
@@ -184,7 +184,7 @@ pub(super) fn check() -> io::Result<()> {
     ffmpeg().arg("-version").stdout(Stdio::null()).status().map(drop).map_err(|error| no_ffmpeg(&error))
 }
 
-/// Returns the program, in a process group of its own: Ctrl-C ends a video after its last whole frame.
+/// Returns the program, in a process group of its own: Ctrl-C ends a video after its last complete frame.
 fn ffmpeg() -> Command {
     let mut command = Command::new(FFMPEG);
     command.stdin(Stdio::null()).process_group(0);

@@ -1,5 +1,5 @@
-//! A data set as `Open3D`'s reconstruction system takes it: `color`, `depth` and `camera_intrinsic.json`. Depth is
-//! aligned to color and keeps its unit; `config.json` tells it.
+//! A data set as `Open3D`'s reconstruction system takes it: `color`, `depth` and `camera_intrinsic.json`. Depth is aligned to
+//! color and keeps its unit; `config.json` contains it.
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! The places of cameras in a rig: those in the recording, or in the file that `calibrate` writes.
+//! The poses of cameras in a rig: those in the recording, or in the file that `calibrate` writes.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -46,7 +46,7 @@ impl Poses {
         Ok(Self(cameras.collect()))
     }
 
-    /// Says that calibrations cannot be read.
+    /// Returns the error that calibrations cannot be read.
     #[cfg(not(feature = "calibration"))]
     pub(in super::super) fn read(path: &Path) -> Result<Self, CommandError> {
         Err(CommandError::Usage(format!(
@@ -55,7 +55,7 @@ impl Poses {
         )))
     }
 
-    /// Returns a camera. A device is known by its serial number; `name` is for one without.
+    /// Returns a camera. A device is identified by its serial number, or by `name` if it has none.
     fn known(&self, name: &str, info: &CameraInfo) -> Result<&Calibrated, String> {
         let same = |known: &&Calibrated| !known.serial.is_empty() && known.serial == info.serial;
         let named = || {
@@ -158,11 +158,11 @@ pub(in super::super) mod tests {
         // Color is 15 mm to the right of depth, which is 15 mm ahead for a camera that looks to the left.
         assert_eq!(place(["", ""], "", "depth").unwrap(), [500, 0, 15]);
         assert_eq!(place(["12", "13"], "12", "depth").unwrap(), [15, 0, 0]);
-        // The place of the stream is that in the file.
+        // The pose of the stream is the one in the file.
         assert_eq!(place(["", "12"], "12", "color").unwrap(), [250, 0, 0]);
         let refused = place(["13", "14"], "12", "depth").unwrap_err();
         assert_eq!(refused, "it is not in the calibration, of the serial number 12");
-        // The place of the camera is another one than that of its stream.
+        // The pose of the camera differs from that of its stream.
         let camera = poses(&folder, [["front", "", "depth"], ["rear", "12", "color"]]).of_camera("x", &rear);
         assert_eq!(camera.unwrap().translation_meters.map(|meters| (meters * 1e3) as i32), [500, 0, 0]);
     }

@@ -1,5 +1,5 @@
 //! A scene that all cameras see, for programs that reconstruct it: the color images of a camera in a folder of its name below
-//! `images`, and a list of them with lens and pose, as a model of COLMAP or as the `transforms.json` of `NeRF` programs.
+//! `images`, and a list of them with intrinsics and poses, as a model of COLMAP or as the `transforms.json` of `NeRF` programs.
 
 use std::cell::{Cell, RefCell};
 use std::fs::File;
@@ -23,7 +23,7 @@ const UNITS_PER_METER: f32 = 1000.0;
 /// The folder of the images.
 const IMAGES: &str = "images";
 
-/// The end of a `transforms.json`, which the next image replaces. So it is whole whenever the program ends.
+/// The end of a `transforms.json`, which the next image replaces. So the file is complete whenever the program ends.
 const TRANSFORMS_END: &str = "\n]}\n";
 
 /// The images of several cameras and their lists.
@@ -31,7 +31,7 @@ pub(super) struct Scene {
     output: PathBuf,
     /// Those of a calibration, which are used instead of those in the recording.
     poses: Option<Poses>,
-    /// Whether every camera has depth that can be aligned: programs take depth of all images or of none.
+    /// Whether every camera has depth that can be aligned: programs accept depth of all images or of none.
     has_depth: bool,
     lists: RefCell<Lists>,
     cameras: Cell<u32>,
@@ -169,7 +169,7 @@ struct View {
     lens: Intrinsics,
     /// From the coordinates of color to those of the scene.
     pose: Extrinsics,
-    /// Whether its place is not known.
+    /// Whether its pose is unknown.
     is_at_origin: bool,
     depth_unit_meters: f32,
 }
