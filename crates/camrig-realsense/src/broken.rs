@@ -1,4 +1,4 @@
-//! Files that could not be played to their end: a restarted camera would deliver their first frames again and again.
+//! Files that could not be played to their end: a restarted camera would deliver their first frames repeatedly.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

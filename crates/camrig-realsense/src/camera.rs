@@ -1,7 +1,7 @@
 //! An open device with its chosen streams: its description, and its frames.
 //!
-//! A live camera and a file differ only in how the device is found, how its streams are chosen, and whether frames wait
-//! for free places. This module does not depend on framesets.
+//! A live camera and a file differ only in how the device is found, how its streams are chosen, and whether frames wait for
+//! space in the queue. This module does not depend on framesets.
 
 mod description;
 mod options;
@@ -51,7 +51,7 @@ const LAST_FRAME: Duration = Duration::from_millis(100);
 
 /// An open device. It sends nothing before [`Camera::start`].
 pub(crate) struct RealSenseCamera {
-    // Dropped in this order: without its receiver no callback waits for a free place, so that sensors can stop.
+    // Dropped in this order: without its receiver no callback waits for space, so that sensors can stop.
     receiver: Option<Receiver<Arrived>>,
     samples: Option<Receiver<Arrived>>,
     sensors: Vec<OpenSensor>,
@@ -75,7 +75,7 @@ pub(crate) struct RealSenseCamera {
     record_to: Option<PathBuf>,
     /// `None` for a live camera.
     playback: Option<Playback>,
-    /// Counts the frames that found no free place in the queue.
+    /// Counts the frames that were dropped because the queue was full.
     dropped: Arc<DroppedFrames>,
     /// The newest frame of each stream since the start.
     newest: BTreeMap<Stream, Option<Newest>>,
@@ -313,7 +313,7 @@ impl RealSenseCamera {
         self.sensors.iter_mut().for_each(OpenSensor::silence);
     }
 
-    /// Stops the player of a file where it is.
+    /// Stops the player of a file at its current position.
     pub(crate) fn hold(&mut self) -> Result<(), DriverError> {
         self.device.pause().map_err(|fault| self.subject.refuses(&fault))
     }
@@ -330,7 +330,7 @@ impl RealSenseCamera {
         self.take_dropped().for_each(drop);
     }
 
-    /// Takes the numbers of frames of each stream that found no free place in the queue.
+    /// Takes the numbers of frames of each stream that were dropped because the queue was full.
     pub(crate) fn take_dropped(&self) -> impl Iterator<Item = (Stream, u64)> + '_ {
         self.dropped.take().filter_map(|(key, count)| Some((self.stream(key)?, count)))
     }
@@ -364,7 +364,7 @@ impl RealSenseCamera {
             }
             Err(RecvTimeoutError::Timeout) => {
                 if self.has_played()? {
-                    // The queue was empty, so there are free places for the remaining callbacks.
+                    // The queue was empty, so there is space for the remaining callbacks.
                     self.sensors.iter_mut().for_each(OpenSensor::silence);
                 }
                 if self.device.is_gone() {

@@ -31,7 +31,7 @@ pub(crate) fn recall(request: &Request) -> Option<Device> {
     find(&HintFile::named(FILE_NAME)?.read(), camera, &live.selection, key(request, camera))
 }
 
-/// Keeps that a live camera can be used with these options.
+/// Records that a live camera can be used with these options.
 pub(crate) fn remember(request: &Request, device: &Device) {
     let attached = Attached::read();
     let (Some(camera), Some(file)) = (attached.at(&device.usb_port), HintFile::named(FILE_NAME)) else {
@@ -74,7 +74,7 @@ fn find(text: &str, camera: &UsbDevice, selection: &Selection, key: u64) -> Opti
     device.filter(|device| selection.matches(device))
 }
 
-/// Returns the text with a check more; `None` if it cannot be written as a line.
+/// Returns the text with one more check; `None` if it cannot be written as a line.
 fn with(text: &str, camera: &UsbDevice, key: u64, device: &Device) -> Option<String> {
     let Device { serial, model, firmware, usb_type, .. } = device;
     let key = format!("{key:x}");

@@ -202,7 +202,7 @@ pub(crate) fn set(
     for (mode, before, after) in modes_changed_by(&place.kind.name(), now, set)? {
         log::warn!("option `{mode}` of {camera} is {after} since `{name}` was set; it was {before}");
     }
-    // The device may take a value nearby.
+    // The device may choose a value nearby.
     let own = describe(sensors, place, is_live).map_err(refuses)?;
     Ok(own.value.unwrap_or_else(|| value.clone()))
 }

@@ -1,4 +1,4 @@
-//! Converts frames and lenses of librealsense to camrig's.
+//! Converts frames and intrinsics of librealsense to camrig's.
 
 use camrig::frame::{
     Clock, Distortion, Format, FrameHeader, Intrinsics, Metadata, MetadataKey, Payload, Stream, Timestamp,

@@ -303,16 +303,16 @@ pub(crate) struct Grabber {
 /// The times at which a file begins.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Schedule {
-    /// Its begin, after that of each round.
+    /// Its start, after that of each round.
     offset: Duration,
     /// The duration of a round; `None` to begin again at the end of the file.
     round: Option<Duration>,
-    /// The begin of the current round.
+    /// The start of the current round.
     round_began: Option<Instant>,
 }
 
 impl Schedule {
-    /// Begins a round now, or behind the round before, and returns when the file begins.
+    /// Begins a round now, or after the previous round, and returns the time at which the file begins.
     fn next_round(&mut self, now: Instant) -> Instant {
         let behind = self.round_began.zip(self.round).map(|(began, round)| began + round);
         let began = behind.unwrap_or(now);

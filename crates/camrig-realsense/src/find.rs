@@ -18,7 +18,7 @@ use crate::subject::Subject;
 use crate::sys::{self, Context, DeviceList, Fault, OpenDevice, OpenSensor};
 use crate::turn::Turns;
 
-/// Number of bytes at the begin of a file that identify its format.
+/// Number of bytes at the start of a file that identify its format.
 const FORMAT_BYTES: u64 = 16;
 
 /// The last word of the model of a camera in recovery mode.
@@ -300,7 +300,7 @@ fn usable(
     Err(DriverError::unavailable(format!("camera {} {}", brief(&own), own.problem)).at(selection.key()))
 }
 
-/// Resets the selected camera, which then disappears for some seconds and comes back with the same serial.
+/// Resets the selected camera, which then disappears for some seconds and comes back with the same serial number.
 pub(crate) fn reset(who: &str, selection: &Selection) -> Result<(), DriverError> {
     let _turn = Turns::of_this_host().take(who)?;
     reset_in(&context()?, selection)

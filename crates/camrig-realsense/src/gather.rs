@@ -1,12 +1,11 @@
 //! Gathers frames of the same instant into framesets, each frame exactly once.
 //!
-//! The streams of a camera arrive separately, each in order, and one may be ahead of another. Frames belong together if
-//! they are about half an interval apart at most, by the interval of the faster stream. Intervals are measured, because
-//! the clock and the exposure of a camera change them; only until then the nominal rate is used. Where frames are lost, their
-//! numbers show how many intervals two of them are apart. A frame that is half an
-//! interval from both its neighbours has two possible partners: the streams keep the order that they had before. A frame
-//! without a partner becomes a frameset of one frame. This module does not depend on librealsense: frames are of any type
-//! `F`.
+//! The streams of a camera arrive separately, each in order, and one may be ahead of another. Frames belong together if they
+//! are about half an interval apart at most, by the interval of the faster stream. Intervals are measured, because the clock
+//! and the exposure of a camera change them; only until then the nominal rate is used. Where frames are lost, their numbers
+//! show how many intervals two of them are apart. A frame that is half an interval from two frames of another stream has two
+//! possible partners: the streams keep the order that they had before. A frame without a partner becomes a frameset of one
+//! frame. This module does not depend on librealsense: frames are of any type `F`.
 
 use std::collections::VecDeque;
 

@@ -20,7 +20,7 @@
 //! * `broken`: files that could not be played to their end
 //! * `recording`: the file of a live camera's recording
 //! * `camera`: an open device with its streams and running sensors, and its description
-//! * `convert`: converts frames and lenses of librealsense to camrig's
+//! * `convert`: converts frames and intrinsics of librealsense to camrig's
 //! * `controls`: the options of sensors, listed and set while they run
 //! * `gather`: gathers frames into framesets, without librealsense
 //! * `motion`: selects the samples of motion of each frameset

@@ -58,9 +58,9 @@ pub struct Options {
     pub set: Option<BTreeMap<String, Setting>>,
     /// Settings of the color sensor, if color has its own sensor; on a D405, that is the depth sensor.
     pub set_color: Option<BTreeMap<String, Setting>>,
-    /// The pixels of depth from which auto exposure takes the brightness: left, top, right and bottom.
+    /// The region of the depth image in which auto exposure measures the brightness: left, top, right and bottom.
     pub exposure_region: Option<[u32; 4]>,
-    /// Like `exposure_region`, of the sensor that gives color.
+    /// Like `exposure_region`, for the sensor that gives color.
     pub exposure_region_color: Option<[u32; 4]>,
     /// A JSON file exported by realsense-viewer, for a live camera; `set` is applied after it.
     pub preset: Option<PathBuf>,

@@ -74,7 +74,7 @@ pub struct Filters {
     pub spatial: Option<FilterSettings>,
     /// Smooths from frame to frame.
     pub temporal: Option<FilterSettings>,
-    /// Fills pixels without depth from their neighbours.
+    /// Fills pixels without depth from adjacent ones.
     pub hole_filling: Option<FilterSettings>,
     /// Converts disparity back to depth.
     pub disparity_to_depth: Option<FilterSettings>,

@@ -35,7 +35,7 @@ pub(crate) fn check(path: &Path) -> Result<(), DriverError> {
     probe_folder(folder).or_else(error)
 }
 
-/// Returns the file to write now: `path`, or for a camera that was restarted `-2` behind its name, and so on.
+/// Returns the file to write now: `path`, or for a restarted camera with `-2` after its name, and so on.
 pub(crate) fn free_path(path: &Path) -> Result<PathBuf, DriverError> {
     let part = |number: u32| {
         let stem = path.file_stem().unwrap_or_default().to_string_lossy();

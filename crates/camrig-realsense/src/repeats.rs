@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// Interval at which a message that comes again and again is logged.
+/// Interval at which a repeated message is logged.
 const INTERVAL: Duration = Duration::from_secs(60);
 
 /// Maximum number of different messages that are distinguished.
@@ -18,7 +18,7 @@ pub(crate) struct Repeats {
 #[derive(Debug)]
 struct Seen {
     logged: Instant,
-    /// Number of times that it came since.
+    /// Number of times that it was repeated since.
     times: u64,
 }
 

@@ -50,7 +50,7 @@ pub(crate) struct FileRequest {
     pub(crate) path: PathBuf,
     pub(crate) real_time: bool,
     pub(crate) repeat: bool,
-    /// The time of its begin after the rig's start, if it is given.
+    /// The time of its start after the rig's, if it is given.
     pub(crate) start_offset: Option<Duration>,
 }
 

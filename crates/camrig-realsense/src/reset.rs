@@ -12,7 +12,7 @@ use crate::request::Selection;
 /// Maximum time in which a reset camera disappears.
 const LEAVES: Duration = Duration::from_secs(5);
 
-/// Maximum time in which it comes back. Cameras with a hub between take the longest.
+/// Maximum time in which it comes back. Cameras behind a hub take the longest.
 const RETURNS: Duration = Duration::from_secs(20);
 
 /// Interval between two checks.
@@ -37,7 +37,7 @@ fn wait_for_return(
     (leaves, returns): (Duration, Duration),
     mut is_connected: impl FnMut() -> Result<bool, DriverError>,
 ) -> Result<(), DriverError> {
-    // A camera that is away between two checks only is not waited for.
+    // A camera that is absent only between two checks is not waited for.
     wait(leaves, || Ok(!is_connected()?))?;
     if wait(returns, is_connected)? {
         return Ok(());

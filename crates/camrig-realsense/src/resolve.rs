@@ -167,7 +167,7 @@ struct Assignment {
     step: f32,
 }
 
-/// The modes in which a camera changes options by itself, with the options that it changes.
+/// The automatic modes of a camera, with the options that they change.
 const AUTOMATIC: [(&str, &[&str]); 3] = [
     ("enable_auto_exposure", &["exposure", "gain"]),
     ("enable_auto_white_balance", &["white_balance"]),

@@ -1,4 +1,4 @@
-//! Rotation of depth by quarter turns: its pixels, its lens, and its place.
+//! Rotation of depth by quarter turns: its pixels, its intrinsics, and its pose.
 //!
 //! librealsense's own filter cannot be created through its C interface: that takes a C++ object.
 
@@ -37,7 +37,7 @@ impl Rotation {
         self == Self::None
     }
 
-    /// Rotates a frame. One that is not an image stays as it is.
+    /// Rotates a frame. Other frames are unchanged.
     pub(crate) fn apply(self, (header, pixels): (FrameHeader, Pixels)) -> (FrameHeader, Pixels) {
         let Payload::Image { format, width, height, stride_bytes } = header.payload else {
             return (header, pixels);
@@ -65,7 +65,7 @@ impl Rotation {
         (FrameHeader { payload, ..header }, Pixels::from(rotated))
     }
 
-    /// Updates the declaration of the stream at `depth`, and the places of the others relative to it.
+    /// Updates the declaration of the stream at `depth`, and the poses of the others relative to it.
     pub(crate) fn update(self, streams: &mut [StreamInfo], depth: usize) {
         if self.is_none() {
             return;
@@ -116,7 +116,7 @@ impl Rotation {
         }
     }
 
-    /// Returns a place whose coordinates are rotated: that of another stream relative to depth.
+    /// Returns a pose in rotated coordinates: that of another stream relative to depth.
     fn turn(self, place: &Extrinsics) -> Extrinsics {
         let [xx, xy, xz, yx, yy, yz, zx, zy, zz] = place.rotation;
         let columns = [[xx, xy, xz], [yx, yy, yz], [zx, zy, zz]].map(|column| self.point(column));

@@ -407,7 +407,7 @@ fn hand_over(pixels: &[u8]) -> *mut c_void {
     let block_len = 1 + pixels.len().div_ceil(size_of::<u128>());
     let block = Box::leak(vec![block_len as u128; block_len].into_boxed_slice());
     let start = block[1..].as_mut_ptr().cast::<u8>();
-    // SAFETY: the block has room for the pixels behind its first number, and is another piece of memory.
+    // SAFETY: the block has space for the pixels after its first number, and does not overlap them.
     unsafe { start.copy_from_nonoverlapping(pixels.as_ptr(), pixels.len()) };
     start.cast()
 }
@@ -422,6 +422,6 @@ extern "C" fn take_back(pixels: *mut c_void) {
 }
 
 extern "C" fn release(frame: *mut rs2::rs2_frame, _: *mut c_void) {
-    // SAFETY: librealsense hands the frame over.
+    // SAFETY: librealsense passes the frame on.
     unsafe { rs2::rs2_release_frame(frame) }
 }

@@ -1,4 +1,4 @@
-//! The description of an open camera: its streams with their lenses and places, and warnings about it.
+//! The description of an open camera: its streams with their intrinsics and positions, and warnings about it.
 
 use camrig::Device;
 use camrig::frame::{CameraInfo, Extrinsics, Stream, StreamInfo};

@@ -82,7 +82,7 @@ impl Block {
         // SAFETY: the block and the frame are alive, and the reference to the frame is passed on.
         call(|error| unsafe { rs2::rs2_process_frame(self.block.as_ptr(), frame.as_ptr(), error) })?;
         let mut result = ptr::null_mut();
-        // SAFETY: the queue is alive, and hands its reference over.
+        // SAFETY: the queue is alive, and passes its reference on.
         call(|error| unsafe { rs2::rs2_poll_for_frame(self.queue.as_ptr(), &raw mut result, error) })?;
         let result = NonNull::new(result).ok_or_else(|| Fault::new("a filter returned no frame"))?;
         // SAFETY: the reference is ours.
@@ -189,7 +189,7 @@ impl Drop for FrameSetBlock {
     }
 }
 
-/// Called by the block that composes, within `FrameSetBlock::process`; it hands `first` over.
+/// Called by the block that composes, within `FrameSetBlock::process`; it passes `first` on.
 unsafe extern "C" fn compose(first: *mut rs2::rs2_frame, source: *mut rs2::rs2_source, user: *mut c_void) {
     // SAFETY: the reference is ours.
     let Some(first) = NonNull::new(first).map(|first| unsafe { RawFrame::keep(first) }) else { return };

@@ -16,7 +16,7 @@ use super::{Fault, call};
 pub(crate) struct Sink {
     pub(crate) images: SyncSender<Arrived>,
     pub(crate) samples: SyncSender<Arrived>,
-    /// Whether the callback waits for a free place, which also pauses a player without real time, or drops the frame.
+    /// Whether the callback waits for space in the queue, which also pauses a player without real time, or drops the frame.
     pub(crate) wait: bool,
     /// Counts the dropped frames.
     pub(crate) dropped: Arc<DroppedFrames>,
@@ -242,9 +242,9 @@ pub(crate) enum Pixels {
     Own(Vec<u8>),
 }
 
-// SAFETY: all that can be done with `&Pixels` is to read bytes that are no longer written: librealsense has filled
-// the frame before it handed it over, and reuses its memory only after the last reference is released, which
-// is ours. Dropping it releases the frame, which any thread may do (`ImageFrame` is `Send`).
+// SAFETY: all that can be done with `&Pixels` is to read bytes that are no longer written: librealsense has filled the frame
+// before it passed it on, and reuses its memory only after the last reference is released, which is ours. Dropping it releases
+// the frame, which any thread may do (`ImageFrame` is `Send`).
 unsafe impl Sync for Pixels {}
 
 impl From<Vec<u8>> for Pixels {

@@ -123,7 +123,7 @@ impl Messages {
     /// The sensor is alive.
     pub(super) unsafe fn notify(&self, sensor: NonNull<rs2::rs2_sensor>) -> Result<(), Fault> {
         let user = ptr::without_provenance_mut::<c_void>(self.0);
-        // SAFETY: the sensor is alive. The callback takes `user` for a number, never for a pointer.
+        // SAFETY: the sensor is alive. The callback uses `user` as a number, never as a pointer.
         call(|error| unsafe {
             rs2::rs2_set_notifications_callback(sensor.as_ptr(), Some(on_notification), user, error);
         })
@@ -217,7 +217,7 @@ extern "C" fn on_notification(notification: *mut rs2::rs2_notification, user: *m
     log_message(open, level, &subject, &format!("librealsense reports: {text}"));
 }
 
-/// Returns the devices that a message of no certain one may be about.
+/// Returns the devices that a message may be about, if it does not name one.
 fn everyone(open: &Open) -> String {
     let subjects: Vec<_> = open.devices.values().map(|entry| entry.subject.as_str()).collect();
     if subjects.is_empty() {

@@ -155,7 +155,7 @@ impl OpenSensor {
 
     /// Stops and closes the sensor. Afterwards no callback runs, and none will.
     ///
-    /// The caller has to ensure that no callback waits for a free place, by receiving or by having dropped the receiver.
+    /// The caller has to ensure that no callback waits for space in the queue, by receiving or by having dropped the receiver.
     pub(crate) fn silence(&mut self) {
         let sensor = self.pointer.as_ptr();
         // SAFETY: the sensor is alive. Stopping one that has come to its end does nothing.

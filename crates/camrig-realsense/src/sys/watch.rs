@@ -25,8 +25,8 @@ struct Watched {
     gone: Arc<AtomicBool>,
 }
 
-// SAFETY: the pointer is only used while `WATCHED` is locked, and its entry is removed before the device is
-// deleted, as `Watch` has it. Librealsense's devices may be asked from any thread.
+// SAFETY: the pointer is only used while `WATCHED` is locked, and its entry is removed before the device is deleted, as `Watch`
+// has it. librealsense's devices may be queried from any thread.
 unsafe impl Send for Watched {}
 
 /// Watches a device until it is dropped, which has to happen before the device is dropped.
@@ -47,7 +47,7 @@ impl Watch {
         watched().insert(number, Watched { device, gone: Arc::clone(&gone) });
         let watch = Self { number, gone };
         let user = ptr::without_provenance_mut::<c_void>(number);
-        // SAFETY: the context is alive. The callback takes `user` for a number, never for a pointer.
+        // SAFETY: the context is alive. The callback uses `user` as a number, never as a pointer.
         call(|error| unsafe {
             rs2::rs2_set_devices_changed_callback(context.0.as_ptr(), Some(on_change), user, error);
         })?;
@@ -73,7 +73,7 @@ extern "C" fn on_change(
     user: *mut c_void,
 ) {
     if let (Some(watched), false) = (watched().get(&user.addr()), removed.is_null()) {
-        // SAFETY: the list is alive, and so is the device while it is watched, which the lock keeps as it is.
+        // SAFETY: the list is alive, and so is the device while it is watched, which the lock ensures.
         let contains =
             call(|error| unsafe { rs2::rs2_device_list_contains(removed, watched.device.as_ptr(), error) });
         if contains.is_ok_and(|contains| contains != 0) {
@@ -81,7 +81,7 @@ extern "C" fn on_change(
         }
     }
     for list in [removed, added].into_iter().filter(|list| !list.is_null()) {
-        // SAFETY: librealsense handed the list over; it is deleted once.
+        // SAFETY: librealsense passed the list on; it is deleted once.
         unsafe { rs2::rs2_delete_device_list(list) }
     }
 }

@@ -205,7 +205,7 @@ extern "C" fn rs2_load_json(device: *mut rs2::rs2_device, json: *const c_void, s
     });
 }
 
-/// The text of a preset, in the place of librealsense's own buffer.
+/// The text of a preset, instead of librealsense's own buffer.
 type Text = Vec<u8>;
 
 #[unsafe(no_mangle)]

@@ -37,7 +37,7 @@ impl Changes {
         &self.seen
     }
 
-    /// Reads the status of a rig if it is time to, and returns the changes that were not seen before.
+    /// Reads the status of a rig if the interval has passed, and returns the changes that were not seen before.
     pub(super) fn look(&mut self, rig: &str) -> Vec<Changed> {
         if self.looked.elapsed() < LOOK {
             return Vec::new();
@@ -83,7 +83,7 @@ mod tests {
         // An earlier instance began before.
         changes.begin_at(3);
         assert_eq!(times(&changes.add(vec![change(2), change(4), change(9)])), [4]);
-        // It is not time for another look: no rig is asked.
+        // It is not time for another read: no rig is queried.
         assert!(changes.look("nothing").is_empty());
     }
 }

@@ -74,7 +74,7 @@ fn a_long_recording_is_split_by_itself_and_read_as_one() {
     assert_eq!(next.iter().sum::<u64>(), FRAMESETS);
 }
 
-/// `just soak-record`: a day, of which each file is removed when the next one is there.
+/// `just soak-record`: a day, each file of which is removed when the next one exists.
 #[test]
 #[ignore = "takes minutes"]
 fn a_day_of_six_cameras_takes_no_more_memory_than_an_hour() {

@@ -47,7 +47,7 @@ impl<T: Item> Memory<T> {
         self.limit_bytes
     }
 
-    /// Returns whether an item of this size fits.
+    /// Returns whether there is space for an item of this size.
     pub(crate) fn has_room(&self, bytes: usize) -> bool {
         self.lock().used_bytes + bytes <= self.limit_bytes
     }

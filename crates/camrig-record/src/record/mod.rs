@@ -16,7 +16,7 @@
 //! * `secrets`: removes tokens from the recorded topology
 //! * `writer`, `part`: the writer thread, its files
 //! * `before`: the file of an earlier instance
-//! * `changes`: the changes of the rig meanwhile
+//! * `changes`: the changes of the rig during the recording
 
 mod before;
 mod changes;
@@ -252,7 +252,8 @@ fn lacks_of(actors: &[ActorStatus], recorded: &BTreeSet<&str>) -> Vec<Incomplete
 }
 
 /// Returns the number of the first frameset on the link of this one, which is the first that arrived on it, also before a
-/// restart of this recorder. `None` if others have arrived. A recorder that joins a running rig misses nothing of before.
+/// restart of this recorder. `None` if others have arrived. A recorder that joins a running rig does not miss earlier
+/// framesets.
 fn first_number(frames: &FrameSet, output: &ProcessorOutput) -> Option<u64> {
     let mut inputs = output.inputs();
     let input = inputs.find(|input| input.from == frames.producer())?;

@@ -43,7 +43,7 @@ pub(crate) enum Files {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 enum Color {
-    /// The pixels as they are.
+    /// Unchanged pixels.
     Raw,
     /// Compressed with loss.
     Jpeg,
@@ -65,10 +65,10 @@ pub(crate) struct OptionsAsWritten {
     jpeg_quality: Option<u8>,
     /// Lossless compression of the file; by default `zstd` if color is JPEG, and `none` otherwise.
     compression: Option<Compression>,
-    /// Begins a new file when one has this size.
+    /// Starts a new file when the last one has this size.
     #[schemars(extend("x-unit" = "MiB"))]
     split_mib: Option<NonZeroU64>,
-    /// Begins a new file when one holds this time.
+    /// Starts a new file when the last one has this duration.
     #[schemars(extend("x-unit" = "s"))]
     split_seconds: Option<NonZeroU64>,
     /// Memory for framesets that wait for the disk. A frameset that does not fit is left out, and noted in the recording.

@@ -24,7 +24,7 @@ pub(super) fn without_secrets(topology: &str) -> String {
     text
 }
 
-/// Returns the place of a string behind the name of its key; `None` if no string follows. A string that does not end
+/// Returns the position of the string after the name of its key; `None` if no string follows. A string that does not end
 /// extends to the end of the text.
 fn value_in(text: &str) -> Option<(usize, usize)> {
     let blank = |text: &str| text.len() - text.trim_start_matches([' ', '\t']).len();

@@ -146,7 +146,7 @@ impl OpenFiles {
         Ok(())
     }
 
-    /// Writes the changes of the rig since the last look into all open files.
+    /// Writes the changes of the rig since the last read into all open files.
     fn look_for_changes(&mut self, rig: &str) -> Result<(), WriteError> {
         let new = self.changes.look(rig);
         self.note_changes(&new)
@@ -171,7 +171,7 @@ impl OpenFiles {
         end
     }
 
-    /// Keeps the `publish_time` of a camera from going back. Readers of ours take the times in the frameset's record.
+    /// Ensures that the `publish_time` of a camera does not decrease. camrig's readers use the times in the frameset's record.
     fn keep_order(&mut self, encoded: &mut Encoded) {
         let Some(messages) = &mut encoded.frameset else { return };
         let last = self.published.entry(encoded.source.name.clone()).or_default();
@@ -185,7 +185,7 @@ impl OpenFiles {
         let base = path_of(&self.options, camera);
         let before = self.before.entry(camera.to_owned()).or_insert_with(|| Before::find(&base, part.path()));
         let Some(before) = before else { return };
-        // The first frameset of a file decides which part of the recording it is.
+        // The first frameset of a file determines its part of the recording.
         if part.began().is_none() {
             self.origin.get_or_insert(before.origin_nanos);
             part.set_number(before.part.saturating_add(1));
@@ -355,7 +355,7 @@ mod tests {
         for killed in [false, true] {
             let folder = TestFolder::new("instances");
             let path = folder.path().join("rig.mcap");
-            // A recording of another run has the first names.
+            // The first file names belong to a recording of another run.
             instance(&path, 1..3, false, false);
             let path_of_run = folder.path().join("rig-2.mcap");
             instance(&path, 0..5, false, killed);

@@ -1,15 +1,14 @@
 //! The driver `replay`: a camera of a recording as a camera of a topology.
 //!
-//! Framesets are published as recorded: frame numbers, timestamps with their clocks, metadata, pixels; only color
-//! stored as JPEG is decoded to RGB, with its losses. Sequence number and arrival time are new, as for any camera.
-//! A frameset that was recorded behind a matching keeps the number of its match until it is matched again, which gives
-//! the same matches; one that was made from several keeps their names and numbers. With `repeat`, each round has the
-//! numbers and timestamps of the first.
+//! Framesets are published as recorded: frame numbers, timestamps with their clocks, metadata, pixels; only color stored as
+//! JPEG is decoded to RGB, with its losses. Sequence number and arrival time are new, as for any camera. A frameset that was
+//! recorded after a matching has the number of its match until it is matched again, which gives the same matches; one that was
+//! made from several keeps their names and numbers. With `repeat`, each round has the numbers and timestamps of the first.
 //!
-//! Each camera opens the file itself and reads nothing of the others. They keep their relative timing because each
-//! uses the same instant as its reference, the begin of the timeline of all recordings that overlap, and starts when the
-//! rig does: the error is the difference between the times at which their processes receive the start message and are
-//! scheduled by the system.
+//! Each camera opens the file itself and reads nothing of the others. They keep their relative timing because each uses the
+//! same instant as its reference, the start of the timeline of all recordings that overlap, and starts when the rig does: the
+//! error is the difference between the times at which their processes receive the start message and are scheduled by the
+//! system.
 //!
 //! This module has no knowledge of readers: a slow reader loses framesets according to its link's policy, or slows
 //! down the replay if the policy is `block`.
@@ -131,7 +130,7 @@ impl Driver for Replay {
         Ok(())
     }
 
-    /// Continues where it has stopped.
+    /// Continues at the position at which it stopped.
     fn resume(&mut self) -> Result<(), DriverError> {
         self.started += self.paused.take().map_or(Duration::ZERO, |paused| paused.elapsed());
         Ok(())
