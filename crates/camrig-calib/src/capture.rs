@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn one_camera_alone_and_too_few_corners_are_no_moment() {
+    fn a_single_camera_and_too_few_corners_give_no_moment() {
         let mut capture = capture(2);
         assert!(show(&mut capture, 0, &[[Some(0.0), None]; 9]).is_empty());
         for step in 0..9 {
@@ -359,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn the_status_names_what_is_missing() {
+    fn the_status_names_the_missing_cameras() {
         let mut capture = capture(4);
         show(&mut capture, 0, &[[Some(0.0), Some(0.0), None, None]; 8]);
         show(&mut capture, 8, &[[None, None, Some(400.0), Some(400.0)]; 8]);

@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pdf_says_where_its_objects_are() {
+    fn a_pdf_has_the_positions_of_its_objects() {
         let board = Board::new(5, 7, 30.0).unwrap();
         let pdf = String::from_utf8(Sheet::new(&board).to_pdf()).unwrap();
         let table = pdf.rsplit("startxref\n").next().unwrap().lines().next().unwrap();

@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_board_that_stands_still_is_one_moment() {
+    fn a_board_that_does_not_move_is_one_moment() {
         // Camera 1 takes its pictures a tenth of a second later. The board stands, moves, and stands again.
         let places = [0.0, 0.0, 0.0, 40.0, 80.0, 120.0, 120.0, 120.0];
         let of = |camera, late| (0..8).map(move |at: u64| seen(camera, at * 200 + late, places[at as usize]));

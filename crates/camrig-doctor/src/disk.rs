@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_disk_is_judged_by_what_recordings_need() {
+    fn a_disk_is_compared_with_the_needs_of_recordings() {
         let state = |need| judge(Path::new("/data"), 100_000_000, 60_000_000_000, need).state;
         assert_eq!(
             [None, Some(0), Some(69_999_999), Some(70_000_001), Some(100_000_001)].map(state),

@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hostile_calibration_costs_no_time() {
+    fn a_hostile_calibration_takes_no_time() {
         let depth = stream(Stream::DEPTH, PixelFormat::Z16, (64, 64), 1e-9);
         let color = stream(Stream::COLOR, PixelFormat::Rgb8, (4096, 4096), 1e9);
         assert!(aligned(&depth, &color, &[1000; 64 * 64]).iter().all(|&units| units == 0));

@@ -315,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn controls_that_cannot_be_set_say_why() {
+    fn controls_that_cannot_be_set_give_the_reason() {
         let read_only = Control { read_only: true, ..control(ControlRange::Switch) };
         let value = ControlValue::Switch(true);
         assert_eq!(read_only.accept(&value).unwrap_err(), "option `exposure` is read-only");

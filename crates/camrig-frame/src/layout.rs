@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn frames_lie_behind_each_other_aligned() {
+    fn frames_are_consecutive_and_aligned() {
         let color = frame(Stream::COLOR, PixelFormat::Rgb8, 5, 3);
         let depth = frame(Stream::DEPTH, PixelFormat::Z16, 4, 2);
         let shape = Shape::new(&[3, 0]).unwrap();

@@ -165,7 +165,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_is_what_it_was_made_of_or_refused() {
+    fn a_name_equals_its_text_or_is_refused() {
         for text in ["a", "camrig.Boxes", "jsonschema"] {
             assert_eq!(Name::<12>::new(text).unwrap().to_string(), text);
         }

@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn a_declaration_admits_what_is_not_larger() {
+    fn a_declaration_admits_frames_that_are_not_larger() {
         let motion = |samples| Payload::Motion { samples };
         assert!(motion(400).admits(&motion(3)) && !motion(3).admits(&motion(4)));
         let image = |width| Payload::image(PixelFormat::Y8, width, 2);

@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn the_models_are_what_their_formulas_say() {
+    fn the_models_follow_their_formulas() {
         // At (0.5, 0) from the axis with k1 = 0.4: r^2 = 0.25, 0.5 * (1 + 0.4 * 0.25) = 0.55.
         let radial = lens(Distortion::BrownConrady, [0.4, 0.0, 0.0, 0.0, 0.0]);
         assert_eq!(radial.project([0.5, 0.0, 1.0]), Some([0.55 * 610.0 + 320.5, 238.25]));

@@ -506,7 +506,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_that_does_not_become_smaller_crosses_as_it_is() {
+    fn a_frame_that_does_not_become_smaller_crosses_raw() {
         let payload = image(PixelFormat::Y8, 64, 64, 0);
         let random = &mut fastrand::Rng::with_seed(7);
         let noise: Vec<u8> = (0..payload.size_bytes()).map(|_| random.u8(..)).collect();

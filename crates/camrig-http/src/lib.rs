@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn idle_connections_keep_nobody_out() {
+    fn idle_connections_do_not_block_new_ones() {
         for token in [None, Some("secret-1")] {
             let server = hello(token);
             let idle: Vec<_> =

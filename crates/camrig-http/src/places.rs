@@ -141,7 +141,7 @@ mod tests {
     const B: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 2));
 
     #[test]
-    fn the_oldest_connection_of_the_peer_with_most_unknown_ones_is_least_missed() {
+    fn the_oldest_connection_of_the_peer_with_most_unknown_ones_is_replaced() {
         for (connections, expected) in [
             (vec![], None),
             (vec![(A, Page), (B, Page)], None),

@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_picture_has_the_size_of_its_frame() {
+    fn a_full_picture_has_the_size_of_its_frame() {
         for format in [PixelFormat::Rgb8, PixelFormat::Bgr8, PixelFormat::Yuyv, PixelFormat::Y8] {
             let header = header(format, 32, 24);
             let pixels = vec![7; header.size_bytes() as usize];

@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_setup_is_handed_over_and_the_end_is_known() {
+    fn a_setup_is_passed_on_and_the_end_is_reported() {
         for ends_in_order in [true, false] {
             let place = Place::<String>::open().unwrap();
             let name = place.name().to_owned();

@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn the_histogram_counts_what_is_below_each_bound() {
+    fn the_histogram_counts_values_below_each_bound() {
         let link_state = crate::LinkState::new().unwrap();
         for micros in [0, 63, 64, 127, 128, 129, 8_388_607, 8_388_608] {
             link_state.count_delivered(Duration::from_micros(micros));

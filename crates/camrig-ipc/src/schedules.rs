@@ -124,7 +124,7 @@ fn read_to_the_end(reader: &mut LinkReader, next: &mut u64) {
 }
 
 #[test]
-fn framesets_arrive_whole_and_in_order() {
+fn framesets_arrive_complete_and_in_order() {
     for overflow in [Overflow::DropOldest, Overflow::DropNewest] {
         try_out(move || {
             let (writer, mut reader, pool, _) = link(overflow);
@@ -168,7 +168,7 @@ fn settle(link_state: &LinkState, deaths: Deaths, produced: u64) {
 }
 
 #[test]
-fn a_dead_reader_is_replaced_while_its_producer_goes_on() {
+fn a_dead_reader_is_replaced_while_its_producer_continues() {
     try_out(|| {
         let (writer, mut reader, pool, _) = link(Overflow::DropOldest);
         let link_state = Arc::clone(reader.link_state());
@@ -196,7 +196,7 @@ fn a_dead_reader_is_replaced_while_its_producer_goes_on() {
 }
 
 #[test]
-fn a_dead_producer_is_replaced_while_its_reader_goes_on() {
+fn a_dead_producer_is_replaced_while_its_reader_continues() {
     try_out(|| {
         let (writer, mut reader, pool, announcements) = link(Overflow::DropOldest);
         let link_state = Arc::clone(reader.link_state());

@@ -486,7 +486,7 @@ mod tests {
     }
 
     #[test]
-    fn a_camera_in_recovery_mode_is_said_to_be() {
+    fn a_camera_in_recovery_mode_is_listed_as_such() {
         let context = Context::new().unwrap();
         let identity = Identity {
             model: "Intel RealSense D4XX Recovery",

@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frameset_takes_what_came_before_it() {
+    fn a_frameset_takes_the_samples_before_it() {
         let own = |nanos| at(Clock::Hardware, nanos);
         let mut motion = motion(200, &[(7, own(10)), (8, own(15)), (9, own(20)), (11, own(25))]);
         assert!(motion.is_past(own(24)) && !motion.is_past(own(25)));

@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn a_camera_that_counts_anew_is_believed_after_some_frames() {
+    fn a_restarted_count_is_accepted_after_some_frames() {
         let anew = (1..=20).map(|number| (number, Clock::Hardware, 10 * number));
         let frames: Vec<_> = std::iter::once((5000, Clock::Hardware, 50_000)).chain(anew).collect();
         let found = orders(&frames, false);

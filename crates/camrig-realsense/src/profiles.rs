@@ -311,7 +311,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_without_a_known_format_says_what_it_has() {
+    fn a_file_without_a_known_format_names_its_formats() {
         let subject = Subject::File("x.bag".into());
         let left_out = ["infrared-1 640x480@30 y10bpack".to_owned(), "color 640x480@30 mjpeg".to_owned()];
         assert_eq!(

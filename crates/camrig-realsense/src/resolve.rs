@@ -437,7 +437,7 @@ mod tests {
     }
 
     #[test]
-    fn an_option_is_set_behind_those_that_change_it() {
+    fn an_option_is_set_after_those_that_change_it() {
         let mut names = [
             "enable_auto_exposure",
             "emitter_enabled",
@@ -519,7 +519,7 @@ mod tests {
     }
 
     #[test]
-    fn a_region_lies_within_the_images_of_its_sensor() {
+    fn a_region_is_within_the_images_of_its_sensor() {
         let depth = Candidate {
             stream: Stream::DEPTH,
             key: (1, 0),

@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bounded_number_is_read_ahead_and_what_was_requested_is_decoded() {
+    fn a_bounded_number_is_read_ahead_and_requested_frames_are_decoded() {
         let folder = TestFolder::new("ahead-bound");
         let recording = open(&folder);
         let mut read = all(&recording);

@@ -388,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn a_matrix_and_its_quaternion_turn_alike() {
+    fn a_matrix_and_its_quaternion_are_the_same_rotation() {
         // A quarter turn about each axis, column-major.
         for (matrix, expected) in [
             ([1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, -1.0, 0.0], [1.0, 0.0, 0.0]),

@@ -394,7 +394,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frameset_with_samples_may_be_behind_one_that_arrived_later() {
+    fn a_frameset_with_samples_may_follow_one_that_arrived_later() {
         let folder = TestFolder::new("late-samples");
         let path = folder.path().join("rig.mcap");
         write_late_samples(&path);

@@ -350,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn clients_that_do_not_read_hold_up_nobody() {
+    fn clients_that_do_not_read_do_not_delay_others() {
         let socket = StatusSocket::open().unwrap();
         let name = socket.name().to_owned();
         let status = large();
@@ -362,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_trickles_holds_up_nobody_and_is_given_up() {
+    fn a_client_that_trickles_delays_no_other_and_is_disconnected() {
         let socket = StatusSocket::open().unwrap();
         let name = socket.name().to_owned();
         let _serving = socket.serve(move || Some(large())).unwrap();

@@ -20,7 +20,7 @@ fn contains(new: &Value, old: &Value) -> bool {
 }
 
 #[test]
-fn a_status_of_before_reads_and_is_sent_the_same() {
+fn an_earlier_status_reads_and_is_sent_the_same() {
     let status: RigStatus = serde_json::from_str(BEFORE).unwrap();
     assert_eq!((status.actors[0].role, status.actors[0].state), (ActorRole::Camera, ActorState::Running));
     assert_eq!(status.links[0].dropped[&DropReason::NoSlot], 0);

@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shortened_text_says_so() {
+    fn a_shortened_text_is_marked() {
         for (width, text) in [(6, "camera"), (5, "came…"), (1, "…"), (0, "")] {
             assert_eq!(shortened("camera", width), text);
         }

@@ -209,7 +209,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_title_leaves_out_what_does_not_fit() {
+    fn a_title_omits_parts_that_do_not_fit() {
         for (width, expected) in [
             (46, "demo, 1:02:03, 3 actors in 3 processes, 2 more"),
             (45, "demo, 1:02:03, 3 actors, 2 more"),

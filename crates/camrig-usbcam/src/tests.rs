@@ -116,7 +116,7 @@ fn number_of(payload: &[u8]) -> u32 {
 }
 
 #[test]
-fn frames_come_whole_and_in_order() {
+fn frames_arrive_complete_and_in_order() {
     let camera = camera();
     let mut host = Host::attach(&camera);
     assert_eq!(host.control_in([0x80, 6, 0, 1, 0, 0, 18, 0]).data[8..12], [0x86, 0x80, 0x5B, 0x0B]);

@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_that_no_camera_understands_are_refused() {
+    fn unsupported_requests_are_refused() {
         let refused = |bytes: Vec<u8>| read_request(&mut bytes.as_slice()).unwrap_err().to_string();
         let setup = [0; 8];
         assert_eq!(

@@ -190,7 +190,7 @@ mod tests {
     use crate::topology::Topology;
 
     #[test]
-    fn the_demo_is_a_topology_of_what_every_program_has() {
+    fn the_demo_needs_only_parts_of_every_program() {
         let App { registry, .. } = App::new();
         let demo = Topology::parse("demo", registry.demo(), None, &registry).unwrap();
         assert_eq!((demo.actors().len(), demo.processes().len()), (7, 8));

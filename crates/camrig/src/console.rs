@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_written_whole() {
+    fn lines_are_written_completely() {
         let mut lines = Lines::to(Vec::new());
         for text in ["one", "two\nthree\n"] {
             lines.print(text).unwrap();
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn the_panic_of_println_is_known() {
+    fn the_panic_of_println_is_recognised() {
         assert!(is_panic_of_closed_stdout("failed printing to stdout: Broken pipe (os error 32)"));
         assert!(!is_panic_of_closed_stdout(
             "failed printing to stdout: No space left on device (os error 28)"

@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_has_its_old_content_until_it_is_whole() {
+    fn a_file_has_its_old_content_until_it_is_complete() {
         let folder = folder("files-whole");
         let path = folder.path().join("a");
         write_text(&path, "old").unwrap();

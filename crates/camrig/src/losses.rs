@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn repeated_images_are_counted_at_once_as_one_frameset() {
+    fn repeated_images_are_counted_immediately_as_one_frameset() {
         let mut losses = Losses::default();
         let (depth, color) = (Stream::DEPTH, Stream::COLOR);
         losses.note(&[frame(color, 0), frame(depth, 0)]);

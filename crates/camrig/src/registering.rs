@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn the_handler_of_an_actor_decides_what_it_is_sent() {
+    fn the_handler_of_an_actor_decides_its_input() {
         let registry = Registry::new()
             .with_actor("framesets", reader::<FrameSet>)
             .with_actor("matches", reader::<Match>);
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_that_nobody_started_as_a_worker_is_none() {
+    fn a_program_that_was_not_started_as_a_worker_is_none() {
         assert!(Registry::new().serve_worker().is_none());
     }
 }

@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn a_report_of_before_reads_and_is_written_the_same() {
+    fn an_earlier_report_reads_and_is_written_the_same() {
         let report: Report = serde_json::from_str(BEFORE).unwrap();
         assert_eq!(report.actors[1].changes[&ActorState::WaitingForDevice], 1);
         assert_eq!(report.actors[0].lost_by_reason[&LostReason::Device], 6);

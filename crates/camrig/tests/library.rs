@@ -38,7 +38,7 @@ fn main() -> ExitCode {
     }
     let tests: [(&str, fn()); 10] = [
         ("a_rig_ends_at_its_limit_with_a_report", a_rig_ends_at_its_limit_with_a_report),
-        ("two_rigs_run_at_once", two_rigs_run_at_once),
+        ("two_rigs_run_at_the_same_time", two_rigs_run_at_the_same_time),
         ("one_rig_runs_after_another", one_rig_runs_after_another),
         ("a_stop_ends_a_rig_in_order", a_stop_ends_a_rig_in_order),
         ("an_interrupt_ends_a_rig_that_stops", an_interrupt_ends_a_rig_that_stops),
@@ -166,7 +166,7 @@ fn a_rig_ends_at_its_limit_with_a_report() {
     }
 }
 
-fn two_rigs_run_at_once() {
+fn two_rigs_run_at_the_same_time() {
     let rigs = PLACEMENTS.map(|placement| (placement, rig(placement, placement).start().unwrap()));
     let statuses = rigs.each_ref().map(|(_, rig)| wait_until_it_flows(rig));
     assert_eq!(statuses.map(|status| status.processes.len()), [1, 4]);

@@ -67,7 +67,7 @@ fn a_closed_pipe_ends_it_quietly() {
 }
 
 #[test]
-fn init_says_why_there_is_no_camera() {
+fn init_gives_the_reason_for_finding_no_camera() {
     let error = "error: no camera is attached: no driver of this program can list devices\n".to_owned();
     let said = output(program(PROGRAM).args(["init", "/nowhere/rig.toml"]));
     assert_eq!(said, (String::new(), error, Some(69)));

@@ -43,7 +43,7 @@ fn every_placement_publishes_the_same_bytes() {
 }
 
 #[test]
-fn check_knows_the_memory_and_the_missing_streams_of_an_input() {
+fn check_reports_the_memory_and_the_missing_streams_of_an_input() {
     let said = says(&["check", "detect.toml"]);
     // Five slots of the camera, and five of the processor: color, mask, heat map and boxes are declared.
     assert!(said.ends_with(" KiB of memory\n"), "{said}");

@@ -376,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn the_state_is_described_with_what_to_do_next() {
+    fn the_state_is_described_with_the_next_step() {
         assert_eq!(
             described(&status([0.7, 0.3], None)),
             "7 moments; show the board in other parts of the image of `right`\n\

@@ -97,7 +97,7 @@ fn every_example_topology_runs() {
 
 /// `before` has the example topologies of the program at 1af0345, without comments.
 #[test]
-fn topologies_of_before_are_valid() {
+fn earlier_topologies_are_valid() {
     let before = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/before");
     let mut test = Test::new();
     for folder in ["points", "recordings", "snapshots"] {

@@ -110,7 +110,7 @@ fn an_error_that_cannot_be_written_keeps_its_exit_code() {
 }
 
 #[test]
-fn a_full_disk_behind_stdout_costs_a_rig_lines_only() {
+fn on_a_full_disk_behind_stdout_a_rig_loses_only_lines() {
     for placement in PLACEMENTS {
         let mut test = Test::new().topology(RIG);
         let args = ["run", "t.toml", "--framesets", "50", "--report", "r.json", "--placement", placement];
@@ -130,7 +130,7 @@ fn a_full_disk_behind_stdout_costs_a_rig_lines_only() {
 }
 
 #[test]
-fn stderr_that_cannot_be_written_costs_a_rig_nothing() {
+fn stderr_that_cannot_be_written_does_not_affect_a_rig() {
     for placement in PLACEMENTS {
         for stderr in [full(), closed()] {
             let test = Test::new().topology(RIG).args([
@@ -151,7 +151,7 @@ fn stderr_that_cannot_be_written_costs_a_rig_nothing() {
 
 /// A processor that prints to a closed pipe ends, and then its camera and the rig end in order.
 #[test]
-fn a_rig_whose_lines_nobody_reads_ends_quietly() {
+fn a_rig_without_a_reader_of_stdout_ends_quietly() {
     let stats_only = RIG.split("[processor.digest]").next().unwrap();
     for placement in PLACEMENTS {
         let mut test = Test::new().topology(stats_only);

@@ -295,7 +295,7 @@ fn a_recorder_prints_its_framesets_and_its_file() {
 }
 
 #[test]
-fn a_replay_of_nothing_says_so() {
+fn a_replay_without_framesets_is_reported() {
     let mut folder = Folder::new();
     let camera = TWO_CAMERAS.split("[camera.top]").next().unwrap().replace("@300", "@6");
     folder.write("camera.toml", &camera);

@@ -134,7 +134,7 @@ fn a_replayed_frameset_keeps_the_number_of_its_match() {
 
 /// A camera that was recorded late was stalled and restarted before, again and again.
 #[test]
-fn a_pause_in_a_recording_is_no_stall() {
+fn a_pause_in_a_recording_does_not_count_as_a_stall() {
     let mut folder = Folder::new();
     let camera = |name: &str, more: &str| {
         format!(
@@ -227,7 +227,7 @@ fn a_frameset_that_cannot_be_read_is_lost_for_that_reason() {
 }
 
 #[test]
-fn a_recording_of_a_camera_that_failed_says_so() {
+fn a_recording_of_a_camera_that_failed_is_incomplete() {
     let mut folder = Folder::new();
     let camera = "[camera.left]\ndriver = 'synthetic'\nrestart = { max = 0 }\n\
                   options = { depth = '64x48@100', color = 'off', model = 'any', unplug_at = 0.2, seed = 1 }\n";

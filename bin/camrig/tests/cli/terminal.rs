@@ -135,7 +135,7 @@ fn interrupt(shell: &mut Shell, folder: &Path) {
 }
 
 #[test]
-fn a_rig_is_stopped_and_continued_as_a_whole() {
+fn all_processes_of_a_rig_are_stopped_and_continued() {
     let test = Test::new().topology(RIG);
     let folder = test.folder().canonicalize().unwrap();
     let mut shell = Shell::start(&folder);

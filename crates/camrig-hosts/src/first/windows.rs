@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn only_hosts_of_matches_are_asked() {
+    fn only_hosts_of_matches_are_compared() {
         let text =
             "[camera.left]\ndriver = 'd'\nhost = 'arm'\n[processor.p]\nkind = 'stats'\ninputs = ['left']\n";
         assert!(hosts_of(&crossings_of(text).unwrap()).is_empty());

@@ -119,7 +119,7 @@ options = { key = "camrig/r1/left/main", codecs = { color = "jpeg:90", depth = "
 }
 
 #[test]
-fn a_part_knows_whose_framesets_it_reads() {
+fn a_part_names_the_hosts_whose_framesets_it_reads() {
     let split = split(TEXT, &[host("arm", None)], "r1").unwrap();
     let reads: Vec<_> = split.into_iter().map(|part| part.reads).collect();
     assert_eq!(reads, [vec![Some("arm".to_owned())], vec![None]]);

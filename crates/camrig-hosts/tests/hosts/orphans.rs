@@ -74,5 +74,5 @@ fn killed() {
 }
 
 pub(crate) fn add_to(trials: &mut Vec<Trial>) {
-    test(trials, "orphans::nobody_outlives_a_killed_agent_or_first_host", killed);
+    test(trials, "orphans::no_process_outlives_a_killed_agent_or_first_host", killed);
 }

@@ -124,7 +124,7 @@ fn a_pool_that_its_producer_could_shrink_is_refused() {
 }
 
 #[test]
-fn an_announcement_that_is_none_is_refused() {
+fn an_invalid_announcement_is_refused() {
     let faulty = FaultyProducer::announced();
     faulty.announcements.clone().0.to_opaque().to::<[u8; 32]>().send([0xff; 32]).unwrap();
     faulty.link_state.count_announced();

@@ -111,7 +111,7 @@ fn a_larger_pool_waits_for_the_slots_of_the_smaller_one() {
 }
 
 #[test]
-fn slots_are_whole_pages_behind_their_headers() {
+fn pixels_of_slots_are_complete_pages_after_the_header() {
     assert_eq!(pool().pixel_bytes(), 4096);
     assert_eq!(SlotPool::size_bytes(SLOTS, 1), SLOTS * (HEADER_BYTES + 4096));
     assert_eq!(SlotPool::size_bytes(SLOTS, 4097), SLOTS * (HEADER_BYTES + 8192));
@@ -125,7 +125,7 @@ fn headers_that_contradict_themselves_get_no_slot() {
 }
 
 #[test]
-fn the_next_instance_is_announced_when_the_reader_knows_all_of_the_one_before() {
+fn an_instance_is_announced_after_the_reader_has_received_the_previous_one() {
     let (writer, mut reader) = link(Overflow::Block, 1);
     let counters = ActorCounters::new().unwrap();
     let publish = |sequence| {

@@ -92,7 +92,7 @@ mod tests {
     use crate::tests::record;
 
     #[test]
-    fn only_the_removed_device_is_gone() {
+    fn only_the_removed_device_is_reported_as_unplugged() {
         let context = Context::new().unwrap();
         let (ours, other) = (record("ours.bag", 1), record("other.bag", 1));
         let mut device = context.open_file(&ours.0, "ours").unwrap();

@@ -172,7 +172,7 @@ fn units(pixels: &[u8]) -> Vec<u16> {
 
 /// The second play begins as the first did: a temporal filter has forgotten the end of the first.
 #[test]
-fn a_repeated_file_begins_its_filters_anew() {
+fn a_repeated_file_resets_its_filters() {
     let bag = record("anew.bag", 4);
     let filters = "[{ temporal = { filter_smooth_alpha = 0.1, filter_smooth_delta = 100 } }]";
     let options = options(&format!("repeat = true\nfilters = {filters}"));

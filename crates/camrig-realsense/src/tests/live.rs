@@ -251,7 +251,7 @@ fn the_list_of_devices_has_ports_and_profiles() {
 }
 
 #[test]
-fn an_absent_camera_is_unavailable_at_once() {
+fn an_absent_camera_is_unavailable_immediately() {
     let depth = Some("640x480@30".parse().unwrap());
     let options = Options { serial: Some("123".into()), depth, ..Options::default() };
     let error = RealSense::probe(&options).unwrap_err();

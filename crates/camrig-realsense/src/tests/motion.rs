@@ -84,7 +84,7 @@ fn a_live_camera_gives_its_motion_with_its_images() {
 }
 
 #[test]
-fn motion_that_nobody_takes_is_lost_and_counted() {
+fn motion_without_a_reader_is_lost_and_counted() {
     let camera = SoftwareCamera::new(D435I);
     let wanted = options("any = true\ndepth = '64x48@60'\naccel = 100");
     let mut grabber = Grabber::new(open_among(&wanted, &[&camera]).unwrap());

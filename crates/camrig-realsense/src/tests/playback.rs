@@ -223,7 +223,7 @@ fn the_times_of_a_recording_are_known_from_a_clock_of_the_host() {
 }
 
 #[test]
-fn a_camera_that_stops_in_the_middle_lets_go() {
+fn a_camera_that_stops_in_the_middle_releases_its_frames() {
     let bag = record("middle.bag", 60);
     // Callbacks wait for room in the queue here.
     let mut grabber = start(&file(&bag.0));
@@ -232,7 +232,7 @@ fn a_camera_that_stops_in_the_middle_lets_go() {
 }
 
 #[test]
-fn only_the_streams_that_are_asked_for_come() {
+fn only_requested_streams_are_delivered() {
     let bag = record("streams.bag", 3);
     let depth = Options { depth: Some("64x48@60".parse().unwrap()), ..file(&bag.0) };
     let mut numbers = Vec::new();
@@ -308,7 +308,7 @@ fn the_clock_of_a_file_is_that_of_its_frames() {
 }
 
 #[test]
-fn a_file_that_cannot_be_played_says_why() {
+fn a_file_that_cannot_be_played_gives_the_reason() {
     let absent = Path::new("/nonexistent/x.bag");
     assert_eq!(error(&file(absent)), "file `/nonexistent/x.bag` does not exist");
     assert_eq!(error(&file(Path::new("/"))), "file `/` is a directory");
@@ -467,7 +467,7 @@ fn numbers(options: &Options, framesets: &mut usize) -> (Vec<u64>, Vec<u64>) {
 }
 
 #[test]
-fn a_real_recording_with_an_odd_frame_comes_out_whole() {
+fn a_real_recording_with_an_odd_frame_is_delivered_completely() {
     let Some(path) = recording("d435_640x480_one_frameset.bag") else { return };
     for real_time in [false, true] {
         let mut framesets = 0;
@@ -479,7 +479,7 @@ fn a_real_recording_with_an_odd_frame_comes_out_whole() {
 }
 
 #[test]
-fn a_real_recording_whose_streams_do_not_overlap_comes_out_whole() {
+fn a_real_recording_whose_streams_do_not_overlap_is_delivered_completely() {
     let Some(path) = recording("d435_640x480_streams_do_not_overlap.bag") else { return };
     for real_time in [false, true] {
         let mut framesets = 0;

@@ -502,7 +502,7 @@ mod tests {
     }
 
     #[test]
-    fn damage_costs_the_framesets_that_it_touches() {
+    fn damage_affects_only_its_framesets() {
         let folder = TestFolder::new("damaged");
         record(&folder, Scene::WALL, &arc(64, 48), 4);
         let args = FuseArgs { voxel: 20.0, ..args(&folder) };

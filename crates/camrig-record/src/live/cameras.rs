@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_kept_or_encoded_while_nobody_subscribes() {
+    fn nothing_is_kept_or_encoded_without_subscriptions() {
         let cameras = Cameras::new(Some(80)).unwrap();
         let mut front = camera("4x2@30");
         let mut show = || cameras.show(front.frameset(0, &[&[200; 24], &[7; 16]])).unwrap();

@@ -177,7 +177,7 @@ fn messages_of_a_frameset_may_be_in_any_order() {
 }
 
 #[test]
-fn missing_frames_cost_only_their_framesets() {
+fn missing_frames_affect_only_their_framesets() {
     let folder = TestFolder::new("lacking");
     let (_, mut messages) = recorded(&folder);
     let path = folder.path().join("lacking.mcap");
@@ -330,7 +330,7 @@ fn chunks_inside_of_failed_chunks_take_linear_time() {
 }
 
 #[test]
-fn special_files_are_refused_at_once() {
+fn special_files_are_refused_without_reading() {
     let folder = TestFolder::new("fifo");
     let path = folder.path().join("fifo");
     rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)
@@ -343,7 +343,7 @@ fn special_files_are_refused_at_once() {
 
 /// Each section took 48 bytes, and each chunk 350 of them until it was in a list.
 #[test]
-fn ranges_of_damaged_files_cost_what_their_sections_do() {
+fn ranges_of_damaged_files_take_the_memory_of_their_sections() {
     let folder = TestFolder::new("ranges");
     let path = folder.path().join("whole.mcap");
     write(&path, &CAMERAS, 40, Compression::Lz4, &[]);

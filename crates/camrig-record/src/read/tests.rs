@@ -109,7 +109,7 @@ fn a_truncated_file_has_all_complete_framesets() {
 }
 
 #[test]
-fn a_flipped_bit_costs_at_most_one_frameset() {
+fn a_flipped_bit_damages_at_most_one_frameset() {
     let folder = TestFolder::new("flipped");
     for compression in [Compression::None, Compression::Lz4, Compression::Zstd] {
         let path = folder.path().join("whole.mcap");
@@ -223,7 +223,7 @@ fn sum(bytes: &[u8]) -> u64 {
 /// `before/rig.mcap` was written by the program at 1af0345, before streams and payloads were open. Its content was
 /// exported by the same program, and the sums of depth computed from that.
 #[test]
-fn a_recording_of_before_reads_the_same() {
+fn an_earlier_recording_reads_the_same() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/before/rig.mcap");
     let recording = Recording::open(&path, &|_| {}).unwrap();
     assert_eq!((recording.index().ending, recording.index().damage.len()), (Ending::Indexed, 0));

@@ -53,7 +53,7 @@ fn resident_mib() -> u64 {
 }
 
 #[test]
-fn a_long_recording_is_split_by_itself_and_read_as_one() {
+fn a_long_recording_is_split_automatically_and_read_as_one() {
     const FRAMESETS: u64 = MAX_CHUNKS as u64 + 1000;
     let folder = TestFolder::new("long");
     let path = folder.path().join("rig.mcap");

@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn damage_costs_the_frameset_that_it_touches() {
+    fn damage_affects_only_its_frameset() {
         let folder = TestFolder::new("damage");
         let path = folder.path().join("rig.mcap");
         write(&path, &["front"], 5, Compression::None, &[]);

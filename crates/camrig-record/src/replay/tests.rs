@@ -77,7 +77,7 @@ fn repetitions_of_several_cameras_begin_together() {
 }
 
 #[test]
-fn a_begin_behind_the_end_is_refused_before_anything_starts() {
+fn a_start_after_the_end_is_refused_before_anything_starts() {
     let folder = TestFolder::new("behind");
     let file = folder.path().join("rig.mcap");
     write_apart(&file, &CAMERAS, FRAMESETS, APART);

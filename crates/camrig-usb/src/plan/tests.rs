@@ -217,7 +217,7 @@ fn unequal_cameras_get_profiles_that_they_have() {
 }
 
 #[test]
-fn a_tree_without_its_root_hub_says_so() {
+fn a_tree_without_its_root_hub_has_an_unknown_controller() {
     let folder = tempfile::tempdir().unwrap();
     let tree = usb_tree(&folder, &[("2-1", "10000", "3.20", "a"), ("1-1", "480", "2.10", "b")]);
     let camera = |name: &str, port: &str| UsbCamera {

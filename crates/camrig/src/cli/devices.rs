@@ -432,7 +432,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_has_what_the_check_demands() {
+    fn a_table_has_the_options_that_the_check_demands() {
         let profiles = vec![crate::driver::DeviceProfile {
             stream: Stream::DEPTH,
             format: camrig_frame::PixelFormat::Z16.into(),
@@ -464,7 +464,7 @@ mod tests {
     }
 
     #[test]
-    fn a_camera_that_cannot_be_used_says_why() {
+    fn a_camera_that_cannot_be_used_gives_the_reason() {
         let mut found = Found::default();
         let device = Device {
             model: "Intel RealSense D4XX Recovery".into(),

@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_says_that_nothing_was_matched() {
+    fn a_run_reports_that_nothing_was_matched() {
         let mut report: Report =
             serde_json::from_str(include_str!("../../tests/before/report.json")).unwrap();
         for link in &mut report.links {

@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_second_interrupt_ends_a_run_at_once() {
+    fn only_a_second_interrupt_ends_a_run_immediately() {
         use Effect::{Stop, StopAtOnce};
         assert_eq!(effects(&[(0, SIGINT), (3000, SIGINT)]), [Stop, StopAtOnce]);
         assert_eq!(effects(&[(0, SIGHUP), (5, SIGHUP), (3000, SIGHUP)]), [Stop; 3]);

@@ -362,7 +362,7 @@ fn a_paused_camera_does_not_capture_and_answers_calls() {
 }
 
 #[test]
-fn a_driver_that_cannot_pause_says_so_and_the_camera_goes_on() {
+fn a_driver_that_cannot_pause_reports_that_and_the_camera_continues() {
     let (hosted, events) = start([actor(FIRST, camera("silent"))]);
     assert_eq!(next(&events), ActorEvent::Ready { actor: FIRST });
     hosted.go();
@@ -426,7 +426,7 @@ fn an_actor_that_never_returns_is_given_up_with_its_links() {
 }
 
 #[test]
-fn actors_end_when_nobody_can_send_them_mail() {
+fn actors_end_when_no_sender_of_mail_is_left() {
     let parts = [actor(FIRST, camera("silent")), actor(SECOND, processor("second-time"))];
     let (hosted, events) = start(parts);
     (0..2).for_each(|_| drop(next(&events)));

@@ -207,7 +207,7 @@ fn a_timestamp_that_leaps_holds_up_nothing() {
 }
 
 #[test]
-fn a_timestamp_that_leaps_back_and_forth_loses_what_leaps() {
+fn a_timestamp_that_leaps_back_and_forth_loses_the_leaping_framesets() {
     let (mut left, mut right) = (camera("left"), camera("right"));
     let mut matching = matching(&["left", "right"], true);
     matching.spec.clock = MatchClock::Global;

@@ -161,7 +161,7 @@ fn a_frameset_without_a_slot_is_dropped_on_every_link() {
 }
 
 #[test]
-fn an_instance_goes_on_counting_where_the_one_before_stopped() {
+fn an_instance_continues_the_count_of_the_previous_one() {
     let (link, counters) = (link(Overflow::DropNewest), counters());
     for sequence in 0..3 {
         let mut output = CameraOutput::new(publisher("left", &link, &counters), info("left")).unwrap();
@@ -217,7 +217,7 @@ fn a_publisher_refuses_one_source_too_many() {
 
 /// A wait would be for a reader that this very thread runs.
 #[test]
-fn a_frameset_without_a_slot_is_dropped_at_once_for_a_blocking_reader_on_the_thread() {
+fn a_frameset_without_a_slot_is_dropped_immediately_for_a_blocking_reader_on_the_thread() {
     let link = LocalLink::new(Arc::new(LinkState::new().unwrap()), Arc::default(), Overflow::Block, QUEUE);
     let (link, counters) = (Arc::new(link.on_thread(true)), counters());
     let mut output = CameraOutput::new(publisher("left", &link, &counters), info("left")).unwrap();

@@ -381,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_reports_the_whole_run_of_each_camera() {
+    fn the_end_reports_the_complete_run_of_each_camera() {
         let (mut front, mut left) = (camera("front"), camera("left"));
         let silent = Arc::new(LinkState::new().unwrap());
         let inputs = [("front", front.link_state()), ("left", left.link_state()), ("rear-camera", &silent)];

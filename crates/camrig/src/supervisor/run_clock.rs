@@ -34,7 +34,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_stands_still_while_the_process_is_stopped() {
+    fn the_clock_does_not_advance_while_the_process_is_stopped() {
         let mut clock = RunClock::default();
         let asked = Duration::from_millis(100);
         for took in [Duration::ZERO, asked, Duration::from_millis(1099)] {

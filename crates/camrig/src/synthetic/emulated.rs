@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn frame_times_are_whole_units_of_usb_video() {
+    fn frame_times_are_multiples_of_the_unit_of_usb_video() {
         assert_eq!(
             (frame_micros(3, 5), frame_micros(1, 15), frame_micros(15, 15)),
             (600_000, 66_666, 999_999)

@@ -413,7 +413,7 @@ mod tests {
     }
 
     #[test]
-    fn a_camera_whose_device_is_set_goes_on() {
+    fn a_camera_whose_device_is_set_continues() {
         let sets = ["left".to_owned(), "right".to_owned()];
         let set = |from: &str, to: &str| {
             let diff = Diff::of(&parse(OLD), &parse(&OLD.replace(from, to)), &[], &sets).unwrap();

@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fingerprint_is_a_whole_key() {
+    fn a_fingerprint_is_a_complete_key() {
         let key = "A".repeat(KEY_CHARACTERS);
         assert!(is_fingerprint(&format!("ed25519:{key}")));
         for text in ["", "ed25519:", &key, &format!("ed25519:{key}A"), &format!("sha256:{key}")] {

@@ -97,7 +97,7 @@ fn a_running_producer_gets_the_channel_of_a_restarted_reader() {
 }
 
 #[test]
-fn a_reader_that_starts_before_its_producer_is_back_at_once() {
+fn a_reader_that_starts_before_its_producer_is_present_immediately() {
     let (topology, mut rig) = rig();
     for process in [CAMERA, READER] {
         begin(&mut rig, &topology, process, |_| true, &[]).unwrap();

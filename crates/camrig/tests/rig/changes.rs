@@ -265,7 +265,7 @@ fn actors_of_one_thread_change() {
 }
 
 /// A camera has moved, and its framesets of before wait for a slow reader: the end of its process loses none of them.
-fn a_process_ends_behind_a_camera_that_has_moved() {
+fn a_process_ends_after_its_camera_has_moved() {
     let start = "[camera.b]\ndriver = 'synthetic'\nprocess = 'b'\n\
                  options = { model = 'any', color = 'off', depth = '48x24@60' }\n\
                  [processor.slow]\nkind = 'faulty'\nprocess = 'check'\ninputs = ['b']\noverflow = 'block'\nqueue = 32\n\
@@ -510,8 +510,8 @@ pub(crate) fn add_to(trials: &mut Vec<Trial>) {
     conformance(trials, "changes::a_camera_begins_anew", a_camera_begins_anew);
     conformance(trials, "changes::options_are_set_by_another_topology", options_are_set_by_another_topology);
     test(trials, "changes::set_options_outlast_a_crash", set_options_outlast_a_crash);
-    let ends_behind = a_process_ends_behind_a_camera_that_has_moved;
-    test(trials, "changes::a_process_ends_behind_a_camera_that_has_moved", ends_behind);
+    let ends_behind = a_process_ends_after_its_camera_has_moved;
+    test(trials, "changes::a_process_ends_after_its_camera_has_moved", ends_behind);
     test(trials, "changes::actors_of_one_thread_change", actors_of_one_thread_change);
     test(trials, "changes::changes_take_turns", changes_take_turns);
     test(trials, "changes::processors_of_six_cameras_are_swapped", processors_of_six_cameras_are_swapped);

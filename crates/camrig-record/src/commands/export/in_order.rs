@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn the_size_of_what_waits_is_bounded() {
+    fn the_size_of_waiting_work_is_bounded() {
         let mut work = InOrder::start();
         assert_eq!(work.take_before(u64::MAX / 2), None, "one alone may have any size");
         work.give(MAX_WAITING_BYTES - 1, || 0);

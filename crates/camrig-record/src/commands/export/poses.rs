@@ -146,7 +146,7 @@ pub(in super::super) mod tests {
     }
 
     #[test]
-    fn a_device_is_known_by_its_number_and_another_one_is_refused() {
+    fn a_device_is_identified_by_its_serial_number() {
         let folder = TestFolder::new("poses");
         let mut rear = info("rear");
         let mut place = |serials: [&str; 2], own: &str, stream: &str| {

@@ -87,7 +87,7 @@ fn rendered_frames_are_right_wherever_they_lie() {
 }
 
 #[test]
-fn the_digest_tells_everything_but_the_arrival() {
+fn the_digest_depends_on_everything_but_the_arrival() {
     let [parts, ..] = &captured("front", "color_format = 'yuyv'", 1)[..] else { unreachable!() };
     let digest = |frames: FrameSet| {
         let mut verify = verify("content = false\ndigest = true");
@@ -256,7 +256,7 @@ fn no_pixels_pass_under_another_name_or_number() {
 }
 
 #[test]
-fn a_repeated_or_late_sequence_is_found_and_a_new_start_is_none() {
+fn a_repeated_or_late_sequence_is_a_fault_and_a_restart_is_not() {
     let all = &captured("front", "", 3);
     let (again, old) = (all[2].clone().frameset(), all[1].clone().frameset());
     assert_eq!(fault([again.clone(), again.clone()]), "frameset 2 of `front` came after frameset 2");

@@ -191,7 +191,7 @@ fn an_actor_that_joins_a_process_that_is_ending_begins_in_the_next_one() {
 }
 
 #[test]
-fn a_rig_goes_on_without_a_guest() {
+fn a_rig_continues_without_an_attached_actor() {
     let mut run = Run::new(None);
     run.on(Event::Connected(WORKER));
     run.on(Event::Ready(WORKER, CAMERA));

@@ -49,7 +49,7 @@ fn a_wedged_device_needs_a_reset() {
 }
 
 #[test]
-fn a_silent_stream_is_named_and_counted_while_others_go_on() {
+fn a_silent_stream_is_named_and_counted_while_others_continue() {
     let options =
         format!("{TINY}stall_at = 0.003\nstall_stream = 'color'\nwedge_until_reset = true\npaced = false");
     let mut rig = Rig::called("mute", &options);

@@ -114,7 +114,7 @@ error: unknown option `rate` of processor `p`
 }
 
 #[test]
-fn every_wrong_option_of_a_table_at_once() {
+fn every_wrong_option_of_a_table_is_reported() {
     refused(
         r#"[camera.a]
 driver = "even"
