@@ -74,7 +74,7 @@ pub enum SolveError {
     #[error("camera `{0}` saw the board in no usable image")]
     Unseen(String),
     /// Nothing relates two groups of cameras.
-    #[error("no moment links {} to {}: show the board to `{}` and `{}` at once", list(.missing), list(.linked), .pair.0, .pair.1)]
+    #[error("no moment links {} to {}: show the board to `{}` and `{}` at the same time", list(.missing), list(.linked), .pair.0, .pair.1)]
     NotLinked {
         /// The cameras that are linked to the root.
         linked: Vec<String>,
@@ -99,7 +99,7 @@ pub enum SolveError {
     },
     /// The views determine a pose too poorly.
     #[error(
-        "the pose of camera `{camera}` is known only to {millimeters:.1} mm and {degrees:.2} degrees: show the board nearer, tilted, and in more places to it and its neighbors at once"
+        "the pose of camera `{camera}` is known only to {millimeters:.1} mm and {degrees:.2} degrees: show the board nearer, tilted, and in more places that it and adjacent cameras see at the same time"
     )]
     Undetermined {
         /// The camera's name.

@@ -77,7 +77,7 @@ pub enum Refused {
     #[error(transparent)]
     Memory(#[from] MemoryError),
     /// More announcements arrived than any producer sends.
-    #[error("more than {ANNOUNCEMENTS_MAX} announcements came at once")]
+    #[error("more than {ANNOUNCEMENTS_MAX} announcements arrived together")]
     TooMany,
     /// More cameras were announced than any rig has.
     #[error("more than {MAX_SOURCES} cameras were announced")]

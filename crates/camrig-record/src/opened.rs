@@ -189,7 +189,7 @@ impl OpenRecording {
                 Content::Unreadable { error, .. } => return Err(damaged(&error)),
             }
         }
-        Err(damaged(&"it is not at the place in the index"))
+        Err(damaged(&"it is not at its position in the index"))
     }
 
     /// Creates the error of a frameset that cannot be read. There is one with this number.

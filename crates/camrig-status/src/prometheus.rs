@@ -48,9 +48,12 @@ fn actors(text: &mut Text, actors: &[ActorStatus]) {
         |actor| actor.copied,
     );
     each("camrig_restarts_total", "counter", "Restarts of an actor.", |actor| actor.restarts);
-    each("camrig_slots", "gauge", "Maximum number of framesets of an actor in use at once.", |actor| {
-        actor.slots
-    });
+    each(
+        "camrig_slots",
+        "gauge",
+        "Maximum number of framesets of an actor in use at the same time.",
+        |actor| actor.slots,
+    );
     each(
         "camrig_slots_in_use",
         "gauge",

@@ -198,7 +198,7 @@ def case_recovery():
 
 
 def case_brownout():
-    """All cameras are gone at once, and come back."""
+    """All cameras are gone at the same time, and come back."""
     recovery = Recovery()
     rig, then = recovery.rig, emulator.stats()
     restarts = [rig.camera(index)["restarts"] for index in range(CAMERAS)]

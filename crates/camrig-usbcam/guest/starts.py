@@ -45,7 +45,7 @@ def case_cold(count="2", seconds="3600"):
 
 
 def case_cold_two(count="1", seconds="3600"):
-    """Cold starts of two rigs at once, of one half of the cameras each."""
+    """Cold starts of two rigs at the same time, of one half of the cameras each."""
     path = topology(lambda _: DEPTH_ONLY)
     camrig("check", path)
     with open(path) as file:

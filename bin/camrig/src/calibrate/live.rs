@@ -240,7 +240,7 @@ impl State {
         self.looked[number] = nanos;
         let Some(camera) = UsableCamera::new(frames.camera(), frames.info()) else {
             let fact = format!(
-                "camera `{}` has no images whose optics are known; name the others by `--cameras`",
+                "camera `{}` has no images with known intrinsics; name the others by `--cameras`",
                 frames.camera()
             );
             self.failure = Some(fact);
@@ -345,7 +345,7 @@ fn described(status: &CaptureStatus) -> String {
 /// Returns what to do next.
 fn advice(status: &CaptureStatus) -> String {
     if let Some((linked, missing)) = &status.needed {
-        return format!("show the board to `{linked}` and `{missing}` at once, and hold it still");
+        return format!("show the board to `{linked}` and `{missing}` at the same time, and hold it still");
     }
     let least = status.cameras.iter().min_by(|a, b| a.coverage.total_cmp(&b.coverage));
     match least.filter(|camera| camera.coverage < COVERED) {
@@ -386,7 +386,7 @@ mod tests {
         );
         assert_eq!(
             advice(&status([0.7, 0.3], Some(("left", "right")))),
-            "show the board to `left` and `right` at once, and hold it still"
+            "show the board to `left` and `right` at the same time, and hold it still"
         );
         assert_eq!(advice(&status([0.7, 0.6], None)), "show the board nearer, farther, and tilted");
     }

@@ -72,7 +72,7 @@ pub(super) fn looked_at(recording: &OpenRecording, sources: &[usize]) -> Vec<(us
 }
 
 impl UsableCamera {
-    /// Describes a camera; `None` if it has no images whose optics are known.
+    /// Describes a camera; `None` if it has no images with known intrinsics.
     pub(super) fn new(name: &str, info: &CameraInfo) -> Option<Self> {
         let stream = light(info)?;
         let identity = Identity {

@@ -160,7 +160,7 @@ fn a_missing_link_is_named() {
     stage.show(&[2], 0.0, 6, 0.1);
     assert_eq!(
         stage.calibrate().unwrap_err().to_string(),
-        "no moment links `camera-2`, `camera-3` to `camera-0`, `camera-1`: show the board to `camera-1` and `camera-2` at once"
+        "no moment links `camera-2`, `camera-3` to `camera-0`, `camera-1`: show the board to `camera-1` and `camera-2` at the same time"
     );
     stage.views.retain(|view| view.camera != 3);
     assert_eq!(stage.calibrate().unwrap_err(), SolveError::Unseen("camera-3".to_owned()));

@@ -166,7 +166,7 @@ fn more_announcements_than_any_producer_makes_are_refused() {
     (0..ANNOUNCEMENTS_MAX).for_each(|_| faulty.announce(Announcement::Begin));
     faulty.write(0, &header());
     faulty.queue(0, 0, 3);
-    faulty.assert_refused("more than 64 announcements came at once");
+    faulty.assert_refused("more than 64 announcements arrived together");
 }
 
 #[test]

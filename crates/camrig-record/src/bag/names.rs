@@ -39,7 +39,7 @@ pub(super) fn files_of(path: &Path) -> Result<Vec<PathBuf>, ReadError> {
         }
     };
     if files.len() > MAX_FILES {
-        let what = format!("is a bag of {} files; {MAX_FILES} can be read at once", files.len());
+        let what = format!("is a bag of {} files; {MAX_FILES} can be read together", files.len());
         return Err(ReadError::new(path, what));
     }
     Ok(files)

@@ -140,7 +140,7 @@ impl SqliteBag {
             self.note_steps(&statement);
             found
         };
-        let place = || row.map_or("at its first message".to_owned(), |row| format!("behind message {row}"));
+        let place = || row.map_or("at its first message".to_owned(), |row| format!("after message {row}"));
         let found = read().map_err(|error| format!("{}: {error}", place()))?;
         let Some((row, id, nanos, data)) = found else { return Ok(None) };
         if row < from {

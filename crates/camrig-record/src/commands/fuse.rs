@@ -137,7 +137,7 @@ fn sources(args: &FuseArgs, parts: &Parts) -> Result<BTreeMap<String, Source>, C
     roots.dedup();
     if let ([first, second, ..], None) = (&*roots, &poses) {
         let text = format!(
-            "the places of the cameras are those of two rigs, with the roots `{first}` and `{second}`: choose by `--camera`"
+            "the poses of the cameras are those of two rigs, with the roots `{first}` and `{second}`: choose by `--camera`"
         );
         return Err(CommandError::Usage(text));
     }
@@ -436,7 +436,7 @@ mod tests {
         );
         refused(
             |left| left.pose.as_mut().unwrap().root = "else".to_owned(),
-            "the places of the cameras are those of two rigs, with the roots `else` and `root`: choose by `--camera`",
+            "the poses of the cameras are those of two rigs, with the roots `else` and `root`: choose by `--camera`",
         );
         refused(
             |left| left.streams[0].intrinsics = None,

@@ -302,7 +302,7 @@ impl Publisher {
         if self.links.iter().any(blocks) && !std::mem::replace(&mut self.shortage_is_logged, true) {
             log::warn!(
                 "all {} slots are held: framesets are dropped as `{}` although a reader on this thread blocks, which reads \
-                 nothing meanwhile; raise `slots`, or publish fewer framesets at once",
+                 nothing meanwhile; raise `slots`, or publish fewer framesets in one call",
                 self.slots,
                 DropReason::NoSlot,
             );

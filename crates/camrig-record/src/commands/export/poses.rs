@@ -100,7 +100,7 @@ fn color_of(camera: Extrinsics, info: &CameraInfo) -> Result<Extrinsics, String>
     match to_depth {
         Some(to_depth) => Ok(camera.after(&to_depth)),
         None if info.stream_of(Role::Depth).is_none() => Ok(camera),
-        None => Err("the place of its color beside its depth is not known".to_owned()),
+        None => Err("the position of its color relative to its depth is unknown".to_owned()),
     }
 }
 

@@ -68,7 +68,7 @@ impl Scene {
         let poses = args.calibration.as_deref().map(Poses::read).transpose()?;
         let are_known = poses.is_some() || poses::are_recorded(cameras.iter().map(|camera| &camera.info));
         if !are_known && cameras.len() > 1 {
-            let text = "the places of several cameras are not in this recording: `--calibration` takes the file of \
+            let text = "the poses of several cameras are not in this recording: `--calibration` takes the file of \
                         `camrig calibrate`, and `--camera` one of the cameras";
             return Err(CommandError::Usage(text.to_owned()));
         }
@@ -204,9 +204,9 @@ impl Target for View {
     fn finish(&mut self) -> io::Result<Option<String>> {
         let distortion = (is_left_out(&self.lens))
             .then(|| format!("the distortion of color ({}) is left out", self.lens.distortion));
-        let pose = self.is_at_origin.then(|| {
-            "its place is that of the origin, since `--calibration` does not give another".to_owned()
-        });
+        let pose = self
+            .is_at_origin
+            .then(|| "its pose is unknown, so it is at the origin: `--calibration` gives another".to_owned());
         let notes: Vec<_> = distortion.into_iter().chain(pose).collect();
         Ok(Some(notes.join("; ")).filter(|notes| !notes.is_empty()))
     }
@@ -297,10 +297,10 @@ mod tests {
         let folder = TestFolder::new("places");
         let args = args(&folder, &["front", "rear"], Format::Colmap);
         let error = export(&args).unwrap_err().to_string();
-        assert!(error.starts_with("the places of several cameras are not in this recording: "), "{error}");
+        assert!(error.starts_with("the poses of several cameras are not in this recording: "), "{error}");
         let one = ExportArgs { camera: vec!["front".to_owned()], ..args };
         let text = export(&one).unwrap();
-        let note = "its place is that of the origin, since `--calibration` does not give another\n";
+        let note = "its pose is unknown, so it is at the origin: `--calibration` gives another\n";
         assert!(text.starts_with("front: 2 framesets in ") && text.ends_with(note), "{text}");
         let calibration = Some(folder.path().join("rig.calib.toml"));
         let (output, format) = (folder.path().join("png"), Format::Png);
@@ -336,10 +336,7 @@ mod tests {
             write_posed(&file, &[front.clone(), other]);
             let output = folder.path().join(format!("other-{number}"));
             let error = export(&ExportArgs::all(&file, &output, Format::Nerf)).unwrap_err().to_string();
-            assert!(
-                error.starts_with("the places of several cameras are not in this recording: "),
-                "{error}"
-            );
+            assert!(error.starts_with("the poses of several cameras are not in this recording: "), "{error}");
         }
     }
 
