@@ -1,4 +1,4 @@
-//! The description of a board: its squares and markers, and the places of its corners.
+//! The description of a board: its squares and markers, and the positions of its corners.
 
 use std::fmt;
 
@@ -229,7 +229,7 @@ impl Board {
         (self.columns() - 1) * (self.rows() - 1)
     }
 
-    /// Returns the place of the corner with this number on the board, in metres; `None` if there is no such corner. Corners
+    /// Returns the position of the corner with this number on the board, in metres; `None` if there is no such corner. Corners
     /// are numbered row by row from 0.
     pub fn corner_meters(&self, id: u32) -> Option<[f64; 2]> {
         let across = self.columns() - 1;

@@ -29,7 +29,7 @@ const MIN_WIDTH: f64 = 0.05;
 /// The share of the solution that a step must reach to continue.
 const ENOUGH: f64 = 1e-10;
 
-/// A corner on the board, in metres, and its place in the image, in pixels.
+/// A corner on the board, in metres, and its position in the image, in pixels.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sight {
     pub(crate) point: Point3<f64>,
@@ -41,7 +41,7 @@ pub(crate) struct Sight {
 pub(crate) struct BoardPose {
     /// From the board's coordinates to the camera's.
     pub(crate) pose: Isometry3<f64>,
-    /// The square mean of the distances between corners that fit and their places by the pose, in pixels.
+    /// The root mean square of the distances between corners that fit and their projections by the pose, in pixels.
     pub(crate) error_pixels: f64,
     /// Whether the pose that is tilted the other way explains the image almost as well.
     pub(crate) ambiguous: bool,

@@ -1,9 +1,9 @@
 //! Bundle adjustment: the poses of cameras and boards that explain all corners best.
 //!
-//! Levenberg-Marquardt with the weights of Geman-McClure, by which corners far from their expected places do not count.
-//! Huber's weights do not suffice: many corners that are wrong in the same way, as of a camera that was moved, would
-//! still draw the others to a compromise. Boards do not depend on each other, so each is eliminated, and the equations
-//! that are left have six unknowns for each camera.
+//! Levenberg-Marquardt with the weights of Geman-McClure, by which corners far from their expected positions do not count.
+//! Huber's weights do not suffice: many corners that are wrong in the same way, as of a camera that was moved, would still draw
+//! the others to a compromise. Boards do not depend on each other, so each is eliminated, and the equations that are left have
+//! six unknowns for each camera.
 
 use std::collections::BTreeMap;
 
@@ -70,7 +70,7 @@ pub(crate) struct State {
     pub(crate) boards: Vec<Isometry3<f64>>,
 }
 
-/// The observations, and the optics of each camera.
+/// The observations, and the intrinsics of each camera.
 pub(crate) struct Problem<'a> {
     pub(crate) lenses: &'a [Lens],
     pub(crate) observations: Vec<Observation>,
@@ -91,7 +91,7 @@ struct Equations {
 }
 
 impl Problem<'_> {
-    /// Returns the distance of each corner from its place by the state, in pixels.
+    /// Returns the distance of each corner from its projection by the state, in pixels.
     pub(crate) fn errors(&self, state: &State) -> Vec<f64> {
         let error =
             |seen: &Observation| self.error(seen, &state.cameras[seen.camera], &state.boards[seen.moment]);

@@ -42,11 +42,11 @@ pub struct CalibratedCamera {
     pub model: String,
     /// The stream whose images were used.
     pub stream: String,
-    /// The place of the camera in the root's coordinates, in metres.
+    /// The position of the camera in the root's coordinates, in metres.
     pub translation_meters: [f64; 3],
     /// The rotation from the camera's coordinates to the root's: x, y, z, w.
     pub quaternion_xyzw: [f64; 4],
-    /// Standard deviation of the place, in millimetres.
+    /// Standard deviation of the position, in millimetres.
     pub deviation_millimeters: f64,
     /// Standard deviation of the direction, in degrees.
     pub deviation_degrees: f64,
@@ -66,7 +66,7 @@ pub struct CalibratedCamera {
     pub covariance: [[f64; 6]; 6],
     /// From the calibrated stream's coordinates to the camera's.
     pub stream_to_camera: Pose,
-    /// The optics of the calibrated stream, as the factory measured them.
+    /// The intrinsics of the calibrated stream, from the factory calibration.
     pub intrinsics: Optics,
 }
 
@@ -103,7 +103,7 @@ pub struct Identity {
     pub model: String,
     /// The stream whose images were used.
     pub stream: String,
-    /// Its optics.
+    /// Its intrinsics.
     pub intrinsics: Intrinsics,
     /// From the stream's coordinates to the camera's.
     pub stream_to_camera: Pose,

@@ -11,7 +11,7 @@ const STEP: f64 = 1e-6;
 /// The least distance of a point that is projected, in metres.
 const NEAREST_METERS: f64 = 1e-3;
 
-/// The optics of one camera.
+/// The intrinsics of one camera, for projection.
 #[derive(Clone, Debug)]
 pub(crate) struct Lens {
     focal: Vector2<f64>,

@@ -40,8 +40,8 @@ impl Scale {
     }
 }
 
-/// Returns the place of each corner of the board in an image of depth, and its distance in metres; `to_depth` leads
-/// from the board's coordinates to those of depth. Corners outside of the image are left out.
+/// Returns the position of each corner of the board in a depth image, and its distance in metres; `to_depth` leads from the
+/// board's coordinates to those of depth. Corners outside of the image are left out.
 pub fn expected_depth(board: &Board, to_depth: &Pose, depth: &Intrinsics) -> Vec<([u32; 2], f64)> {
     let Some(lens) = Lens::new(depth) else { return Vec::new() };
     let pose = to_depth.isometry();

@@ -41,7 +41,7 @@ const DEVIATION_OF_LENGTH: f64 = 0.8493;
 pub struct UncalibratedCamera {
     /// Its name, for errors.
     pub name: String,
-    /// The optics of the images in which boards were found.
+    /// The intrinsics of the images in which boards were found.
     pub intrinsics: Intrinsics,
 }
 
@@ -104,7 +104,7 @@ pub enum SolveError {
     Undetermined {
         /// The camera's name.
         camera: String,
-        /// Standard deviation of its place; infinite if nothing determines it.
+        /// Standard deviation of its position; infinite if nothing determines it.
         millimeters: f64,
         /// Standard deviation of its direction.
         degrees: f64,

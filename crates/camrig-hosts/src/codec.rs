@@ -62,7 +62,8 @@ pub enum WireCodec {
     /// The difference of each pixel from the previous one in its row; for pixels of 16 bits all low bytes, then all high bytes;
     /// then zstd. Without loss. For images; other frames by zstd alone.
     Delta,
-    /// JPEG of this quality, 1 to 100. For light with 8 bits per channel; other frames as [`WireCodec::Delta`].
+    /// JPEG of this quality, 1 to 100. For color and infrared images with 8 bits per channel; other frames as
+    /// [`WireCodec::Delta`].
     Jpeg(u8),
 }
 
@@ -115,8 +116,8 @@ impl From<WireCodec> for String {
 }
 
 impl WireCodec {
-    /// Returns the codec of a stream where the topology names none: as it is on a link of at least 5 Gb/s; otherwise light
-    /// as JPEG, other images by `delta`, and the rest as it is.
+    /// Returns the codec of a stream if the topology names none: `raw` on a link of at least 5 Gb/s; otherwise color and
+    /// infrared images as JPEG, other images as `delta`, and the rest as `raw`.
     pub fn by_rate(stream: &StreamInfo, mbps: u32) -> Self {
         Self::of_payload(stream.role, &stream.payload, mbps)
     }

@@ -44,7 +44,7 @@ const PATIENCE_SECONDS: u64 = 40;
 /// Maximum of that time, in seconds: an hour.
 const PATIENCE_SECONDS_MAX: u64 = 3600;
 
-/// The place of the unit.
+/// The path of the unit.
 const UNIT: &str = "/etc/systemd/system/camrig-agent.service";
 
 /// `EX_USAGE`, `EX_UNAVAILABLE` and `EX_CANTCREAT` of sysexits.h.

@@ -143,7 +143,7 @@ fn live_match(matched: &PyMatch) -> PyResult<Match> {
     Ok(Match::of(matched.number, framesets.collect::<PyResult<_>>()?, matched.complete))
 }
 
-/// Logs the traceback of an exception, and returns it as one line with its place in the script.
+/// Logs the traceback of an exception, and returns it as one line with its location in the script.
 pub(crate) fn failure(py: Python<'_>, error: &PyErr) -> ProcessorError {
     let described = py
         .import("camrig._worker")

@@ -1,4 +1,4 @@
-//! A camera on its socket, with a test in the place of the kernel.
+//! A camera on its socket, with a test instead of the kernel.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

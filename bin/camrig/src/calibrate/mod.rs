@@ -117,7 +117,7 @@ fn read(path: &Path) -> Result<String, CommandError> {
         .map_err(|error| CommandError::Read(format!("cannot read `{}`: {error}", path.display())))
 }
 
-/// Writes a file, in place of one that may exist.
+/// Writes a file, replacing one that may exist.
 fn write(path: &Path, content: &[u8]) -> Result<(), CommandError> {
     use std::io::Write;
     camrig::files::write(path, |file| file.write_all(content))

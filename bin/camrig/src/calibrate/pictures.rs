@@ -130,7 +130,7 @@ pub(super) fn recorded_depth(
     pairs().unwrap_or_default()
 }
 
-/// Returns the stream of depth whose optics are known.
+/// Returns the depth stream, if its intrinsics are known.
 pub(super) fn depth_stream(info: &CameraInfo) -> Option<&StreamInfo> {
     info.stream_of(Role::Depth).filter(|info| info.intrinsics.is_some())
 }

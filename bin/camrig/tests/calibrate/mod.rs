@@ -48,9 +48,9 @@ const WATCHDOG: Duration = Duration::from_secs(120);
 #[schemars(crate = "camrig::schemars")]
 #[serde(deny_unknown_fields)]
 struct Options {
-    /// Its place in the arc.
+    /// Its position in the arc.
     number: u32,
-    /// Shows each place for a while, again and again, instead of once.
+    /// Shows each place for some time, repeatedly, instead of once.
     #[serde(default)]
     live: bool,
 }

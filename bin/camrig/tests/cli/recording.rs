@@ -120,7 +120,7 @@ fn six_cameras_replay_the_same_in_every_placement() {
     }
 }
 
-/// One camera for each format of light, with the format that `export` gives its color and infrared.
+/// One camera for each format of color and infrared, with the format in which `export` writes them.
 const FORMATS: [(&str, &str, &str); 8] = [
     ("color", "rgb8", "png"),
     ("color", "bgr8", "png"),

@@ -17,7 +17,7 @@ const BEHIND: f64 = 96.0;
 /// White around the board, in millimetres.
 const MARGIN: f64 = 20.0;
 
-/// A place and a direction: the columns are the directions of X, Y and Z.
+/// A position and a rotation: the columns are the directions of X, Y and Z.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Frame {
     pub(super) columns: [Vector; 3],
@@ -71,7 +71,7 @@ impl Frame {
     }
 }
 
-/// The brightness of a board, by place in millimetres.
+/// The brightness of a board, by position in millimetres.
 pub(super) struct Print {
     squares: Vec<Vec<Rect>>,
     columns: usize,

@@ -12,7 +12,7 @@ pub(super) fn board() -> Board {
     Board::new(8, 6, 50.0).unwrap()
 }
 
-/// The optics of a camera; each is another one.
+/// The intrinsics of a camera; each has different ones.
 pub(super) fn intrinsics(index: usize) -> Intrinsics {
     let shift = index as f32;
     let models = [Distortion::InverseBrownConrady, Distortion::None, Distortion::BrownConrady];

@@ -166,7 +166,7 @@ impl Run {
         last.0.unwrap()
     }
 
-    /// Kills an agent, and starts another one in its place.
+    /// Kills an agent, and starts another one instead.
     fn restart_agent(&mut self, folder: &Path, hosts: &mut [Host], which: usize) {
         let (host, name) = (&mut hosts[which], HOSTS[which]);
         self.agent_kills[which] += 1;

@@ -1,4 +1,4 @@
-// Measured depth, and the depth at a place of another picture. Does not access elements of the page.
+// Measured depth, and the depth at a position in another picture. Does not access elements of the page.
 
 /** Maximum distance between a place of the color image and a projected depth, in pixels. */
 const NEAR_PIXELS = 1.5;
