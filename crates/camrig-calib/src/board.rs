@@ -256,7 +256,7 @@ impl Board {
         drawing
     }
 
-    /// Draws a marker: black, and on it the white bits, as few rectangles as they are in each row.
+    /// Draws a marker: black, and on it the white bits, with as few rectangles as possible in each row.
     fn draw_marker(&self, [left, top]: [f64; 2], code: u64, drawing: &mut Vec<Rect>) {
         let width = self.marker_millimeters();
         drawing.push(Rect { x: left, y: top, width, height: width, black: true });

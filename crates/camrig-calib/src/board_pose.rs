@@ -1,7 +1,6 @@
 //! The pose of a board in one image.
 //!
-//! A flat board has two poses that look alike: one of them is a false one, tilted the other way. Both are found and
-//! compared.
+//! A flat board has two poses that look similar: one of them is wrong, tilted the other way. Both are found and compared.
 
 use nalgebra::{
     Isometry3, Matrix3, Matrix6, Point3, Rotation3, SMatrix, Translation3, UnitQuaternion, Vector2, Vector3,
@@ -14,7 +13,7 @@ use crate::lens::Lens;
 pub(crate) const MIN_CORNERS: usize = 8;
 /// Number of random sets of four corners, to find those that fit each other.
 const TRIALS: usize = 200;
-/// The largest distance of a corner that fits, in pixels, while a start is looked for.
+/// The largest distance of a corner that fits, in pixels, while an initial pose is searched.
 const FITS_PIXELS: f64 = 3.0;
 /// The least share of corners that must fit each other.
 const MIN_SHARE: f64 = 0.5;
@@ -181,7 +180,7 @@ fn pose_of(homography: &Matrix3<f64>) -> Option<Isometry3<f64>> {
     ))
 }
 
-/// Returns the pose near `start` that explains sights best, and the square mean of its errors in pixels; `None` if it
+/// Returns the pose near `start` that explains sights best, and the root mean square of its errors in pixels; `None` if it
 /// leaves the space before the camera.
 fn refine(lens: &Lens, sights: &[Sight], start: Isometry3<f64>) -> Option<(Isometry3<f64>, f64)> {
     let cost = |pose: &Isometry3<f64>| -> Option<f64> {

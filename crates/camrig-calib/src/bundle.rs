@@ -1,9 +1,9 @@
 //! Bundle adjustment: the poses of cameras and boards that explain all corners best.
 //!
 //! Levenberg-Marquardt with the weights of Geman-McClure, by which corners far from their expected positions do not count.
-//! Huber's weights do not suffice: many corners that are wrong in the same way, as of a camera that was moved, would still draw
-//! the others to a compromise. Boards do not depend on each other, so each is eliminated, and the equations that are left have
-//! six unknowns for each camera.
+//! Huber's weights do not suffice: many corners that are wrong in the same way, such as those of a camera that was moved, would
+//! still pull the others to a compromise. Boards do not depend on each other, so each is eliminated, and the equations that are
+//! left have six unknowns for each camera.
 
 use std::collections::BTreeMap;
 
@@ -28,7 +28,7 @@ const BEHIND_PIXELS: f64 = 1e4;
 pub(crate) enum ErrorWeight {
     /// By their squares.
     Squares,
-    /// By their squares while they are small against this number of pixels; from there on hardly more.
+    /// By their squares while they are small against this number of pixels; larger errors have nearly constant weight.
     Pixels(f64),
 }
 

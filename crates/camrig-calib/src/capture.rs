@@ -9,9 +9,9 @@ use crate::select::{STILL_PIXELS, is_new, seconds, speed};
 
 /// The least number of corners of a picture that is used.
 const MIN_CORNERS: usize = 8;
-/// The longest time in which a picture shows where the board is, in nanoseconds, however still it was.
+/// Maximum age of a picture that counts as showing the board's present place, in nanoseconds.
 const FRESH_NANOS: u64 = 1_000_000_000;
-/// Number of pictures of each camera that are waited for when the board has come to rest: two tell that it stands.
+/// Number of pictures of each camera that are waited for when the board has come to rest: two show that it does not move.
 const LOOKS: u32 = 2;
 /// The longest time in which a camera's pictures are waited for, in nanoseconds: it may have failed.
 const WAIT_NANOS: u64 = 1_500_000_000;
@@ -190,8 +190,8 @@ impl<T: Clone> Capture<T> {
         self.moments.push((first..self.seen.len()).collect());
     }
 
-    /// Returns whether as many moments were taken as were wanted, and link all cameras; or so many that this seems to be
-    /// impossible.
+    /// Returns whether as many moments were taken as were wanted, and link all cameras; or so many without linking them that
+    /// this seems impossible.
     pub fn is_full(&self) -> bool {
         let is_linked = || linked(self.cameras.len(), self.root, &self.links()).iter().all(|linked| *linked);
         self.moments.len() >= self.wanted && (self.moments.len() >= MOST_TIMES * self.wanted || is_linked())
@@ -313,7 +313,7 @@ mod tests {
         assert_eq!(show(&mut capture, 4, &still).len(), 1);
         assert_eq!(capture.seen().iter().map(|seen| seen.camera).collect::<Vec<_>>(), [0, 1]);
         assert!(capture.kept().iter().all(|step| *step > 4), "{:?}", capture.kept());
-        // It returns to the same place, and stands in another one then.
+        // It returns to the same place, and then stays in another one.
         assert!(show(&mut capture, 12, &moving).is_empty());
         assert!(show(&mut capture, 16, &still).is_empty());
         assert_eq!(show(&mut capture, 24, &[[Some(80.0); 3]; 8]).len(), 1);

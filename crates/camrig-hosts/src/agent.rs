@@ -1,7 +1,7 @@
 //! The agent of a host, `camrig join`: runs the parts of rigs that first hosts give it.
 //!
-//! It runs drivers and kinds of its own program only. Its workers are supervised as on a first host; when a first host is gone
-//! for longer than its patience, the parts of its runs stop.
+//! It runs drivers and kinds of its own program only. Its workers are supervised as on a first host; when a first host is
+//! disconnected for longer than the option `patience`, the parts of its runs stop.
 
 mod parts;
 
@@ -37,26 +37,26 @@ const LINE_BYTES_MAX: u64 = 4096;
 /// Maximum time between two checks of the time without an event.
 const LOOK: Duration = Duration::from_secs(3600);
 
-/// How an agent is reached, and whom it obeys.
+/// The addresses of an agent, and the peers whose requests it accepts.
 #[derive(Clone, Debug)]
 pub struct AgentOptions {
     /// Where it listens, such as `tls/0.0.0.0:7447`.
     pub listen: Vec<String>,
     /// The file of its identity.
     pub identity: PathBuf,
-    /// The fingerprints of the first hosts that it obeys.
+    /// The fingerprints of the first hosts whose requests it accepts.
     pub peers: Vec<String>,
     /// Allows `tcp`, which is not encrypted, on other addresses than loopback.
     pub insecure: bool,
-    /// The time for which a first host may be gone before the parts of its runs stop.
+    /// The time for which a first host may be disconnected before the parts of its runs stop.
     pub patience: Duration,
 }
 
 /// An event at an agent.
 enum Event {
-    /// The first host of a run is there.
+    /// The first host of a run is connected.
     Here(String),
-    /// The first host of a run is gone.
+    /// The first host of a run is disconnected.
     Gone(String),
     End,
 }
@@ -90,7 +90,7 @@ pub fn run(options: &AgentOptions, registry: &Registry) -> Result<(), String> {
     Ok(())
 }
 
-/// Answers requests, and notes which first hosts are there.
+/// Answers requests, and notes which first hosts are connected.
 fn serve(session: &Session, parts: &Arc<Parts>, events: SyncSender<Event>) -> zenoh::Result<()> {
     let alive = move |sample: zenoh::sample::Sample| {
         let Some(run) = sample.key_expr().as_str().strip_prefix(RUNS) else { return };
@@ -145,7 +145,7 @@ fn reply(query: &Query, answer: &Answer) {
     }
 }
 
-/// Waits for the end, and stops the parts whose first host is gone for longer than `patience`.
+/// Waits for the end, and stops the parts whose first host is disconnected for longer than `patience`.
 fn watch(parts: &Parts, events: &Receiver<Event>, patience: Duration) {
     let mut gone: BTreeMap<String, Instant> = BTreeMap::new();
     loop {

@@ -2,8 +2,8 @@
 //!
 //! This host asks at `asked`, the other receives the question at `received` and answers at `answered`, the answer arrives at
 //! `arrived`. The network delays both ways; however the delay is divided between them, the offset is wrong by at most half of
-//! the delay. So the exchanges with the least delay say most: of each stretch of the window the best one is used, and a line
-//! through those gives offset and drift.
+//! the delay. So the exchanges with the least delay are the most exact: the best one of each section of the window is used, and
+//! a line through these gives offset and drift.
 
 use std::collections::VecDeque;
 use std::sync::mpsc::sync_channel;
@@ -16,7 +16,7 @@ use zenoh::{Session, Wait};
 /// Number of exchanges in the window.
 const WINDOW: usize = 64;
 
-/// Number of stretches of the window of which the best exchange is used.
+/// Number of sections of the window; the best exchange of each is used.
 const STRETCHES: usize = 8;
 
 /// Maximum drift that an offset is assumed to have without a measured one, in parts per million: more than quartz has.
@@ -49,7 +49,7 @@ pub struct Exchange {
     pub answered: u64,
     /// When the answer arrived, by this host's clock.
     pub arrived: u64,
-    /// By how much more this host's wall clock is ahead of its monotonic one than the other's.
+    /// The lead of this host's wall clock over its monotonic clock, minus the same of the other host, in nanoseconds.
     pub wall: i64,
 }
 
@@ -60,7 +60,7 @@ impl Exchange {
         here.checked_sub(self.answered.checked_sub(self.received)?)
     }
 
-    /// Returns this host's time minus the other's, in nanoseconds, if the network delays both ways alike.
+    /// Returns this host's time minus the other's, in nanoseconds, if the network delays both directions equally.
     pub fn offset_nanos(&self) -> i64 {
         let middle = |one: u64, other: u64| i128::from(u64::midpoint(one, other));
         (middle(self.asked, self.arrived) - middle(self.received, self.answered)) as i64
@@ -71,12 +71,12 @@ impl Exchange {
     }
 }
 
-/// The other host's clock as this host knows it.
+/// The estimate of the other host's clock.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct HostClock {
     /// This host's time minus the other's at [`Self::at_nanos`], in nanoseconds.
     pub offset_nanos: i64,
-    /// By how much this host's clock runs faster, in parts per million.
+    /// The rate by which this host's clock is faster, in parts per million.
     pub drift_ppm: f64,
     /// The offset is wrong by at most this at [`Self::at_nanos`], in nanoseconds.
     pub uncertainty_nanos: u64,
@@ -248,7 +248,7 @@ pub fn serve(session: &Session, key: &str) -> zenoh::Result<zenoh::query::Querya
             bytes[..8].copy_from_slice(&received.to_le_bytes());
             bytes[16..].copy_from_slice(&wall_ahead().to_le_bytes());
             bytes[8..16].copy_from_slice(&monotonic_nanos().to_le_bytes());
-            // The asker asks again.
+            // The other host asks again.
             let _ = query.reply(&own, &bytes[..]).wait();
         }
     })?;
@@ -256,8 +256,8 @@ pub fn serve(session: &Session, key: &str) -> zenoh::Result<zenoh::query::Querya
     session.declare_queryable(key).callback(take).wait()
 }
 
-/// Asks once for the time of the host that serves `key`; `None` if it does not answer within a second. Waits: not to be called
-/// on the thread of an actor.
+/// Asks once for the time of the host that serves `key`; `None` if it does not answer within a second. It waits, so do not call
+/// it on the thread of an actor.
 pub fn exchange(session: &Session, key: &str) -> Option<Exchange> {
     let asked = monotonic_nanos();
     let replies = session.get(key).timeout(ANSWER_TIME).wait().ok()?;
@@ -290,8 +290,8 @@ fn wall_ahead() -> i64 {
     looks.last().unwrap_or(first).1
 }
 
-/// Asks this number of times for the time of the host that serves `key`; `None` if it never answers. Waits: not to be called on
-/// the thread of an actor.
+/// Asks this number of times for the time of the host that serves `key`; `None` if it never answers. It waits, so do not call
+/// it on the thread of an actor.
 pub fn measure(session: &Session, key: &str, rounds: usize) -> Option<HostClock> {
     let mut filter = ClockFilter::default();
     (0..rounds).filter_map(|_| exchange(session, key)).for_each(|exchange| filter.add(exchange));
@@ -307,7 +307,7 @@ mod tests {
     /// Another host, whose clock is 3 s ahead and runs fast by 50 ppm.
     struct Simulation {
         random: fastrand::Rng,
-        /// Least delay there and back, and the most that is added to each, in nanoseconds.
+        /// Minimum delay in each direction, and the maximum addition to it, in nanoseconds.
         delays: [u64; 2],
         jitter: u64,
     }

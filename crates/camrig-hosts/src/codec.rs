@@ -1,6 +1,6 @@
 //! Codecs of frames that cross hosts: pure functions over bytes.
 //!
-//! A frame is decoded into memory whose size its header declares: no input makes more, and an input that would is an error.
+//! A frame is decoded into memory whose size its header declares: an input that needs more is an error.
 
 use std::fmt;
 use std::str::FromStr;
@@ -21,7 +21,7 @@ const DEFAULT_QUALITY: u8 = 85;
 /// From this rate on frames cross as `raw`, in Mb/s: twice that of six RGB-D cameras of 848x480 at 30 framesets per second.
 const RAW_MBPS: u32 = 5000;
 
-/// The rate of a link that says nothing, in Mb/s.
+/// The assumed rate of a link without `rate_megabits`, in Mb/s.
 pub const DEFAULT_MBPS: u32 = 1000;
 
 /// Estimated size of depth as [`WireCodec::Delta`], in percent: of real depth 12 to 23.
@@ -227,8 +227,8 @@ impl Encoder {
         Ok(Self { zstd: Compressor::new(ZSTD_LEVEL)?, planes: Vec::new() })
     }
 
-    /// Encodes a frame by `codec`, or by one without loss where that does not fit. Returns `None` if the frame should be sent
-    /// as `raw`: because the codec says so, or because encoding would not make it smaller.
+    /// Encodes a frame by `codec`, or by a lossless one if that does not fit. Returns `None` if the frame should be sent as
+    /// `raw`: because the codec says so, or because encoding would not make it smaller.
     pub fn encode(&mut self, codec: WireCodec, frame: Frame<'_>) -> Option<(Coding, Vec<u8>)> {
         let (payload, bytes) = (*frame.payload(), frame.bytes());
         let (coding, coded) = match codec.fitting(&payload) {
@@ -408,7 +408,7 @@ mod tests {
         FrameHeader::new(Stream::DEPTH, payload)
     }
 
-    /// Encodes and decodes; returns the form, the encoded size, and the frame that came back.
+    /// Encodes and decodes; returns the form, the encoded size, and the decoded frame.
     fn there_and_back(codec: WireCodec, payload: Payload, pixels: &[u8]) -> (Coding, usize, Vec<u8>) {
         let header = header(payload);
         let frame = Frame::new(&header, pixels).unwrap();

@@ -18,7 +18,7 @@ pub(crate) struct JoinArgs {
     /// Where to listen, such as tls/0.0.0.0:7447
     #[arg(long, value_name = "ADDRESS")]
     listen: Vec<String>,
-    /// Obey the first host with this fingerprint
+    /// Accept requests of the first host, or framesets for the agent, with this fingerprint
     #[arg(long, value_name = "FINGERPRINT")]
     peer: Vec<String>,
     /// The file of the identity of this host
@@ -30,7 +30,7 @@ pub(crate) struct JoinArgs {
     /// Listen without encryption on addresses that other machines reach
     #[arg(long)]
     insecure: bool,
-    /// Time for which a first host may be gone before its part stops
+    /// Time for which a first host may be disconnected before its part stops
     #[arg(long, value_name = "SECONDS", default_value_t = PATIENCE_SECONDS)]
     patience: u64,
     /// Write a systemd unit that runs this agent, and run nothing
@@ -38,7 +38,7 @@ pub(crate) struct JoinArgs {
     install: bool,
 }
 
-/// Default time for which a first host may be gone: a cable that was cut for half a minute costs no restart.
+/// Default time for which a first host may be disconnected: a cable that is cut for half a minute causes no restart.
 const PATIENCE_SECONDS: u64 = 40;
 
 /// Maximum of that time, in seconds: an hour.

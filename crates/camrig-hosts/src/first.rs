@@ -23,7 +23,7 @@ use crate::protocol::{Answer, PartRequest, PartState, Request};
 use crate::split::{self, crossings_of, split};
 use crate::{identity, plan};
 
-/// Interval at which agents are asked how their parts go.
+/// Interval at which agents are asked for the state of their parts.
 const INTERVAL: Duration = Duration::from_millis(400);
 
 /// Number of exchanges of times before a rig over several hosts starts, with a host whose clock matters for a match.
@@ -32,7 +32,7 @@ const EXCHANGES: usize = 16;
 /// Interval at which the clocks of hosts are compared.
 const CLOCK_PERIOD: Duration = Duration::from_millis(500);
 
-/// Maximum time in which an agent answers how its part goes; then its host counts as lost.
+/// Maximum time in which an agent reports the state of its part; then its host counts as lost.
 const STATUS_TIME: Duration = Duration::from_millis(1500);
 
 /// Maximum time for the check and for the start of a part: cameras may take long to open.
@@ -48,7 +48,7 @@ const STOP_TIME: Duration = Duration::from_secs(30);
 /// moment is not lost.
 const LOST_TIME: Duration = Duration::from_secs(10);
 
-/// Maximum time in which it ends then.
+/// Maximum time in which it then ends.
 const END_TIME: Duration = Duration::from_secs(5);
 
 /// Maximum number of starts of a part whose agent was restarted.
@@ -330,7 +330,7 @@ impl Host {
         locked(&self.seen).state == HostState::Ended
     }
 
-    /// Asks how the part goes, until it has ended or the rig is over.
+    /// Requests the state of the part, until it has ended or the rig is over.
     fn watch(&self, own: &Mutex<Option<StopOwn>>) {
         while locked(&self.seen).state != HostState::Ended {
             let began = Instant::now();
@@ -356,7 +356,7 @@ impl Host {
         }
     }
 
-    /// Notes how the part goes. A part that its agent does not know any more is started again: the agent was restarted.
+    /// Notes the state of the part. A part that its agent no longer has is started again: the agent was restarted.
     fn note(&self, answer: Result<Answer, String>) {
         let mut seen = locked(&self.seen);
         let was_lost = seen.state == HostState::Lost;
@@ -487,7 +487,7 @@ impl RunningHosts for RunningRig {
     }
 
     fn stop(&self) {
-        // Each camera has the same number of framesets to deliver: a part is not cut short because this one was faster.
+        // Each camera has the same number of framesets to deliver: a part is not ended early because this one was faster.
         if !self.asked.load(Ordering::Acquire) {
             self.hosts().iter().filter(|_| self.framesets.is_some()).for_each(|host| host.finish());
         }
@@ -534,7 +534,7 @@ impl RunningRig {
     }
 }
 
-/// Returns an estimate as the status has it.
+/// Returns an estimate in the form of the status.
 fn clock_status(estimate: HostClock) -> ClockStatus {
     ClockStatus {
         offset_ms: estimate.offset_nanos as f64 / 1e6,
@@ -545,7 +545,7 @@ fn clock_status(estimate: HostClock) -> ClockStatus {
 }
 
 /// Returns the order in which hosts stop: one that reads others' framesets stops after them. Those that read each other in a
-/// circle come last.
+/// cycle come last.
 fn order(reads: &BTreeMap<String, Vec<Option<String>>>) -> Vec<String> {
     let mut left: Vec<_> = reads.keys().cloned().collect();
     let mut order: Vec<String> = Vec::new();

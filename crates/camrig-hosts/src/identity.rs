@@ -1,12 +1,12 @@
 //! The identities of hosts: a secret key of each, known by the fingerprint of its public key.
 //!
-//! A topology pins the public key of an agent, and an agent that of those whom it obeys: there is no authority. For TLS, a
-//! pinned key becomes the root certificate of its own certificate: rustls takes the subject and the key of a root, and
-//! does not check its signature.
+//! A topology pins the public key of an agent, and an agent those of its peers: there is no certificate authority. For TLS, a
+//! pinned key becomes the root certificate of its own certificate: rustls takes the subject and the key of a root, and does not
+//! check its signature.
 //!
 //! Zenoh's clients trust the authorities of the web as well, and the name in a certificate cannot be compared with an address.
-//! So each session refuses every message of a peer whose certificate is not called by a pinned fingerprint: an authority
-//! certifies names of domains, which no fingerprint is.
+//! So each session refuses every message of a peer whose certificate does not have a pinned fingerprint as its name: an
+//! authority certifies domain names, and a fingerprint is none.
 
 use std::fmt;
 use std::fs;
@@ -33,7 +33,7 @@ const KEY_BYTES: usize = 32;
 /// Maximum size of the file of an identity, in bytes.
 const FILE_BYTES_MAX: u64 = 64 * 1024;
 
-/// Permissions of the file: its owner alone reads it.
+/// Permissions of the file: only its owner can read it.
 const SECRET: u32 = 0o600;
 
 /// Permissions that it must not have.

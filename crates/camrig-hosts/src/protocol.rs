@@ -79,13 +79,13 @@ pub(crate) enum Request {
     Stop { run: String },
     /// To end the part of a run immediately.
     Interrupt { run: String },
-    /// How the part of a run goes.
+    /// The state of the part of a run.
     Status { run: String },
     /// Its devices, for a first host that calls it `host`.
     Devices { host: String },
     /// The USB bandwidth of its part.
     Plan(PartRequest),
-    /// A request to the rig of the part of a run. Only those that run nothing but drivers and kinds are answered.
+    /// A request to the rig of the part of a run. Only those that run only drivers and kinds are answered.
     Rig { run: String, request: control::Request },
 }
 
@@ -100,7 +100,7 @@ pub(crate) struct Hello {
     pub(crate) synchronized_by: Option<String>,
 }
 
-/// How the part of a run goes.
+/// The state of the part of a run.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum PartState {
@@ -108,7 +108,7 @@ pub(crate) enum PartState {
     Running(Box<RigStatus>),
     /// It has ended.
     Ended(Box<Report>),
-    /// The agent has not started it: it is another one than before.
+    /// The agent has not started it: the agent was restarted.
     Unknown,
 }
 
@@ -199,7 +199,7 @@ mod tests {
             r#"{{"camrig_hosts":{VERSION},"program":"{PROGRAM}","content":{{"run":{{"command":"sh"}}}}}}"#
         );
         assert!(read::<Request>("it", unknown.as_bytes()).unwrap_err().contains("unknown variant `run`"));
-        // Names that a message contains are quoted, on one line and not whole.
+        // Names in a message are quoted, on one line and shortened.
         let field = format!(r#"{{"a\nb{}":0}}"#, "x".repeat(5000));
         let refused = read::<Request>("it", field.as_bytes()).unwrap_err();
         assert!(refused.contains("unknown field `a bx") && refused.len() < 1200, "{refused}");

@@ -1,5 +1,4 @@
-//! Opens sessions of Zenoh from bounded options: nothing is scouted, nothing listens and nothing is connected to unless it is
-//! named.
+//! Opens sessions of Zenoh from bounded options: without scouting, and only with the endpoints in the options.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -19,7 +18,7 @@ const ENDPOINTS_MAX: usize = 16;
 /// Time without any message after which a peer counts as gone, in milliseconds. Liveliness follows from it.
 const LEASE_MILLIS: u32 = 2000;
 
-/// Room for the headers of a message beside its frames, in bytes.
+/// Space for the headers of a message beside its frames, in bytes.
 const MESSAGE_EXTRA_BYTES: usize = 1 << 20;
 
 /// Maximum number of peers of a session.
@@ -64,14 +63,14 @@ pub enum SessionError {
 
 const NO_IDENTITY: &str = "`tls` needs `identity`, the file that `camrig join --new-identity` made";
 
-/// The variable from which Zenoh reads how many threads it has.
+/// The variable from which Zenoh reads its number of threads.
 const THREADS: &str = "ZENOH_RUNTIME";
 
 /// Sends and receives on one thread.
 const ONE_THREAD: &str = "(rx: (handover: tx))";
 
-/// Has Zenoh send and receive on one thread, in this process and its workers, unless the variable is set. To be called before
-/// the process has other threads.
+/// Has Zenoh send and receive on one thread, in this process and its workers, unless the variable is set. Call it before the
+/// process has other threads.
 ///
 /// Zenoh uses a connection of rustls on two threads at the same time, which rustls does not allow: then a process crashes, or
 /// its connection ends (issue 2557 of eclipse-zenoh/zenoh).
@@ -190,7 +189,7 @@ pub fn check_endpoint(endpoint: &str, insecure: bool) -> Result<(), SessionError
 
 const PORT: &str = "has no port, or more than an address and a port";
 
-/// Returns whether an address ends with a port, and has no options of Zenoh behind it.
+/// Returns whether an address ends with a port, and has no options of Zenoh after it.
 fn has_port(address: &str) -> bool {
     let port = address.rsplit_once(':').filter(|(host, _)| !host.is_empty());
     port.is_some_and(|(_, port)| port.parse::<u16>().is_ok())

@@ -4,8 +4,8 @@
 //! the producer, and the part of the reader's host a camera `wire-in` of the producer's name. So readers, reports and
 //! recordings are those of one host. Several readers on one host share one crossing.
 //!
-//! One end of each crossing is in the process of an agent and uses its session; the other connects to that agent. So nothing
-//! listens beside agents. It is pure: from text to text.
+//! One end of each crossing is in the process of an agent and uses its session; the other connects to that agent. So only
+//! agents listen. It is pure: from text to text.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -28,7 +28,7 @@ const AGENT_PROCESS: &str = "main";
 /// The number of framesets that wait for a reader on another host, unless it asks for more or less.
 const QUEUE_DEFAULT: i64 = 2;
 
-/// The ways of one producer's framesets to another host.
+/// The crossing of one producer's framesets to another host.
 pub(crate) struct Crossing {
     pub(crate) actor: String,
     /// Where it is; `None` for the first host.
@@ -132,7 +132,7 @@ fn crossing(name: &str, actor: &Actor, to: Option<&str>, reader: &Item) -> Cross
     let codecs = reader.get("wire").and_then(Item::as_table_like).into_iter().flat_map(TableLike::iter);
     let codec = |(stream, codec): (&str, &Item)| Some((stream.to_owned(), codec.as_str()?.to_owned()));
     let matching = reader.get("match").and_then(Item::as_table_like);
-    // A clock that the cameras share says nothing about those of hosts.
+    // A clock that the cameras share has no relation to those of hosts.
     let matching = matching.filter(|own| own.get("clock").and_then(Item::as_str) != Some("hardware"));
     let window_millis = matching.and_then(|matching| matching.get("window_millis")?.as_integer());
     Crossing {
@@ -274,7 +274,7 @@ fn out_table(crossing: &Crossing, hosts: &[HostSpec], run: &str) -> Result<Table
     Ok(table)
 }
 
-/// Returns the rate of the slowest link that a crossing uses; `None` if the topology says none.
+/// Returns the rate of the slowest link that a crossing uses; `None` if the topology gives none.
 pub(crate) fn rate_megabits(crossing: &Crossing, hosts: &[HostSpec]) -> Option<u32> {
     let ends = [&crossing.from, &crossing.to];
     ends.into_iter().flatten().filter_map(|end| find(hosts, end)?.rate_megabits).min()
@@ -337,7 +337,7 @@ const CALIBRATION_CONTENT: &str = "calibration-content";
 /// The key that names the file of poses.
 const CALIBRATION: &str = "calibration";
 
-/// Returns a part of another host with the content of the file of poses, which is on the first host, in place of its name.
+/// Returns a part of another host with the content of the file of poses, which is on the first host, instead of its name.
 ///
 /// # Errors
 /// If the file cannot be read.

@@ -87,7 +87,7 @@ impl Parts {
     fn start(&self, part: &PartRequest) -> Result<(), Vec<String>> {
         let rig = self.rig(part)?;
         let mut running = locked(&self.running);
-        // One that has ended may begin again: a change of the rig took its last actor, and another one brings one back.
+        // A part that has ended may start again: a change of the rig removed its last actor, and another one adds an actor.
         if running.get(&part.run).is_some_and(|part| locked(&part.report).is_none()) {
             return Err(vec![format!("it runs a part of run `{}` already", part.run)]);
         }
@@ -104,7 +104,7 @@ impl Parts {
         Ok(())
     }
 
-    /// Has the rig of a part answer a request, if that runs nothing but drivers and kinds of this program.
+    /// Has the rig of a part answer a request, if that runs only drivers and kinds of this program.
     fn ask_rig(&self, run: &str, request: control::Request) -> control::Answer {
         let mut own = None;
         let allowed = match request {
@@ -112,7 +112,7 @@ impl Parts {
                 let text = own.insert(part).text.clone();
                 control::Request::Apply(control::Apply { text, ..apply })
             }),
-            // It changes options of open devices, and nothing else.
+            // It only changes options of open devices.
             control::Request::Edit(ref edits) if edits.live && edits.restarts.is_empty() => Ok(request),
             control::Request::Controls { .. } | control::Request::Pause { .. } => Ok(request),
             _ => Err("an agent does not do that for a first host".to_owned()),
@@ -142,7 +142,7 @@ impl Parts {
         }
     }
 
-    /// Stops the part of a run whose first host is gone, and forgets it.
+    /// Stops the part of a run whose first host is disconnected, and removes it.
     pub(super) fn abandon(&self, run: &str) {
         let Some(part) = locked(&self.running).remove(run) else { return };
         if locked(&part.report).is_none() {

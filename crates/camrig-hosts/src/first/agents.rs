@@ -27,7 +27,7 @@ pub(super) struct Agent {
     spec: HostSpec,
     session: Session,
     hello: Hello,
-    /// As long as there is one, the agent knows that the run continues.
+    /// While it exists, the agent sees that the run continues.
     token: Mutex<Option<LivelinessToken>>,
 }
 

@@ -42,7 +42,7 @@ mod tests {
     use super::*;
     use crate::split::crossings_of;
 
-    /// Returns the lines about a camera of `arm` that is matched on `place`, where the clocks of both are known this well.
+    /// Returns the lines about a camera of `arm` that is matched on `place`, with these uncertainties of the clocks of both.
     fn lines(place: &str, matching: &str, [arm, base]: [u64; 2]) -> Vec<String> {
         let text = format!(
             "[camera.left]\ndriver = 'd'\nhost = 'arm'\n[camera.own]\ndriver = 'd'\n\
@@ -63,7 +63,7 @@ mod tests {
               17.2 ms: widen `window_millis`, or use a network with less delay"
             ]
         );
-        // Both hosts' clocks are compared by way of the first one's.
+        // Both hosts' clocks are compared through that of the first host.
         assert_eq!(lines("host = 'base'", matching, [5_000_000, 3_000_000]), [""; 0]);
         assert_eq!(lines("host = 'base'", matching, [5_000_000, 4_000_000]).len(), 1);
     }

@@ -1,4 +1,4 @@
-//! Tests of the parts of hosts: whole texts.
+//! Tests of the parts of hosts: complete texts.
 
 use super::*;
 

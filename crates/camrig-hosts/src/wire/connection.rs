@@ -79,8 +79,8 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Connection {
-    /// Opens an end: `receive` is called with each message, on a thread of Zenoh, and has to return soon. With `serves`, this
-    /// host's clock is answered for under that key.
+    /// Opens an end: `receive` is called with each message, on a thread of Zenoh, and has to return soon. With `serves`,
+    /// requests for this host's clock are answered under that key.
     ///
     /// # Errors
     /// If the session cannot be opened.
@@ -107,7 +107,7 @@ impl Connection {
         let session = session::open(&self.options)?;
         let refused = |error: zenoh::Error| SessionError::Open(error.to_string());
         let publisher = session.declare_publisher(self.ends.writes.clone());
-        // Never dropped by Zenoh, and never held back to be sent with others.
+        // Never dropped by Zenoh, and never delayed to be sent with others.
         let publisher = publisher.congestion_control(CongestionControl::Block).express(true);
         let publisher = publisher.wait().map_err(refused)?;
         let clock = self.serves.as_ref().map(|key| clock::serve(&session, key)).transpose();
@@ -151,8 +151,8 @@ impl Connection {
         Some(result)
     }
 
-    /// Opens the session again if the other end has been silent for so long that the connection has to be in doubt. The
-    /// session of an agent is left as it is: the other end opens its own again. Waits: not to be called where that matters.
+    /// Opens the session again if the other end has been silent for so long that the connection has to be in doubt. The session
+    /// of an agent is not touched: the other end opens its own again. It waits, so do not call it on the thread of an actor.
     pub(super) fn reopen_if_silent(&self, silent: Duration) {
         let is_own = !self.options.connect.is_empty() || !self.options.listen.is_empty();
         if !is_own || !locked(&self.reopening).is_due(silent) {
@@ -201,7 +201,7 @@ mod tests {
             (from..to).filter(|&second| reopening.is_due(Duration::from_secs(second))).collect()
         };
         assert_eq!(due(0, 300), [10, 20, 40, 80, 140, 200, 260]);
-        // An answer has come.
+        // An answer has arrived.
         assert_eq!(due(1, 45), [10, 20, 40]);
         assert_eq!(reopening.count, 10);
     }

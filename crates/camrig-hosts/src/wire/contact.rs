@@ -13,7 +13,7 @@ use crate::clock::{self, ClockFilter, Exchange, HostClock};
 /// Time between two answers, if nothing arrives.
 pub(super) const HEARTBEAT: Duration = Duration::from_millis(500);
 
-/// Number of exchanges at the begin, without a pause between them.
+/// Number of exchanges at the start, without a pause between them.
 const FIRST_EXCHANGES: usize = 8;
 
 /// Time between two later exchanges.
@@ -39,7 +39,7 @@ struct State {
     filter: ClockFilter,
     /// `None` before the first exchanges.
     estimate: Option<HostClock>,
-    /// The last exchange, or the begin.
+    /// The last exchange, or the start.
     exchanged: Instant,
     /// When the sender's clock is asked for next.
     next_exchange: Instant,
@@ -116,7 +116,7 @@ impl State {
             };
     }
 
-    /// Returns the last answer, if it is to be repeated.
+    /// Returns the last answer, if it should be repeated.
     fn due_answer(&mut self, now: Instant) -> Option<Vec<u8>> {
         let is_due = now.duration_since(self.answered) >= HEARTBEAT;
         let answer = self.answer.clone().filter(|_| is_due)?;

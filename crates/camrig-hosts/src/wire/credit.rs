@@ -106,7 +106,7 @@ impl Sender {
         let is_new = self.ack.is_none_or(|last| last.instance != ack.instance);
         let is_older = |last: Ack| last.epoch == ack.epoch && last.number > ack.number;
         if !is_new && self.ack.is_some_and(is_older) {
-            // Answers of one instance may come in another order than they were sent.
+            // Answers of one instance may arrive in another order than that in which they were sent.
             return false;
         }
         if ack.epoch == self.epoch {
@@ -139,9 +139,9 @@ impl Sender {
 /// The decision on a frameset that has arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arrival {
-    /// It is to be published, or to be counted as lost if it cannot be, after this number of framesets are counted as lost.
+    /// Publish it, or count it as lost if that fails, after counting this number of framesets as lost.
     Next {
-        /// Those before it that will not come.
+        /// Those before it that will not arrive.
         lost: u64,
     },
     /// It was accounted for before.
@@ -229,7 +229,7 @@ impl Receiver {
 struct Resolved {
     /// The framesets to be counted as lost.
     lost: u64,
-    /// Whether nothing behind the number was accounted for.
+    /// Whether no later number was accounted for.
     is_last: bool,
 }
 

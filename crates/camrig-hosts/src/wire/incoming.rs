@@ -29,14 +29,14 @@ use crate::session::{self, SessionOptions};
 /// Share of the window after which an answer is sent although more is waiting.
 const ANSWERS_PER_WINDOW: u32 = 4;
 
-/// Questions and ends that may wait beside the framesets of a window; more are dropped, since later ones say the same.
+/// Questions and ends that may wait beside the framesets of a window; more are dropped, since later ones have the same content.
 const QUEUE_EXTRA: usize = 8;
 
 /// Options of the driver `wire-in`.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WireInOptions {
-    /// The name of the crossing, the same at both ends and no other's.
+    /// The unique name of the crossing, the same at both ends.
     key: String,
     /// The session that carries it.
     #[serde(default)]
@@ -87,7 +87,7 @@ pub struct WireIn {
     unanswered: u32,
 }
 
-/// The messages that have arrived and are not taken.
+/// The messages that have arrived and were not taken.
 #[derive(Default)]
 struct Arrivals {
     framesets: AtomicUsize,

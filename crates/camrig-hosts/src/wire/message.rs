@@ -1,8 +1,8 @@
 //! The messages of a crossing as bytes. Pure: bytes in, parts out.
 //!
-//! From the sender: a head of 48 bytes, all numbers little-endian; the frameset's header; the description of its camera, until
-//! the receiver has it; for each frame its form (1 byte) and its encoded size (4 bytes); then the frames. From the receiver:
-//! JSON.
+//! From the sender: a header of 48 bytes, all numbers little-endian; the frameset's header; the description of its camera,
+//! until the receiver has it; for each frame its form (1 byte) and its encoded size (4 bytes); then the frames. From the
+//! receiver: JSON.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Read;
@@ -82,7 +82,7 @@ pub(super) struct Incoming {
 pub(super) struct IncomingFrameSet {
     pub(super) header: FrameSetHeader,
     pub(super) info_id: u64,
-    /// The description of the camera, if it is there.
+    /// The description of the camera, if the message has it.
     pub(super) info: Option<CameraInfo>,
     /// The form and the encoded size of each frame.
     pub(super) frames: Vec<(Coding, usize)>,
@@ -151,7 +151,7 @@ fn push_head(bytes: &mut Vec<u8>, kind: Kind, place: FrameSetNumber, sizes: [u32
     bytes.extend_from_slice(&info_id.to_le_bytes());
 }
 
-/// Reads a message from a sender, up to its frames. The memory that it makes is bounded for any bytes.
+/// Reads a message from a sender, up to its frames. The memory that it allocates is bounded for any bytes.
 ///
 /// # Errors
 /// If it is not a valid message.
@@ -195,7 +195,7 @@ pub(super) fn read(from: &mut impl Read) -> Result<Incoming, MessageError> {
     let entry = |(entry, frame): (&[u8], &camrig_frame::FrameHeader)| {
         let coding = Coding::of_number(entry[0]).ok_or(MessageError::Damaged("a frame's form is unknown"))?;
         let size = u32::from_le_bytes([entry[1], entry[2], entry[3], entry[4]]);
-        // A frame that encoding makes larger is sent as it is.
+        // A frame that encoding makes larger is sent as `raw`.
         let fits = u64::from(size) <= frame.size_bytes();
         if fits { Ok((coding, size as usize)) } else { Err(MessageError::Size) }
     };

@@ -1,6 +1,7 @@
 //! The processor `wire-out`: sends the framesets of its input to another host.
 //!
-//! It is an ordinary reader: while the other host gives no credit, its queue fills, and the overflow policy of its input decides.
+//! It is an ordinary reader: while the other host gives no credit, its queue fills, and the overflow policy of its input
+//! applies.
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -36,10 +37,10 @@ const SILENCE: Duration = Duration::from_secs(2);
 /// ended.
 const END_WAIT: Duration = Duration::from_secs(5);
 
-/// The same for a receiver that answers and accounts for nothing: its readers hold it up.
+/// The same for a receiver that answers but accounts for nothing: its readers delay it.
 const END_PROGRESS_WAIT: Duration = Duration::from_secs(30);
 
-/// Maximum number of answers that wait to be read; more are dropped, since later ones say the same.
+/// Maximum number of answers that wait to be read; more are dropped, since later ones have the same content.
 const ANSWERS_MAX: usize = 64;
 
 /// Maximum number of cameras whose description is kept.
@@ -49,7 +50,7 @@ const CAMERAS_MAX: usize = 64;
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WireOutOptions {
-    /// The name of the crossing, the same at both ends and no other's.
+    /// The unique name of the crossing, the same at both ends.
     key: String,
     /// The session that carries it.
     #[serde(default)]
@@ -95,7 +96,7 @@ pub(super) struct WireOut {
     cameras: Vec<(Arc<CameraInfo>, Arc<Description>)>,
     encoder: Encoder,
     answered: Option<Instant>,
-    /// When the receiver last accounted for a frameset, or the begin.
+    /// When the receiver last accounted for a frameset, or the start.
     progressed: Instant,
     began: Instant,
     asked: Instant,
@@ -104,7 +105,7 @@ pub(super) struct WireOut {
     said_silent: bool,
 }
 
-/// The content of a frame that is sent as it is: the frameset is kept until Zenoh has sent it.
+/// The content of a frame that is sent as `raw`: the frameset is kept until Zenoh has sent it.
 struct Content(FrameSet, usize);
 
 impl AsRef<[u8]> for Content {
@@ -175,7 +176,7 @@ impl WireOut {
         self.encoder.encode(codec, frame)
     }
 
-    /// Takes the answers that have come; waits at most `timeout` for one.
+    /// Takes the answers that have arrived; waits at most `timeout` for one.
     fn take_answers(&mut self, timeout: Duration) -> Result<(), ProcessorError> {
         let mut next = match self.answers.recv_timeout(timeout) {
             Ok(answer) => Some(answer),
@@ -229,7 +230,7 @@ impl WireOut {
         }
     }
 
-    /// Returns whether it is in vain to wait any longer after the input has ended.
+    /// Returns whether to stop waiting after the input has ended.
     fn gives_up(&self, ended: Instant) -> bool {
         is_in_vain(Instant::now(), ended, self.answered, self.progressed)
     }
@@ -267,7 +268,7 @@ fn is_in_vain(now: Instant, ended: Instant, answered: Option<Instant>, progresse
 /// Returns the function that reads answers.
 fn receive(answers: SyncSender<Answer>) -> impl Fn(Sample) + Send + Sync + 'static {
     move |sample| match Answer::of_bytes(&sample.payload().to_bytes()) {
-        // A full queue has answers enough.
+        // A full queue has enough answers.
         Ok(answer) => drop(answers.try_send(answer)),
         Err(error) => log::warn!("an answer on `{}` is ignored: {error}", sample.key_expr()),
     }
@@ -317,8 +318,8 @@ impl Processor for WireOut {
         Ok(())
     }
 
-    /// Says how many framesets there were, and waits until the receiver has accounted for all. Where only this processor ends,
-    /// by a change of the rig, the receiver does not end: its producer continues, or another one replaces it.
+    /// Sends the number of framesets, and waits until the receiver has accounted for all. Where only this processor ends, by a
+    /// change of the rig, the receiver does not end: its producer continues, or another one replaces it.
     fn finish(&mut self, output: &mut ProcessorOutput) -> Result<(), ProcessorError> {
         let delivered = self.number(output)?;
         let begin = self.ended.unwrap_or_else(Instant::now);
@@ -364,7 +365,7 @@ mod tests {
         assert!(is_in_vain(at(15), ended, Some(at(10)), at(10)));
         // A slow reader: a frameset in 10 s.
         assert!(!is_in_vain(at(60), ended, Some(at(59)), at(50)));
-        // One that reads nothing more.
+        // One that has stopped reading.
         assert!(
             !is_in_vain(at(29), ended, Some(at(29)), ended) && is_in_vain(at(30), ended, Some(at(29)), ended)
         );

@@ -6,7 +6,7 @@ use super::*;
 
 const WINDOW: Window = Window { framesets: 4, bytes: 1000 };
 
-/// Size of every frameset of the model, so that the window of bytes has room for three.
+/// Size of every frameset of the model, so that three fit into the window of bytes.
 const BYTES: u64 = 300;
 
 #[derive(Clone, Copy, Debug)]
@@ -43,11 +43,11 @@ enum Event {
     ReceiverDiesBeforePublishing,
     Arrive,
     Double,
-    /// The first message comes behind the next ones.
+    /// The first message arrives after the next ones.
     Delay,
     Answer,
     AnswerArrives,
-    /// The first answer comes behind the next ones.
+    /// The first answer arrives after the next ones.
     AnswerDelay,
     AnswerDouble,
     Question,
@@ -100,7 +100,7 @@ impl Model {
         self.first_identity + self.delivered
     }
 
-    /// Only the ends know the base of an epoch behind the first; if both die without an answer between, it is lost.
+    /// Only the ends know the base of an epoch after the first; if both die without an answer between, it is lost.
     fn base_is_known_to_sender(&self) -> bool {
         self.epochs == 1 || self.sender.place(0).base.is_some()
     }
@@ -112,7 +112,7 @@ impl Model {
     fn restart_receiver(&mut self) {
         self.instances += 1;
         self.receiver = Receiver::new(self.instances, self.accounted(), WINDOW);
-        // Messages on their way went to the instance that died.
+        // Messages in flight went to the instance that died.
         self.there.clear();
     }
 
