@@ -1,7 +1,7 @@
 //! The HTTP API, which changes a running rig as the commands do: each call is one request to the rig's control socket.
 //!
-//! [`OPENAPI`] describes it for other programs. Access is decided before a call comes here; on a server whose topology does
-//! not permit control, each call answers so.
+//! [`OPENAPI`] describes it for other programs. Access is decided before a call arrives here; on a server whose topology does
+//! not permit control, each call is answered with that reason.
 
 use std::io;
 use std::sync::Arc;
@@ -33,7 +33,7 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// The maximum number of calls under way: fewer than the control socket serves, so that commands are answered too.
 const CALLS_MAX: usize = 8;
 
-/// The name of a topology that comes without one.
+/// The name of a topology without one in the request.
 const UNNAMED: &str = "request";
 
 /// Makes the request of a call from its parts.
@@ -198,7 +198,7 @@ fn toml_text(value: &Value) -> Result<String, String> {
     match value {
         Value::Null => Err("`null` is not a value of a topology".to_owned()),
         Value::Bool(_) | Value::Number(_) => Ok(value.to_string()),
-        // TOML has the escapes of JSON, and wants one more.
+        // TOML has the escapes of JSON, and requires one more.
         Value::String(_) => Ok(value.to_string().replace('\u{7f}', "\\u007f")),
         Value::Array(values) => {
             let texts: Result<Vec<_>, _> = values.iter().map(toml_text).collect();
@@ -262,7 +262,7 @@ impl Api {
         Ok(response(asked.await.map_err(io::Error::other).flatten()))
     }
 
-    /// Names the caller. Only a browser sends the header by which the page is known.
+    /// Names the caller. Only a browser sends the header that identifies the page.
     fn caller(&self, headers: &HeaderMap) -> String {
         let is_page = headers.get("sec-fetch-site").is_some_and(|site| site == "same-origin");
         format!("{} of `{}`", if is_page { "page" } else { "HTTP API" }, self.server)

@@ -17,7 +17,7 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(120);
 /// A connection. It occupies its place until it is dropped.
 pub(crate) struct Connection {
     stream: TcpStream,
-    /// Runs while the peer takes nothing.
+    /// Runs while the peer receives nothing.
     stuck: Option<Pin<Box<Sleep>>>,
     _place: Place,
 }

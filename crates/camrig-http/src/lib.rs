@@ -41,10 +41,10 @@ use self::places::Places;
 /// The maximum number of open connections. A browser opens six, and one WebSocket per page.
 const CONNECTIONS_MAX: usize = 128;
 
-/// The time for the head of a request, and between two requests. Prometheus asks every 15 s by default.
+/// The time for the header of a request, and between two requests. Prometheus requests every 15 s by default.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The maximum size of the head of a request, in bytes. A browser sends the cookies of all programs on a host.
+/// The maximum size of the header of a request, in bytes. A browser sends the cookies of all programs on a host.
 const HEAD_BYTES_MAX: usize = 64 << 10;
 
 /// The name of this machine, which a browser resolves to either loopback address.

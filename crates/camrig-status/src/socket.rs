@@ -33,7 +33,7 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 /// Pause before the next attempt when no connection can be accepted.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// The maximum number of clients that have not taken their whole status. A further one replaces the oldest.
+/// The maximum number of clients that have not read their complete status. A further one replaces the oldest.
 const CLIENTS_MAX: usize = 32;
 
 /// The maximum size of a status, in bytes: a rig with the maximum number of actors and links stays below it.
@@ -96,7 +96,7 @@ impl StatusSocket {
                     }
                     Ok(_) => {}
                     Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
-                    // No file descriptor is left, for a while.
+                    // No file descriptor is left at the moment.
                     Err(_) => thread::sleep(ACCEPT_PAUSE),
                 }
             }
@@ -106,7 +106,7 @@ impl StatusSocket {
     }
 }
 
-/// A client that has not taken its whole status.
+/// A client that has not read its complete status.
 struct Client {
     stream: UnixStream,
     json: Vec<u8>,

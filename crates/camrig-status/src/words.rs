@@ -52,7 +52,7 @@ pub enum ActorState {
     /// It is being built, or its device is being opened, for the first time.
     #[default]
     Starting,
-    /// Its device is missing and is being looked for.
+    /// Its device is missing, and it waits for it.
     WaitingForDevice,
 }
 

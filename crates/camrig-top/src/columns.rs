@@ -1,4 +1,4 @@
-//! Chooses the columns of a table that fit a width. A number is shown whole or not at all.
+//! Chooses the columns of a table that fit a width. A number is shown completely or not at all.
 
 /// The number of spaces between two columns.
 pub(crate) const GAP: usize = 2;

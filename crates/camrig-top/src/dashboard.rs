@@ -300,7 +300,7 @@ and down",
             let height = expected.lines().count() as u16;
             assert_eq!(screen(&mut dashboard, width, height), expected, "{width} columns");
         }
-        // Numbers that grow leave less room for others.
+        // Numbers that grow leave less space for others.
         let mut status = example();
         status.actors[0].produced = 1_369_000_000;
         status.actors[0].lost = 1_369_000_000;

@@ -15,7 +15,7 @@ use crate::colors_are_wanted;
 use crate::columns::{self, shortened};
 use crate::row::{Row, Severity, title};
 
-/// The minimum number of terminal lines that are left to others.
+/// The minimum number of terminal lines for other output.
 const OTHERS_MIN: usize = 6;
 
 /// The fewest lines of a table: a title, the header and one actor.
@@ -57,7 +57,7 @@ impl Footer {
         if self.is_disturbed || self.drawn != Some((height, lines.len())) {
             self.is_disturbed = false;
             text += &self.removal();
-            // Makes room: existing output scrolls up.
+            // Makes space: existing output scrolls up.
             text += &"\n".repeat(lines.len());
             let _ = write!(text, "\x1b[{}A\x1b7\x1b[1;{top}r\x1b8", lines.len());
         }

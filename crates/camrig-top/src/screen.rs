@@ -123,7 +123,7 @@ fn locked(in_use: &Mutex<()>) -> MutexGuard<'_, ()> {
 
 struct Screen {
     dashboard: Dashboard,
-    /// The answer to the request under way.
+    /// The answer to the pending request.
     answer: Option<Receiver<io::Result<Answer>>>,
 }
 
@@ -168,7 +168,7 @@ impl Screen {
         }
     }
 
-    /// Shows the answer to the request under way, if it has come.
+    /// Shows the answer to the pending request, if it has arrived.
     fn take_answer(&mut self) {
         // Typing is not interrupted.
         if matches!(self.dashboard.mode, Mode::Set { .. } | Mode::Remove { .. }) {

@@ -70,7 +70,7 @@ impl Samples {
         }
     }
 
-    /// Returns the samples behind the first `seen` ones, of those that are kept.
+    /// Returns the kept samples after the first `seen` ones.
     fn after(&self, seen: u64) -> impl Iterator<Item = MotionSample> {
         let wanted = self.count.saturating_sub(seen).min(self.last.len() as u64) as usize;
         self.last.range(self.last.len() - wanted..).copied()
@@ -197,7 +197,7 @@ impl Viewer {
         Some((camera.count, camera.newest.clone()?))
     }
 
-    /// Returns the samples of a camera's stream of motion behind the first `seen` ones, and the number of all so far.
+    /// Returns the samples of a camera's stream of motion after the first `seen` ones, and the number of all so far.
     pub(crate) fn samples(&self, camera: usize, stream: Stream, seen: u64) -> (Vec<MotionSample>, u64) {
         let state = self.cameras.state();
         let samples = state.cameras.get(camera).and_then(|camera| camera.motion.get(&stream));

@@ -8,7 +8,7 @@
 //!
 //! While a page is open, the actor passes the newest frameset of each camera to a server thread; otherwise it drops framesets.
 //! A page requests each frameset after it has shown the previous one. So a slow, frozen or closed page requests nothing and
-//! costs nothing.
+//! causes no work.
 //!
 //! * `options`: the options of a topology
 //! * `cameras`: passes the newest framesets from the actor's thread to the server's
@@ -40,7 +40,7 @@ use camrig_http::Server;
 use crate::cameras::Cameras;
 pub use crate::options::ViewOptions;
 
-/// The answer of the HTTP API where it is off.
+/// The answer of the HTTP API if it is off.
 const NO_CONTROL: &str =
     "the topology permits no control: `view` needs the options `control = true` and `token`";
 

@@ -28,7 +28,7 @@ pub struct ViewOptions {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct OptionsAsWritten {
-    /// The address and port that serve the page; port 0 is any free one.
+    /// The address and port that serve the page; port 0 takes any free one.
     listen: String,
     /// A secret that clients send; required where other machines can reach `listen`.
     token: Option<String>,
@@ -41,7 +41,7 @@ pub(crate) struct OptionsAsWritten {
     /// The quality of the pictures as JPEG.
     #[schemars(range(min = 1, max = 100))]
     quality: u8,
-    /// Lets visitors change the rig, on the page and over HTTP; it needs a `token`.
+    /// Allows changes of the rig, on the page and over HTTP; it needs a `token`.
     control: bool,
 }
 

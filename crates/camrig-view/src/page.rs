@@ -1,6 +1,6 @@
 //! The files of the page: one HTML, one stylesheet, a few scripts, all compiled into the program.
 //!
-//! The page requests nothing but from its own server, and its content security policy forbids anything else.
+//! The page sends requests only to its own server, and its content security policy forbids others.
 
 use axum::Router;
 use axum::http::header::{

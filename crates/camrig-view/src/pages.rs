@@ -93,7 +93,7 @@ mod tests {
         open.iter().filter(|page| page.id != 3).for_each(|page| page.asked(start + IDLE / 2));
         let new = pages.open(start + IDLE).unwrap();
         assert_eq!(ids(), (0..=16).filter(|&id| id != 3).collect::<Vec<_>>());
-        // The others have asked since.
+        // The others have sent requests since.
         assert!(pages.open(start + IDLE).is_none());
         drop(new);
         assert_eq!(ids(), (0..16).filter(|&id| id != 3).collect::<Vec<_>>());

@@ -1,8 +1,7 @@
 //! The messages between a page and the server.
 //!
-//! The server sends nothing but answers. Its answer to a [`Wanted`] frameset is one binary message: the length of
-//! a JSON text in 4 bytes, little endian, that text (a [`Shown`]), and the parts that the text lists, one after
-//! another.
+//! The server sends only answers. Its answer to a [`Wanted`] frameset is one binary message: the length of a JSON text in 4
+//! bytes, little endian, that text (a [`Shown`]), and the parts that the text lists, one after another.
 
 use std::ops::Range;
 

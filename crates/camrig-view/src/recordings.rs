@@ -26,7 +26,7 @@ pub(crate) struct RecordingStatus {
     /// The recorder.
     pub(crate) actor: String,
     pub(crate) inputs: Vec<String>,
-    /// The path of the first file; of a recording that has no file yet, the one that it is to have.
+    /// The path of the first file; of a recording without a file yet, the path that it will have.
     pub(crate) file: String,
     /// The size of all its files, in bytes; `None` before there is one.
     pub(crate) bytes: Option<u64>,

@@ -10,7 +10,7 @@ use crate::{Access, Server};
 
 const TOKEN: &str = "secret-1";
 
-/// A rig that answers each request with its words, and a server of the API in front of it.
+/// A rig that answers each request with its text, and a server of the API for it.
 struct Rig {
     _status: StatusSocket,
     _control: ControlSocket,
@@ -38,7 +38,7 @@ fn serve(routes: Router) -> Server {
     Server::start("test", listen, Access::new(listen, Some(TOKEN)).unwrap(), routes).unwrap()
 }
 
-/// Sends a request with more lines of a head; returns the code and the content of the answer.
+/// Sends a request with additional header lines; returns the code and the content of the answer.
 fn ask(server: &Server, call: &str, lines: &str, body: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(server.address()).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
@@ -53,7 +53,7 @@ fn ask(server: &Server, call: &str, lines: &str, body: &str) -> (u16, String) {
 
 const BEARER: &str = "Authorization: Bearer secret-1\r\nContent-Type: application/json\r\n";
 
-/// Returns the words of the request that a call makes.
+/// Returns the text of the request that a call makes.
 fn request(rig: &Rig, path: &str, body: &str) -> String {
     let (code, content) = ask(&rig.server, &format!("POST {path}"), BEARER, body);
     let content: Value = serde_json::from_str(&content).unwrap();

@@ -66,8 +66,7 @@ pub struct Edits {
     /// Actors that restart although nothing differs.
     #[serde(default)]
     pub restarts: Vec<String>,
-    /// Whether to refuse a change that begins or ends an actor: only options that devices can set while they run
-    /// change.
+    /// Whether to refuse a change that starts or ends an actor, and allow only options that devices can set while they run.
     #[serde(default)]
     pub live: bool,
     /// Whether to return the changes without carrying them out.
@@ -144,7 +143,7 @@ pub enum Answer {
     },
     /// The changes, one line each, in their order; carried out, unless the request was a dry run.
     Changes(Vec<String>),
-    /// The options of a device, or why it does not tell them.
+    /// The options of a device, or the reason why they are not available.
     Controls(DeviceAnswer),
     /// The request was refused, and nothing has changed.
     Refused {
@@ -153,7 +152,7 @@ pub enum Answer {
         /// Whether a device or a program is missing.
         unavailable: bool,
     },
-    /// The changes were made, but something failed after them.
+    /// The changes were made, but an actor failed after them.
     Failed {
         /// The error, as one line.
         message: String,

@@ -59,7 +59,7 @@ impl ControlSocket {
                     }
                     Ok(_) => {}
                     Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                    // No file descriptor is left, for a while.
+                    // No file descriptor is left at the moment.
                     Err(_) => std::thread::sleep(ACCEPT_PAUSE),
                 }
             }
