@@ -1,4 +1,4 @@
-//! The findings on copies of machines, whole: `machines/NAME.tree` holds the files, `machines/NAME.findings` the result.
+//! The complete findings on copies of machines: `machines/NAME.tree` holds the files, `machines/NAME.findings` the result.
 //!
 //! A line `== PATH` begins a file, `== PATH/` makes a folder. A changed result is written beside the old one as
 //! `NAME.findings.new`.

@@ -1,9 +1,9 @@
-//! The operations on pixels that `just bench-pixels` measures: a process that makes those that it is asked for.
+//! The operations on pixels that `just bench-pixels` measures: a process that performs the requested ones.
 //!
 //! usage: pixels FOLDER
 //!
-//! The folder has images without headers: `WxH.yuyv`, `WxH.rgb8`, `WxH.z16`, and `WxH.jpeg`. A line of the standard input asks
-//! for an operation, a size and a number of calls, such as `yuyv-to-rgb8 848x480 20`. The answer is a line with the
+//! The folder has images without headers: `WxH.yuyv`, `WxH.rgb8`, `WxH.z16`, and `WxH.jpeg`. A line of the standard input
+//! requests an operation, a size and a number of calls, such as `yuyv-to-rgb8 848x480 20`. The answer is a line with the
 //! microseconds of a call; the result of the last one is in the folder, as `WxH.OPERATION`.
 
 use std::error::Error;

@@ -1,7 +1,7 @@
 //! Framesets of a running rig for a loop of Python: the actor that hands them over, and the reader that takes them.
 //!
-//! A round of the loop is a call of the actor, as `process` is one of any other processor: the actor returns for its next
-//! input when the loop asks for the next frameset. So queue, overflow, counts and latencies are those of every reader.
+//! A round of the loop is a call of the actor, as `process` is one of any other processor: the actor takes its next input when
+//! the loop requests the next frameset. So queue, overflow, counts and latencies are those of every reader.
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -21,7 +21,7 @@ use crate::kept::KeptFrames;
 /// The kind of the actor.
 pub(crate) const KIND: &str = "loop";
 
-/// Interval at which a wait looks for signals, and for the end of the rig.
+/// Interval at which a wait checks for signals, and for the end of the rig.
 const LOOK: Duration = Duration::from_millis(50);
 
 /// The loops of a rig, by the names of their actors.
@@ -100,8 +100,8 @@ impl Shared {
         self.lock().ended = false;
     }
 
-    /// Gives an input to the loop, and waits until it asks for the next one; until it has taken it if `is_last` says that
-    /// none is published after it.
+    /// Gives an input to the loop, and waits until the loop requests the next one, or only until it has taken this one if
+    /// `is_last` returns that none follows.
     fn give(&self, given: Given, is_last: impl Fn() -> bool) {
         let mut state = self.lock();
         if state.closed {
@@ -136,7 +136,7 @@ impl Shared {
         drop(given);
     }
 
-    /// Takes the given input, or asks for the next one.
+    /// Takes the given input, or requests the next one.
     fn poll(&self, state: &mut State) -> Polled {
         if let Some(given) = state.given.take() {
             // Fails if it was read before.

@@ -13,7 +13,7 @@ thread_local! {
 /// Runs Python code on this thread, which keeps its state in Python until the process ends.
 ///
 /// `Python::attach` alone makes a state for each call. Values of `threading.local` would be lost, and libraries that remember
-/// the state of a thread, as those made with pybind11 do, would wait for ever for a state that is gone.
+/// the state of a thread, as those made with pybind11 do, would wait for ever for a state that was deleted.
 pub(crate) fn attach<R>(act: impl for<'py> FnOnce(Python<'py>) -> R) -> R {
     KEPT.with(|()| ());
     Python::attach(act)

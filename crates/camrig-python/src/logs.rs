@@ -10,7 +10,7 @@ use pyo3::prelude::*;
 /// Maximum number of records that wait: further ones are lost, so that no actor waits for the interpreter.
 const RECORDS_MAX: usize = 256;
 
-/// The program that asks for changes of a rig, for the log and the report.
+/// The program that requests changes of a rig, for the log and the report.
 pub(crate) const BY: &str = "Python";
 
 /// The start of the names of camrig's modules.
@@ -36,7 +36,7 @@ impl log::Log for Forward {
     fn flush(&self) {}
 }
 
-/// Returns whether a record is about a change that this program asked for.
+/// Returns whether a record is about a change that this program requested.
 fn is_own_change(text: &str) -> bool {
     let mut own = [BY, RigHandle::SETTER].into_iter().filter_map(|by| text.strip_prefix(by));
     own.any(|rest| rest.starts_with(" changes the rig: "))

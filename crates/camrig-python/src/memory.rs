@@ -536,8 +536,8 @@ unsafe extern "C" fn delete(managed: *mut DlManaged) {
 
 /// Frees the tensor of a capsule that was not consumed: a consumer renames the capsule.
 unsafe extern "C" fn free_untaken(capsule: *mut ffi::PyObject) {
-    // SAFETY: the interpreter calls this with the capsule, while this thread holds the interpreter. The name says
-    // whether the pointer is still ours.
+    // SAFETY: the interpreter calls this with the capsule, while this thread holds the interpreter. The name shows whether this
+    // code still owns the pointer.
     unsafe {
         if ffi::PyCapsule_IsValid(capsule, DLPACK_NAME.as_ptr()) == 1 {
             delete(ffi::PyCapsule_GetPointer(capsule, DLPACK_NAME.as_ptr()).cast());

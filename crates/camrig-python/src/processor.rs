@@ -172,7 +172,7 @@ impl Outlet {
         self.output.with(|output| Ok(output.name().to_owned()))
     }
 
-    /// Publishes a frameset that was derived or created, or forwards one or those of a match as they are.
+    /// Publishes a frameset that was derived or created, or forwards one, or those of a match, unchanged.
     fn publish(&self, frames: &Bound<'_, PyAny>) -> PyResult<()> {
         if let Ok(made) = frames.cast::<Draft>() {
             return self.publish_draft(&mut made.borrow_mut());

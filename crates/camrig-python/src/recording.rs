@@ -29,7 +29,7 @@ pub(crate) fn open(py: Python<'_>, path: PathBuf) -> PyResult<PyRecording> {
     Ok(PyRecording { recording: Arc::new(recording), numbers, path })
 }
 
-/// Framesets of a recording: of all cameras or of one, of the whole time or a part of it.
+/// Framesets of a recording: of all cameras or of one, of all of its time or a part of it.
 #[pyclass(name = "Recording", frozen, module = "camrig")]
 pub(crate) struct PyRecording {
     recording: Arc<OpenRecording>,

@@ -11,7 +11,7 @@ use crate::feed::{KIND, Loops, Reader};
 use crate::logs::{self, BY};
 use crate::processor::stock;
 
-/// Interval at which a wait looks for signals.
+/// Interval at which a wait checks for signals.
 const LOOK: Duration = Duration::from_millis(20);
 
 /// The process of a rig's supervisor.

@@ -112,7 +112,7 @@ def test_a_damaged_frameset_is_named_and_the_others_are_read(recording, tmp_path
     assert read == 39 and len(errors) == 1 and "is damaged in frameset" in errors[0], errors
 
 
-    # A loop continues behind it, as does one over matches.
+    # A loop continues after it, as does one over matches.
     for framesets, expected in [(iter(opened), 39), (opened.matches(window=0.0, partial=True), None)]:
         found, errors = 0, []
         while True:

@@ -1,4 +1,4 @@
-//! One camera behind its control endpoint: control transfers in, answers and effects out.
+//! The control endpoint of one camera: control transfers in, answers and effects out.
 //!
 //! A state machine without sockets, threads or clocks: the server carries out its decisions.
 
@@ -184,8 +184,8 @@ impl Device {
         self.motion = MotionSensors::default();
     }
 
-    /// Answers a control transfer: the data of an IN transfer (empty for OUT), cut at the length that the host asked
-    /// for. `None` is a stall.
+    /// Answers a control transfer: the data of an IN transfer (empty for OUT), truncated to the requested length. `None` is a
+    /// stall.
     pub fn control(&mut self, setup: [u8; 8], data: &[u8]) -> (Option<Vec<u8>>, Option<Effect>) {
         let setup = Setup::parse(setup);
         let (answer, effect) =

@@ -72,7 +72,7 @@ impl<'a> Command<'a> {
         if u16::from_le_bytes([header[2], header[3]]) != MAGIC {
             return None;
         }
-        // The size counts everything behind size and magic number.
+        // The size includes everything after size and magic number.
         let data = bytes.get(COMMAND_BYTES..(size + 4).max(COMMAND_BYTES))?;
         Some(Self { operation: word(4), parameters: [word(8), word(12), word(16), word(20)], data })
     }

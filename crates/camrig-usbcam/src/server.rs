@@ -107,7 +107,7 @@ struct Counters {
     torn: AtomicU64,
     skipped: AtomicU64,
     monitor_commands: AtomicU64,
-    /// Programs that opened the camera: each asks once for its version.
+    /// Number of programs that opened the camera: each requests its version once.
     opens: AtomicU64,
     stalls: AtomicU64,
     resets: AtomicU64,

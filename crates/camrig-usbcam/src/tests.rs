@@ -180,7 +180,7 @@ fn an_unplugged_camera_comes_back_with_its_defaults() {
     camera.act(&Action::Plug(0));
     let mut host = Host::attach(&camera);
     assert_eq!(host.control_in(exposure).data, 33_000_u32.to_le_bytes());
-    // Its board has another number too: text in UTF-16 behind a header of two bytes.
+    // Its board has another number too: text in UTF-16 after a header of two bytes.
     let board = host.control_in([0x80, 6, 3, 3, 9, 4, 26, 0]).data;
     assert_eq!((board.len(), board[2], board[4], board[24]), (26, b'2', b'4', b'9'));
     assert!(
@@ -222,7 +222,7 @@ fn motion_sensors_send_samples_at_their_rates() {
         assert_eq!(host.control_out([0x21, 9, number, 3, 5, 0, 9, 0], &report).status, 0);
     }
     let mut times = [Vec::new(), Vec::new()];
-    // Samples of the first sensor alone may come first: those of its own thread.
+    // Samples of the first sensor may arrive first: each sensor has its own thread.
     while times.iter().any(|own| own.len() < 5) {
         // As long as a report, so that no shorter URB can end it.
         host.send(|sequence| submit(sequence, 6, 21, [0; 8], None));
@@ -230,7 +230,7 @@ fn motion_sensors_send_samples_at_their_rates() {
         assert_eq!(data.len(), 21);
         times[usize::from(data[0]) - 1].push(u64::from_le_bytes(data[13..].try_into().unwrap()));
     }
-    // A slow machine may lose samples, but none comes twice.
+    // A slow machine may lose samples, but none arrives twice.
     let are_steps =
         |times: &[u64], step| times.windows(2).all(|two| two[1] > two[0] && (two[1] - two[0]) % step == 0);
     assert!(are_steps(&times[0], 5000) && are_steps(&times[1], 2500), "{times:?}");

@@ -9,7 +9,7 @@ use std::io::{self, Read};
 /// Size of the header of every message.
 pub const HEADER_BYTES: usize = 48;
 
-/// Maximum size of the data stage of one URB. `uvcvideo` asks for 32 KiB, control transfers for at most 64 KiB.
+/// Maximum size of the data stage of one URB. `uvcvideo` requests 32 KiB, control transfers at most 64 KiB.
 pub const TRANSFER_BYTES_MAX: u32 = 1 << 20;
 
 /// The endpoint halted, or refused a request: `-EPIPE`.

@@ -10,7 +10,7 @@ pub(crate) const CELL: u32 = 8;
 /// The most boxes of one image; the hottest are kept.
 pub(crate) const MAX_BOXES: usize = 32;
 
-/// The longest text of one box in JSON, with the comma behind it.
+/// The longest text of one box in JSON, with the comma after it.
 pub(crate) const BOX_BYTES: usize = 96;
 
 /// The heat of each cell, row by row: how colorful it is, 0 for gray and 1 for a pure color.

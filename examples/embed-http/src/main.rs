@@ -51,7 +51,7 @@ fn run(registry: &Registry) -> Result<Report, Box<dyn Error>> {
 }
 
 async fn status(State(rig): State<RigHandle>) -> impl IntoResponse {
-    // The answer comes from another thread, which this one does not wait for.
+    // Another thread answers; this one does not wait for it.
     let status = tokio::task::spawn_blocking(move || serde_json::to_string(&rig.status())).await;
     match status {
         Ok(Ok(json)) => Ok(([(header::CONTENT_TYPE, "application/json")], json)),

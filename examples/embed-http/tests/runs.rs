@@ -1,4 +1,4 @@
-//! Runs the program as a user does, and asks it over HTTP.
+//! Runs the program as a user does, and sends it requests over HTTP.
 #![allow(clippy::unwrap_used)] // A test that cannot go on fails.
 
 #[path = "../../testing.rs"]

@@ -138,7 +138,7 @@ fn cameras(rig: &str, wanted: &[String]) -> Result<Vec<String>, CommandError> {
     Ok(names)
 }
 
-/// Adds the processor that looks for the board to the rig.
+/// Adds the processor that detects the board to the rig.
 fn join(
     rig: &str,
     inputs: Vec<String>,

@@ -1,4 +1,4 @@
-//! The pictures in which boards are looked for.
+//! The pictures in which boards are searched for.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -87,7 +87,7 @@ impl UsableCamera {
         Some(Self { identity, stream: stream.stream })
     }
 
-    /// Returns the stream in which boards are looked for.
+    /// xx
     pub(super) fn stream(&self) -> Stream {
         self.stream
     }

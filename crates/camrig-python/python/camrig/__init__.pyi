@@ -93,11 +93,11 @@ class Frame(Memory):
 
     @property
     def intrinsics(self) -> npt.NDArray[np.float64]:
-        """The pinhole model in pixels, (3, 3), as OpenCV takes it."""
+        """The pinhole model in pixels, (3, 3), in the form of OpenCV."""
 
     @property
     def distortion(self) -> npt.NDArray[np.float64]:
-        """Coefficients as OpenCV takes them: k1, k2, p1, p2, k3, (5,); for `cv2.fisheye` k1, k2, k3, k4, (4,)."""
+        """Coefficients in the form of OpenCV: k1, k2, p1, p2, k3, (5,); for `cv2.fisheye` k1, k2, k3, k4, (4,)."""
 
     @property
     def distortion_model(self) -> str: ...
@@ -109,13 +109,13 @@ class Frame(Memory):
         """Depth in metres, (height, width), 0 without depth."""
 
     def copy(self) -> npt.NDArray[Any]:
-        """Returns a writable copy, which keeps no slot."""
+        """Returns a writable copy, which holds no slot."""
 
     def rgb(self) -> npt.NDArray[np.uint8]:
         """Color as red, green and blue, (height, width, 3), a copy."""
 
     def to_pil(self) -> Any:
-        """The image as one of Pillow: mode `RGB`, `L`, or `I;16` for depth in its own unit."""
+        """The image as a Pillow image: mode `RGB`, `L`, or `I;16` for depth in its own unit."""
 
     def tobytes(self) -> bytes: ...
     def message(self) -> Any:
@@ -217,7 +217,7 @@ class Match:
     def __iter__(self) -> Iterator[FrameSet]: ...
 
 class Recording:
-    """Framesets of a recording: of all cameras or of one, of the whole time or a part of it."""
+    """Framesets of a recording: of all cameras or of one, of all of its time or a part of it."""
 
     @property
     def path(self) -> Path: ...
@@ -249,7 +249,7 @@ _Image = tuple[str, str, tuple[int, ...]]
 _Message = tuple[str, Any] | tuple[str, str, Any]
 
 class Draft:
-    """A frameset that is being made: write into its arrays, then publish it."""
+    """A frameset to be published: write into its arrays, then publish it."""
 
     @property
     def array(self) -> npt.NDArray[Any]:
@@ -260,7 +260,7 @@ class Draft:
     def __getitem__(self, stream: str, /) -> npt.NDArray[Any]: ...
 
 class Outlet:
-    """Publishes a processor's framesets. It is valid during the call that got it."""
+    """Publishes a processor's framesets. It is valid during the call that received it."""
 
     @property
     def name(self) -> str: ...
@@ -308,12 +308,12 @@ class Stream:
     intrinsics: npt.ArrayLike | None = None
     """The pinhole model in pixels, of the shape (3, 3)."""
     distortion: npt.ArrayLike | None = None
-    """Coefficients as OpenCV has them: k1, k2, p1, p2, k3."""
+    """Coefficients in the form of OpenCV: k1, k2, p1, p2, k3."""
 
 _Clock = Literal["hardware", "global", "system"]
 
 class CameraOutlet:
-    """Publishes a camera's framesets. It is valid during the call of `capture` that got it."""
+    """Publishes a camera's framesets. It is valid during the call of `capture` that received it."""
 
     @property
     def timeout(self) -> float:
@@ -336,7 +336,7 @@ class CameraOutlet:
         clock: _Clock = "system",
         number: int | None = None,
     ) -> None:
-        """Publishes what `create` returned, or a dict of arrays by the names of their streams, which are copied."""
+        """Publishes a frameset of `create`, or a dict of arrays by the names of their streams, which are copied."""
 
 class Driver:
     """A camera of a topology. Annotated attributes are its options."""
@@ -410,7 +410,7 @@ class _Devices:
     def set(
         self, camera: str, options: Mapping[str, bool | float | str] | None = None, /, **more: bool | float | str
     ) -> dict[str, bool | float | str | None]:
-        """Sets options of a camera's device while it runs; returns the values that it has then.
+        """Sets options of a camera's device while it runs; returns the resulting values.
 
         In names that are given as keywords, `_` stands for `-`.
         """
@@ -434,7 +434,7 @@ class Rig(_Reads, _Devices):
         """Checks the topology, starts the rig, and waits until its framesets flow."""
 
     def stop(self) -> None:
-        """Stops the rig in order: cameras first. Does not wait; loops get what is on its way, then end."""
+        """Stops the rig in order: cameras first. Does not wait; loops get the framesets in flight, then end."""
 
     @overload
     def wait(self, timeout: None = None) -> Report: ...
@@ -470,7 +470,7 @@ class Attached(_Reads, _Devices):
 
     def status(self) -> RigStatus: ...
     def close(self) -> None:
-        """Ends the loops, and leaves the rig, which goes on."""
+        """Ends the loops, and detaches from the rig, which continues."""
 
     def __enter__(self) -> Attached: ...
     def __exit__(self, *_: object) -> None: ...
@@ -579,7 +579,7 @@ class LinkReport:
 
 @dataclass(frozen=True)
 class ClockStatus:
-    """The clock of a camera beside the host's monotonic clock."""
+    """The clock of a camera relative to the host's monotonic clock."""
 
     offset_ms: float
     """Host time minus camera time."""
@@ -670,7 +670,7 @@ class Report:
     problems: Sequence[str]
     @property
     def failure(self) -> str | None:
-        """Why the rig ended, if an actor failed or a camera is unavailable."""
+        """The reason for the end of the rig, if an actor failed or a camera is unavailable."""
 
     def actor(self, name: str) -> ActorReport: ...
     def link(self, from_: str, to: str) -> LinkReport: ...

@@ -31,7 +31,7 @@ def scratch(dtype, shape):
 
 
 def fill(own, given, stream):
-    """Copies an array into a frame that is being made."""
+    """Copies an array into a frame to be published."""
     given = np.asarray(given)
     if given.shape != own.shape or not np.can_cast(given.dtype, own.dtype, "same_kind"):
         wanted = f"{own.dtype} {own.shape}"

@@ -32,7 +32,7 @@ class MatchProcessor:
 
 @dataclass(frozen=True)
 class Stream:
-    """A stream of a camera: what `Driver.open` returns a list of."""
+    """A stream of a camera; `Driver.open` returns a list of them."""
 
     name: str
     # A pixel format, such as `z16`, or the type of a tensor, such as `f32`.

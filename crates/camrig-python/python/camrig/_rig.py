@@ -95,7 +95,7 @@ def match_settings(window, clock, partial):
 
 
 class Reads:
-    """What rigs of this interpreter and others have in common: `_actors()`, `_read(name, inputs, settings)`, `_leave`."""
+    """The common base of rigs of this interpreter and of others, which have `_actors()`, `_read(name, inputs, settings)`, `_leave`."""
 
     def frames(self, *inputs, overflow="drop-oldest", queue=2, name=None):
         return self._loop(name or "loop", inputs, loop_settings(overflow, queue))
@@ -123,7 +123,7 @@ class Devices:
         return _status.controls(self._rig.controls(camera))
 
     def set(self, camera, options=None, /, **more):
-        """Sets options of a camera's device while it runs; returns the values that it has then."""
+        """Sets options of a camera's device while it runs; returns the resulting values."""
         found = {}
         for name, value in {**(options or {}), **{name.replace("_", "-"): it for name, it in more.items()}}.items():
             found[name] = json.loads(self._rig.set(camera, name, json.dumps(value)))
@@ -163,7 +163,7 @@ class Rig(Reads, Devices):
         return self
 
     def stop(self):
-        """Stops the rig in order: cameras first. Does not wait; loops get what is on its way, then end."""
+        """Stops the rig in order: cameras first. Does not wait; loops get the framesets in flight, then end."""
         self._rig.stop()
 
     def wait(self, timeout=None):
@@ -236,7 +236,7 @@ class Attached(Reads, Devices):
         return _status.parse(_status.RigStatus, self._rig.status())
 
     def close(self):
-        """Ends the loops, and leaves the rig, which goes on."""
+        """Ends the loops, and detaches from the rig, which continues."""
         self._rig.close()
 
     def __enter__(self):

@@ -67,7 +67,7 @@ def serve():
 
 
 def hand_over():
-    """Serves as a worker by handing over to the program that attaches; the last two arguments are the place and the rig."""
+    """Serves as a worker that passes its setup to the attaching program; the last two arguments are the place and the rig."""
     sys.exit(_camrig.hand_over(*sys.argv[-2:]))
 
 
@@ -337,7 +337,7 @@ def start(options, is_matched):
 
 
 def describe(error):
-    """Returns an exception as one line with its place, and its traceback."""
+    """Returns an exception as one line with its location, and its traceback."""
     if isinstance(error, Problem):
         return str(error), ""
     return one_line(error), "".join(traceback.format_exception(type(error), error, error.__traceback__))

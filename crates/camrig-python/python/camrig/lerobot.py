@@ -35,7 +35,7 @@ SECONDS = "camrig.seconds"
 
 
 class Refused(Exception):
-    """A recording that does not become a data set: one line."""
+    """A recording that cannot become a data set: one line."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Feature:
 
 
 def feature_of(camera: str, frame: camrig.Frame) -> Feature | None:
-    """Returns the feature of a stream; `None` of points, motion, messages and encoded images."""
+    """Returns the feature of a stream; `None` for points, motion, messages and encoded images."""
     name = re.sub(r"\W", "_", camera if frame.stream == "color" else f"{camera}_{frame.stream}")
     if frame.format.startswith("tensor-"):
         array = np.asarray(frame)
@@ -142,7 +142,7 @@ def rows_of(
 
 
 def calibration_of(camera: camrig.Camera) -> dict[str, Any]:
-    """Returns a camera as JSON: identity, depth unit, and what is known of the lens and the place of each stream."""
+    """Returns a camera as JSON: identity, depth unit, and the known intrinsics and pose of each stream."""
     streams = {}
     for stream in camera.streams:
         of_stream = {
@@ -225,7 +225,7 @@ def declared(features: Sequence[Feature], images: bool) -> dict[str, Any]:
 
 
 def described(recording: camrig.Recording, features: Sequence[Feature], episodes: range) -> dict[str, Any]:
-    """Returns what LeRobot has no place for, as JSON."""
+    """Returns the facts that LeRobot has no field for, as JSON."""
     names = sorted({feature.camera for feature in features})
     cameras = {name: calibration_of(recording.cameras[name]) for name in names}
     return {"file": recording.path.name, "episodes": list(episodes), "cameras": cameras}

@@ -131,8 +131,8 @@ impl Shared {
         }
     }
 
-    /// Sends samples of the motion sensors until a rate changes, or the camera is gone. Those that the host did not fetch in
-    /// time are lost.
+    /// Sends samples of the motion sensors until a rate changes, or the camera is disconnected. Those that the host did not
+    /// fetch in time are lost.
     pub(super) fn sample(&self, endpoint: u8, generation: u64) {
         let Some(queue) = self.queues.get(&endpoint) else { return };
         loop {
@@ -164,7 +164,7 @@ impl Shared {
         }
     }
 
-    /// Waits until the frame after `number` is due, and returns its number. A camera that is late by whole frames loses
+    /// Waits until the frame after `number` is due, and returns its number. A camera that is late by complete frames loses
     /// them: the second number.
     fn wait_for_frame(&self, number: u32, time_of: &impl Fn(u32) -> u64) -> (u32, u32) {
         let mut next = number.wrapping_add(1);
