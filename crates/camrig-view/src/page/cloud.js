@@ -172,7 +172,7 @@ export class Cloud {
     }
   }
 
-  /** Goes back to the first view. */
+  /** Returns to the initial view. */
   home() {
     this.#orbit?.home();
   }

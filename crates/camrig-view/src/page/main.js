@@ -306,7 +306,7 @@ function resize(larger) {
 
 function toggleFull() {
   if (document.fullscreenElement) document.exitFullscreen();
-  else document.documentElement.requestFullscreen().catch(() => notice("this browser shows no page on the full screen"));
+  else document.documentElement.requestFullscreen().catch(() => notice("this browser cannot show pages in full screen"));
 }
 
 const home = () => tiles[settings.large]?.home();
@@ -315,13 +315,13 @@ const toggleTheme = chooseTheme(element("theme"));
 
 const KEYS = {
   Escape: ["all cameras", () => enlarge(null)],
-  ArrowLeft: ["the camera before", () => step(-1)],
+  ArrowLeft: ["the previous camera", () => step(-1)],
   ArrowRight: ["the next camera", () => step(1)],
   " ": ["pause the pictures", togglePause],
   c: ["color", () => toggleStream("color")],
   d: ["depth", () => toggleStream("depth")],
   i: ["infrared", () => toggleStream("infrared-1")],
-  a: ["find the range of depth", toggleAuto],
+  a: ["automatic range of depth", toggleAuto],
   s: ["save color and depth as PNG", save],
   o: ["options, recording, restart", togglePanel],
   p: ["point cloud", toggleCloud],
@@ -329,7 +329,7 @@ const KEYS = {
   g: ["axes and a grid", toggleGuides],
   "+": ["larger points", () => resize(true)],
   "-": ["smaller points", () => resize(false)],
-  r: ["the first view of the points", home],
+  r: ["initial view of the points", home],
   f: ["full screen", toggleFull],
   l: ["light or dark", toggleTheme],
 };

@@ -17,7 +17,7 @@ export class Orbit {
     this.#listen();
   }
 
-  /** Goes back to the first view. */
+  /** Returns to the initial view. */
   home() {
     this.#look(HOME);
   }

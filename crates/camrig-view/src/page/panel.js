@@ -11,7 +11,7 @@ const READ_MILLIS = 2000;
 const QUEUE = 8;
 
 /** What the panel says where the topology permits no control. */
-const NO_CONTROL = "This page only shows. To change the rig from here, give `view` the options `control = true` and a `token`.";
+const NO_CONTROL = "This page is read-only. To change the rig from here, give `view` the options `control = true` and a `token`.";
 
 export class Panel {
   #element = document.querySelector("#panel");

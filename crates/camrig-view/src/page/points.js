@@ -98,7 +98,7 @@ export class PointsPane {
     this.element.dataset.painted = Number(this.element.dataset.painted ?? 0) + 1;
   }
 
-  /** Goes back to the first view. */
+  /** Returns to the initial view. */
   home() {
     this.#orbit.home();
   }

@@ -110,7 +110,7 @@ export class Tile {
     for (const pane of this.#panes.values()) if (pane instanceof PointsPane) pane.draw();
   }
 
-  /** Goes back to the first view of points. */
+  /** Returns to the initial view of points. */
   home() {
     this.#cloud?.home();
     for (const pane of this.#panes.values()) if (pane instanceof PointsPane) pane.home();

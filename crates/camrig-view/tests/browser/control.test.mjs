@@ -170,7 +170,7 @@ test("a page without control says so, and its API refuses", async (t) => {
   const page = await openPage(browser, rig.found[0]);
   await until("a picture", () => page.locator(".tile.live").count());
   await page.keyboard.press("o");
-  assert.match(await page.locator("#panel .refused").innerText(), /^This page only shows\. .*`control = true` and a `token`\.$/);
+  assert.match(await page.locator("#panel .refused").innerText(), /^This page is read-only\. .*`control = true` and a `token`\.$/);
   for (const name of [".halt", ".restart", ".record"]) assert.equal(await page.locator(`#panel ${name}`).isVisible(), false);
   const headers = { authorization: `Bearer ${TOKEN}`, "content-type": "application/json" };
   const answer = await fetch(new URL("api/restart", rig.found[0]), { method: "POST", headers, body: '{"actors":["left"]}' });
