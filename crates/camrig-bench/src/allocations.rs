@@ -1,6 +1,6 @@
 //! Counts the allocations of this process with an instrumented system allocator, in every process of a measurement.
 //!
-//! The counts cover the whole process, not single threads or roles.
+//! The counts are those of the process, not of single threads or roles.
 
 use std::alloc::System;
 

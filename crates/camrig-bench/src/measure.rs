@@ -80,7 +80,7 @@ pub(crate) struct Measured {
     pub(crate) left_out: Vec<String>,
 }
 
-/// Measures the whole plan.
+/// Measures all of the plan.
 pub(crate) fn all(plan: &Plan) -> Fallible<Measured> {
     let mut measured = Measured::default();
     let count_syscalls = SyscallCount::is_available();
@@ -204,7 +204,7 @@ fn one(
 fn per_produced(load: Load, produced: &[Produced], figure: fn(Allocations) -> u64) -> f64 {
     let framesets: u64 = produced.iter().map(|produced| produced.framesets).sum();
     let total: u64 = produced.iter().map(|produced| figure(produced.allocations)).sum();
-    // Each camera of a process reported the whole process's allocations.
+    // Each camera of a process reported the allocations of the process.
     total as f64 / (framesets.max(1) * load.cameras_per_process() as u64) as f64
 }
 

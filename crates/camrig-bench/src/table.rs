@@ -48,7 +48,7 @@ const COLUMNS: [Column; 13] = [
     }),
 ];
 
-/// Returns the whole table with its legend.
+/// Returns the complete table with its legend.
 pub(crate) fn render(results: &Results) -> String {
     let mut text = String::new();
     for &load in &results.loads {

@@ -33,7 +33,7 @@ PACKAGES = {
 MODULES = ["9p", "9pnet_virtio", "virtio_pci", "virtio_net", "overlay", "vhci_hcd", "uvcvideo"]
 # For motion sensors.
 MODULES += ["usbhid", "hid_sensor_hub", "hid_sensor_accel_3d", "hid_sensor_gyro_3d"]
-# uvcvideo of Debian 12 knows the metadata of one D4xx only; the others are set to be like it.
+# uvcvideo of Debian 12 supports the metadata of one D4xx only; the others are registered in the same way.
 METADATA_LIKE = "8086 0b03"
 
 INIT = r"""#!/bin/busybox sh

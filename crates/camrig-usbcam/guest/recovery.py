@@ -140,7 +140,7 @@ def case_unplugged():
     emulator.do("port 1 1")
     log = rig.log()
     recovery.end()
-    # The log line of a camera that is gone names the camera.
+    # The log line of a disconnected camera names the camera.
     check(re.search(f"{stats[0]['serial']}`\\): .*No such device", log), f"librealsense's message is not in the log:\n{log}")
 
 
@@ -192,7 +192,7 @@ def case_recovery():
     check(emulator.stats()[last]["resets"] == resets, f"not {resets} resets: {emulator.stats()[last]}\n{rig.log()}")
     log = rig.log()
     recovery.end()
-    # librealsense's log line of a camera that is gone, and its notification of a silent stream.
+    # librealsense's log line of a disconnected camera, and its notification of a silent stream.
     for message in (rf"{own}`\): .*No such device", f"{own}`: librealsense reports: Frames didn't arriv"):
         check(re.search(message, log), f"{message!r} is not in the log:\n{log}")
 

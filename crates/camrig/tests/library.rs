@@ -140,7 +140,7 @@ fn wait_until_it_flows(rig: &RunningRig) -> RigStatus {
     }
 }
 
-/// The processes of a rig beside this one, and its socket, are gone.
+/// The other processes of the rig have ended, and its socket is closed.
 fn assert_nothing_left(status: &RigStatus, name: &str) {
     let own = std::process::id();
     assert!(status.processes.iter().all(|process| process.pid == own || is_gone(process.pid)), "{status:?}");

@@ -175,7 +175,7 @@ fn a_running_rig_is_changed_by_commands() {
     lab.says(&["set", "check", "content=false", "queue=3", "--rig", &pid], set, "", 0);
     let removed = "remove processor `rec`\nend process `check`\n";
     lab.says(&["remove", "rec", "--rig", &pid], removed, "", 0);
-    // The recording is whole while the rig continues.
+    // The recording is complete while the rig continues.
     assert!(lab.said(&["recording", "info", "live.mcap"]).unwrap().contains("with an index"));
     lab.says(&["save", "saved.toml", &pid], "", "", 0);
     let saved = fs::read_to_string(lab.test.folder().join("saved.toml")).unwrap();

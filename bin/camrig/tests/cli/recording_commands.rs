@@ -1,4 +1,4 @@
-//! Tests of the commands on recordings, with their whole output: `record`, `replay`, and those of `recording`.
+//! Tests of the commands on recordings, with their complete output: `record`, `replay`, and those of `recording`.
 
 use crate::program::Test;
 use crate::recording::Folder;

@@ -278,7 +278,7 @@ fn recorded() -> Test {
     test
 }
 
-/// Checks that a failed copy named the part that it kept, and that this part is whole.
+/// Checks that a failed copy named the part that it kept, and that this part is complete.
 #[track_caller]
 fn kept_in_part(
     test: &mut Test,

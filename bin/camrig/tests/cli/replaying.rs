@@ -132,7 +132,7 @@ fn a_replayed_frameset_keeps_the_number_of_its_match() {
     }
 }
 
-/// A camera that was recorded late was stalled and restarted before, again and again.
+/// A camera whose recording starts late does not count as stalled.
 #[test]
 fn a_pause_in_a_recording_does_not_count_as_a_stall() {
     let mut folder = Folder::new();

@@ -272,7 +272,7 @@ fn a_worker_may_write_to_a_terminal_with_tostop() {
     shell.press("stty tostop\n\"$CAMRIG\" run t.toml 2>stderr\n");
     shell.wait_for_lines();
     shell.wait_for_lines();
-    // In the background it is stopped at its first line, as a whole, and continues in the foreground.
+    // In the background all its processes are stopped at its first line, and continue in the foreground.
     shell.press("\x1a");
     wait_for_states(&folder, "a stopped rig", |states| states == ['T'; 3]);
     shell.press("bg; until jobs -s >jobs; [ -s jobs ]; do :; done; echo stopped $?.\n");
@@ -282,7 +282,7 @@ fn a_worker_may_write_to_a_terminal_with_tostop() {
     interrupt(&mut shell, &folder);
 }
 
-/// A watched rig reads its file again after SIGHUP, unless the signal means that the terminal is gone.
+/// A watched rig reads its file again after SIGHUP, unless the signal means that the terminal was closed.
 #[test]
 fn a_watched_rig_ends_with_its_terminal() {
     let test = Test::new().topology(RIG.replace("= 2000", "= 5000"));

@@ -185,7 +185,7 @@ impl Crossing {
         Self { delivered: delivered.sum(), published: count("produced"), lost: count("lost") }
     }
 
-    /// Returns the number of framesets that were delivered to the sender, and of which the receiver does not know.
+    /// Returns the number of framesets that were delivered to the sender and that the receiver has not accounted for.
     pub(crate) fn in_flight(&self) -> u64 {
         let known = self.published + self.lost;
         self.delivered.checked_sub(known).unwrap_or_else(|| panic!("more arrived than was sent: {self:?}"))
@@ -307,7 +307,7 @@ fn pinned() {
         "error: host `arm`: the program at `{listen}` is not an agent with fingerprint `{other}` that obeys this host"
     );
     assert!(refused.stderr().contains(&said), "{}", refused.stderr());
-    // A first host that the agent does not know is refused.
+    // A first host that the agent has not pinned is refused.
     std::fs::copy(folder.join("other.pem"), folder.join("first.pem")).unwrap();
     let rig = topology(folder, &format!("address = \"{listen}\"\nfingerprint = \"{arm}\""));
     let mut unknown = Program::start(folder, "unknown", &["check", &rig]);

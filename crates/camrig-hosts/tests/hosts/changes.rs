@@ -371,7 +371,7 @@ fn planned() {
         (json["network"][0]["need_megabits"].as_u64(), json["network"][0]["usable_megabits"].as_u64()),
         (Some(34), Some(900))
     );
-    // Of this host alone, without an agent.
+    // The devices of this host only, without an agent.
     assert_eq!(command(&["plan", &path, "--controllers", "1"]).0, Some(0));
 
     let (code, json, stderr) = command(&["devices", &path, "--json"]);

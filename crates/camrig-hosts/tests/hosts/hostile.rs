@@ -18,13 +18,13 @@ use crate::test;
 /// Connections that send garbage.
 const CONNECTIONS: usize = 60;
 
-/// Connections that say nothing more, and stay.
+/// Connections that stay open and send nothing more.
 const IDLE: usize = 40;
 
 /// Malformed messages of each kind.
 const MESSAGES: usize = 300;
 
-/// Time in which an agent would have answered a peer that it knows.
+/// Time in which an agent would have answered a pinned peer.
 const NO_ANSWER: Duration = Duration::from_secs(3);
 
 /// The key at which an agent answers.
@@ -125,7 +125,7 @@ fn asks(session: &Session, request: &[u8], time: Duration) -> Option<String> {
     Some(String::from_utf8(sample.payload().to_bytes().into_owned()).unwrap())
 }
 
-/// A peer without a certificate, or with one that the agent does not know, is not answered.
+/// A peer without a certificate, or with one that the agent has not pinned, is not answered.
 fn unknown_peers() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
@@ -156,7 +156,7 @@ fn unknown_peers() {
     whole_run(&format!("address = \"{listen}\"\nfingerprint = \"{arm}\""), &agent, folder);
 }
 
-/// Malformed messages of a peer that the agent knows are refused, and a rig that runs meanwhile keeps its account.
+/// Malformed messages of a pinned peer are refused, and a rig that runs meanwhile keeps its account.
 fn malformed_messages() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();

@@ -142,7 +142,7 @@ fn cut() {
     assert!(link["dropped"]["drop-oldest"].as_u64().is_some_and(|dropped| dropped > 0), "{link:#}");
 }
 
-/// They make namespaces, which root alone may: `just test-hosts` runs them.
+/// They create namespaces, which only root may: `just test-hosts` runs them.
 pub(crate) fn add_to(trials: &mut Vec<Trial>) {
     let mut of_root = Vec::new();
     test(&mut of_root, "namespaces::a_cable_that_is_cut_costs_what_is_counted", cut);

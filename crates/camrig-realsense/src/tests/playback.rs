@@ -452,7 +452,7 @@ fn recording(name: &str) -> Option<PathBuf> {
     Some(path)
 }
 
-/// The number of each frame of a stream, in the order in which they came.
+/// The number of each frame of a stream, in the order of arrival.
 fn numbers(options: &Options, framesets: &mut usize) -> (Vec<u64>, Vec<u64>) {
     let (mut depth, mut color) = (Vec::new(), Vec::new());
     play(options, |headers, held| {

@@ -51,7 +51,7 @@ fn a_native_recording_has_every_frame() {
 #[test]
 fn a_camera_that_is_opened_again_replaces_nothing() {
     let bag = Scratch::new("parts.bag");
-    // The second part has its number behind the name of the first.
+    // The second part has its number after the name of the first.
     let second = bag.0.with_file_name(format!("parts-2.{}", sys::version().extension()));
     let camera = SoftwareCamera::new(SCENE);
     for number in 0..2 {

@@ -142,7 +142,7 @@ def check(recording):
         at = START + number * 33 * MILLI
         assert frames["depth"]["timestamp_nanos"] == at
         assert frames["color"]["timestamp_nanos"] == at + 6 * MILLI, "the color of the same moment"
-    # The samples behind the last depth are of no frameset.
+    # The samples after the last depth image are in no frameset.
     assert samples == 6 * (FRAMES - 1) + 1, samples
     depth, color, gyro = info["streams"]
     assert (depth["profile"], color["profile"]) == (f"{WIDTH}x{HEIGHT}@30",) * 2, info

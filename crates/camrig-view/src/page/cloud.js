@@ -215,7 +215,7 @@ export class Cloud {
     if (canvas.width !== width || canvas.height !== height) [canvas.width, canvas.height] = [width, height];
     gl.viewport(0, 0, width, height);
     gl.clear(gl.COLOR_BUFFER_BIT | gl.DEPTH_BUFFER_BIT);
-    // From the camera's position its whole image just fits.
+    // From the camera's position its complete image just fits.
     const focal = (2 * depth.lens.fy) / depth.height;
     const distance = this.#pivot * eye.zoom;
     const look = ({ program, uniforms }) => {

@@ -194,7 +194,7 @@ export class Tile {
     if (this.#kept) return;
     this.#count = frames.count;
     const keep = this.#settings.paused;
-    // The file has the whole color image, which is better than the picture.
+    // The file has the full color image, which is better than the picture.
     const file = frames.part("file", "color");
     const parts = (...kinds) => frames.parts.filter(({ kind }) => kinds.includes(kind));
     const [pictures, masks] = [[], []];

@@ -667,7 +667,7 @@ test("the address has the settings, and depth is read off under the cursor only"
     const before = await sequence();
     await until("another frameset", async () => (await sequence()) !== before);
     assert.equal(await outputs.count(), 0);
-    // The whole window leaves.
+    // The window loses the focus.
     await hover();
     await page.evaluate(() => dispatchEvent(new Event("blur")));
     assert.equal(await outputs.count(), 0);
@@ -779,7 +779,7 @@ test("keys, themes, the scale of depth and buttons are there for everyone", asyn
     const listed = await keys.locator("kbd").allTextContents();
     assert.deepEqual(listed, ["1 to 9", "Esc", "←", "→", "space", ..."cdiasoptg+-rfl?"]);
     await shoot(page, "keys");
-    // No key works behind the list.
+    // No key works while the list is open.
     await page.keyboard.press("c");
     await page.keyboard.press("Escape");
     assert.equal(await keys.isVisible(), false);

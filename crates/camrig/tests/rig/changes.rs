@@ -239,7 +239,7 @@ fn actors_of_one_thread_change() {
         }
         wait_for_flow(&mut rig, &flow);
     }
-    // One actor of a thread cannot go elsewhere alone.
+    // A single actor of a thread cannot move to another process.
     let set = |name: &str| Edit::Set {
         name: name.to_owned(),
         settings: vec![("process".to_owned(), "'check'".to_owned())],

@@ -324,7 +324,7 @@ impl Rig {
         }
     }
 
-    /// Waits until `accepts` is true of the whole lines in stdout.
+    /// Waits until `accepts` is true of the complete lines in stdout.
     pub(crate) fn wait_for_stdout(&mut self, what: &str, accepts: impl Fn(&[&str]) -> bool) {
         self.wait_for(what, |rig| {
             let all = text(&rig.stdout);
@@ -418,7 +418,7 @@ impl Rig {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
-    /// Sends a signal to the supervisor again and again until it has ended.
+    /// Sends a signal to the supervisor repeatedly until it has ended.
     pub(crate) fn signal_until_the_end(&mut self, signal: Signal) {
         self.wait_for("the end of the supervisor", |rig| {
             rig.signal(signal);

@@ -42,7 +42,7 @@ use self::harness::{Placement, test};
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-/// Rigs that run at the same time, unless `RUST_TEST_THREADS` says it: each has up to ten processes.
+/// Rigs that run at the same time, unless `RUST_TEST_THREADS` gives a number: each has up to ten processes.
 const RIGS_AT_ONCE: usize = 2;
 
 fn main() -> ExitCode {
