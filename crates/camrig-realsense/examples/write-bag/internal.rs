@@ -74,6 +74,16 @@ pub(crate) struct MotionFrame {
     pub(crate) profile: *const rs2::rs2_stream_profile,
 }
 
+/// `rs2_software_notification`.
+#[repr(C)]
+pub(crate) struct Notification {
+    pub(crate) category: rs2::rs2_notification_category,
+    pub(crate) kind: c_int,
+    pub(crate) severity: rs2::rs2_log_severity,
+    pub(crate) description: *const c_char,
+    pub(crate) serialized_data: *const c_char,
+}
+
 // As in librealsense 2.56.5's rs_internal.h.
 unsafe extern "C" {
     pub(crate) fn rs2_create_software_device(error: *mut *mut rs2::rs2_error) -> *mut rs2::rs2_device;
@@ -128,6 +138,11 @@ unsafe extern "C" {
     pub(crate) fn rs2_software_sensor_on_video_frame(
         sensor: *mut rs2::rs2_sensor,
         frame: VideoFrame,
+        error: *mut *mut rs2::rs2_error,
+    );
+    pub(crate) fn rs2_software_sensor_on_notification(
+        sensor: *mut rs2::rs2_sensor,
+        notification: Notification,
         error: *mut *mut rs2::rs2_error,
     );
 }

@@ -19,11 +19,12 @@ mod internal;
 mod scene;
 
 use internal::{
-    MotionFrame, MotionStream, VideoFrame, VideoStream, checked, rs2_create_software_device,
+    MotionFrame, MotionStream, Notification, VideoFrame, VideoStream, checked, rs2_create_software_device,
     rs2_software_device_add_sensor, rs2_software_device_register_info, rs2_software_sensor_add_motion_stream,
     rs2_software_sensor_add_option, rs2_software_sensor_add_read_only_option,
     rs2_software_sensor_add_video_stream, rs2_software_sensor_on_motion_frame,
-    rs2_software_sensor_on_video_frame, rs2_software_sensor_set_metadata, some,
+    rs2_software_sensor_on_notification, rs2_software_sensor_on_video_frame,
+    rs2_software_sensor_set_metadata, some,
 };
 use scene::bytes_per_pixel;
 #[allow(unused_imports, reason = "a program without options and extra streams has no use for theirs")]
@@ -175,6 +176,22 @@ impl SoftwareCamera {
         // SAFETY: the sensor is alive.
         checked(|error| unsafe {
             rs2_software_sensor_set_metadata(self.depth.sensor.as_ptr(), key, value, error);
+        });
+    }
+
+    /// Has the depth sensor notify its users of an error, by this text.
+    #[allow(dead_code, reason = "only the tests have notifications")]
+    pub(crate) fn notify(&self, severity: rs2::rs2_log_severity, description: &CStr) {
+        let notification = Notification {
+            category: rs2::rs2_notification_category_RS2_NOTIFICATION_CATEGORY_HARDWARE_ERROR,
+            kind: 0,
+            severity,
+            description: description.as_ptr(),
+            serialized_data: c"".as_ptr(),
+        };
+        // SAFETY: the sensor is alive; librealsense copies the texts.
+        checked(|error| unsafe {
+            rs2_software_sensor_on_notification(self.depth.sensor.as_ptr(), notification, error);
         });
     }
 

@@ -3,7 +3,7 @@
 //! A file controls them: a test writes a word into it, and every process follows. So a camera can become silent, be
 //! unplugged and come back in any process that has it open, like a real one.
 
-use std::ffi::c_void;
+use std::ffi::{CStr, c_void};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
@@ -24,6 +24,14 @@ const PERIOD: Duration = Duration::from_millis(10);
 /// Number of frames that the camera omits when it `skips`.
 pub(crate) const SKIPPED: u32 = 3;
 
+/// The notifications of a camera that `notifies`, in this order: the second one differs from the first one in a number.
+pub(crate) const NOTIFICATIONS: [(rs2::rs2_log_severity, &CStr); 4] = [
+    (rs2::rs2_log_severity_RS2_LOG_SEVERITY_ERROR, c"depth stream failure 7"),
+    (rs2::rs2_log_severity_RS2_LOG_SEVERITY_ERROR, c"depth stream failure 8"),
+    (rs2::rs2_log_severity_RS2_LOG_SEVERITY_INFO, c"the projector is on"),
+    (rs2::rs2_log_severity_RS2_LOG_SEVERITY_WARN, c"the projector is hot"),
+];
+
 /// The behaviour of the camera `front`. The camera `rear` always streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Behaviour {
@@ -33,6 +41,8 @@ pub(crate) enum Behaviour {
     Skips,
     /// It repeats its last frame once, and streams.
     Repeats,
+    /// It streams, and notifies its users once of each of [`NOTIFICATIONS`]; the rear camera does too.
+    Notifies,
     /// It is attached but sends nothing.
     Silent,
     /// It streams, and refuses to be set.
@@ -46,10 +56,11 @@ pub(crate) enum Behaviour {
 }
 
 impl Behaviour {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Streams,
         Self::Skips,
         Self::Repeats,
+        Self::Notifies,
         Self::Silent,
         Self::Refuses,
         Self::LeavesWhenSet,
@@ -62,6 +73,7 @@ impl Behaviour {
             Self::Streams => "streams",
             Self::Skips => "skips",
             Self::Repeats => "repeats",
+            Self::Notifies => "notifies",
             Self::Silent => "silent",
             Self::Refuses => "refuses",
             Self::LeavesWhenSet => "leaves when set",
@@ -230,6 +242,12 @@ impl Cameras {
             Behaviour::Skips => self.front_number += SKIPPED,
             Behaviour::Repeats => self.front.send_depth(self.front_number - 1),
             _ => {}
+            Behaviour::Notifies => {
+                for (severity, text) in NOTIFICATIONS {
+                    self.front.notify(severity, text);
+                    self.rear.notify(severity, text);
+                }
+            }
         }
         if behaviour == Behaviour::Unplugged {
             for Watcher { callback, user } in self.contexts.iter().filter_map(|context| context.watcher) {

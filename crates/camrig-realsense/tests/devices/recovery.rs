@@ -202,9 +202,33 @@ fn losses(placement: Placement) {
     assert_eq!((lost("rear", "device"), lost("rear", "repeated")), (0, 0));
 }
 
+/// Notifications of a camera are logged, each once although its number differs, and by the camera that sent them.
+fn notifications(placement: Placement) {
+    let control = File::new();
+    let mut rig = Plan::new(RIG, placement).environment(FILE, control.path().to_str().unwrap()).start();
+    wait_for_more(&mut rig);
+    control.set(Behaviour::Notifies);
+    let mut expected = Vec::new();
+    for (process, serial) in [("front", "000000000042"), ("rear", "000000000043")] {
+        let process = if placement == Placement::InProcess { "main" } else { process };
+        let reports = format!("{process}: camera `{serial}`: librealsense reports:");
+        let last = format!("WARN  {reports} the projector is hot");
+        rig.wait_for_stderr(&last);
+        expected.extend([format!("ERROR {reports} depth stream failure 7"), last]);
+    }
+    rig.signal(Signal::TERM);
+    let mut ended = rig.finish();
+    assert_eq!(ended.code(), Some(0));
+    // Each camera notifies on a thread of its own.
+    ended.stderr.sort();
+    expected.sort();
+    assert_eq!(ended.stderr, expected);
+}
+
 pub(crate) fn add_to(trials: &mut Vec<Trial>) {
     conformance(trials, "recovery::every_step", every_step);
     conformance(trials, "recovery::a_reset_helps", reset_helps);
     conformance(trials, "recovery::a_reset_at_the_start", reset_at_the_start);
     conformance(trials, "recovery::losses_have_reasons", losses);
+    conformance(trials, "recovery::notifications_are_logged_once_by_camera", notifications);
 }
