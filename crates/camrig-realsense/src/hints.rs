@@ -1,8 +1,9 @@
 //! Files with facts that were found when cameras were opened, so that later fewer have to be opened. They are hints: everything
 //! works without them, and they are verified when a camera is opened.
 
-use std::fs::{self, File};
+use std::fs::{File, Permissions};
 use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 /// The folders if the user has none of their own, in order of preference.
@@ -40,13 +41,40 @@ impl HintFile {
 
     /// Replaces its text, if that is possible.
     pub(crate) fn write(&self, text: &str) {
-        // In a folder of all users the name may be another user's link, which must not be followed.
-        let beside = self.0.with_extension(std::process::id().to_string());
-        let written = File::create_new(&beside)
-            .and_then(|mut file| file.write_all(text.as_bytes()))
-            .and_then(|()| fs::rename(&beside, &self.0));
-        if written.is_err() {
-            let _ = fs::remove_file(&beside);
-        }
+        let Some(folder) = self.0.parent() else { return };
+        // In a folder of all users, the name beside cannot be guessed, and the file's own name, which may be another user's
+        // link, is replaced.
+        let permissions = Permissions::from_mode(0o644);
+        let beside = tempfile::Builder::new().prefix(".camrig-").permissions(permissions).tempfile_in(folder);
+        let written = beside.and_then(|mut file| file.write_all(text.as_bytes()).map(|()| file));
+        // Without it, more cameras are opened.
+        let _ = written.map(|file| file.persist(&self.0));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn a_file_is_replaced_whatever_others_have_put_beside_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let (own, other) = (folder.path().join("hints"), folder.path().join("other"));
+        fs::write(&other, "of another program").unwrap();
+        symlink(&other, &own).unwrap();
+        symlink(&other, own.with_extension(std::process::id().to_string())).unwrap();
+        let file = HintFile::at(own.clone());
+        file.write("one");
+        assert_eq!((file.read().as_str(), own.is_symlink()), ("one", false));
+        file.write("two");
+        assert_eq!(file.read(), "two");
+        assert_eq!(fs::read_to_string(&other).unwrap(), "of another program");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3);
+        // Others read it, as any file.
+        let mode = |path: &PathBuf| fs::metadata(path).unwrap().permissions().mode() & 0o644;
+        assert_eq!(mode(&own), mode(&other));
     }
 }
