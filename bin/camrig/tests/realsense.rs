@@ -467,6 +467,82 @@ fn a_damaged_recording_is_a_failure_with_a_name() {
     }
 }
 
+/// The supervisor and the process of the camera both open the file: one of them warns, whatever the placement.
+#[test]
+fn a_warning_about_a_recording_comes_once() {
+    let folder = Folder::new();
+    write_bag_of(&folder, "a.bag", 5, &["--raw"]);
+    let topology = r#"
+        [camera.a]
+        driver = "realsense"
+        options = { file = "a.bag", real_time = false }
+
+        [processor.verify]
+        kind = "verify"
+        inputs = ["a"]
+        overflow = "block"
+        options = { content = false }
+        "#;
+    folder.write("a.toml", topology);
+    let warning = "file `a.bag`: infrared-1 64x48@30 raw16 is ignored: its kind, format or size is unknown";
+    for arguments in [
+        &["check", "a.toml"][..],
+        &["run", "a.toml", "--placement", "in-process"],
+        &["run", "a.toml", "--placement", "multi-process"],
+    ] {
+        let run = camrig(&folder, arguments);
+        let stderr = text(&run.stderr);
+        assert_eq!(run.status.code(), Some(0), "{stderr}");
+        let warnings: Vec<_> = stderr.lines().filter(|line| line.contains(" WARN ")).collect();
+        assert!(warnings.len() == 1 && warnings[0].ends_with(warning), "{arguments:?}: {stderr}");
+    }
+}
+
+/// The first images of a live camera are stamped by the host, until librealsense has mapped its clock. A recording of it is of
+/// the clock that it has then, and the first ones are counted.
+#[test]
+fn a_recording_that_begins_with_another_clock_is_matched() {
+    let folder = Folder::new();
+    for (name, unsettled) in [("a.bag", "0"), ("b.bag", "5")] {
+        let begin = ["--begin-millis", "1700000000000", "--unsettled", unsettled];
+        write_bag_of(&folder, name, 20, &begin);
+    }
+    for (placement, clock) in
+        PLACEMENTS.iter().flat_map(|placement| [(placement, ""), (placement, ", clock = \"global\"")])
+    {
+        let topology = format!(
+            r#"
+            [camera.a]
+            driver = "realsense"
+            options = {{ file = "a.bag", real_time = false }}
+
+            [camera.b]
+            driver = "realsense"
+            options = {{ file = "b.bag", real_time = false }}
+
+            [processor.together]
+            kind = "match"
+            inputs = ["a", "b"]
+            overflow = "block"
+            match = {{ window_millis = 10{clock} }}
+            "#
+        );
+        folder.write("t.toml", &topology);
+        let run = camrig(&folder, &["run", "t.toml", "--placement", placement, "--report", "report.json"]);
+        assert_eq!((run.status.code(), text(&run.stderr)), (Some(0), ""), "{placement}{clock}");
+        let report: serde_json::Value =
+            serde_json::from_str(&fs::read_to_string(folder.path().join("report.json")).unwrap()).unwrap();
+        let matching = &report["matching"][0];
+        let unmatched = [0, 1].map(|camera| matching["cameras"][camera]["unmatched"].clone());
+        let expected = [serde_json::json!({ "missing": 5 }), serde_json::json!({ "other-clock": 5 })];
+        assert_eq!(
+            (matching["matches"].as_u64(), unmatched),
+            (Some(15), expected),
+            "{placement}{clock}: {matching}"
+        );
+    }
+}
+
 /// Cargo and `just` set `LD_LIBRARY_PATH`, a user's shell does not.
 #[test]
 fn the_program_finds_the_library_without_an_environment() {

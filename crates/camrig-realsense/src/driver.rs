@@ -41,6 +41,10 @@ const PARTNER_TIME_MIN: Duration = Duration::from_millis(100);
 /// Maximum wait of a probe for a file's first frame.
 const FIRST_FRAME: Duration = Duration::from_secs(5);
 
+/// Number of framesets in which a file that begins with the clock of the host may change to another one: librealsense needs a
+/// second or two to map the clock of a camera.
+const SETTLED: usize = 128;
+
 /// The name under which a probe takes the host-wide lock.
 const PROBE: &str = "a check of devices";
 
@@ -106,11 +110,21 @@ fn recorded(request: Request) -> Result<Option<Range<u64>>, DriverError> {
     Ok(begin.map(|begin| begin..begin.saturating_add(duration)))
 }
 
-/// Returns the clock of a file's first frameset; `None` if the file cannot be played, which a probe reports.
+/// Returns the clock of a file's first framesets: the first one that is not the host's, or else the host's. `None` if the
+/// file cannot be played, which a probe reports.
 fn clock(request: Request) -> Option<Clock> {
-    let (_, first) = first_of_file(request).ok()?;
-    let Grabbed::FrameSet { headers, .. } = first else { return None };
-    headers.first().map(|header| header.timestamp.clock)
+    let (mut grabber, first) = first_of_file(request).ok()?;
+    let mut found = None;
+    let mut next = Ok(first);
+    for _ in 0..SETTLED {
+        let Ok(Grabbed::FrameSet { headers, .. }) = next else { break };
+        found = headers.first().map(|header| header.timestamp.clock);
+        if found != Some(Clock::System) {
+            break;
+        }
+        next = grabber.next(FIRST_FRAME);
+    }
+    found
 }
 
 fn open(name: &str, options: &Options) -> OpenResult {

@@ -28,6 +28,9 @@ struct Arguments {
     /// Add a Y8 image of the left infrared stream to each pair.
     #[arg(long)]
     infrared: bool,
+    /// Add an image of the left infrared stream in RAW16, which the driver leaves out with a warning.
+    #[arg(long, conflicts_with = "infrared")]
+    raw: bool,
     /// Leave color out.
     #[arg(long)]
     depth_only: bool,
@@ -41,6 +44,9 @@ struct Arguments {
     /// Stamp images by the global clock, the first one with this time, in milliseconds since 1970.
     #[arg(long)]
     begin_millis: Option<f64>,
+    /// Stamp this many images by the host's clock first, as while librealsense maps the camera's clock.
+    #[arg(long, default_value_t = 0, requires = "begin_millis")]
+    unsettled: u32,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -51,8 +57,19 @@ enum Model {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let Arguments { out, framesets, size, rate, infrared, depth_only, model, wall_meters, begin_millis } =
-        Arguments::parse();
+    let Arguments {
+        out,
+        framesets,
+        size,
+        rate,
+        infrared,
+        raw,
+        depth_only,
+        model,
+        wall_meters,
+        begin_millis,
+        unsettled,
+    } = Arguments::parse();
     let profile: StreamProfile = format!("{size}@{rate}").parse()?;
     let scene = Scene {
         identity: match model {
@@ -64,7 +81,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         height: profile.height(),
         frames_per_second: profile.frames_per_second(),
         color_delay_millis: 1.0,
-        infrared: infrared.then_some(realsense_sys::rs2_format_RS2_FORMAT_Y8),
+        infrared: if raw {
+            Some(realsense_sys::rs2_format_RS2_FORMAT_RAW16)
+        } else {
+            infrared.then_some(realsense_sys::rs2_format_RS2_FORMAT_Y8)
+        },
         infrared_2: false,
         extra: &[],
         also: &[],
@@ -72,6 +93,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         options: &[],
         motion: matches!(model, Model::D435i),
         begin_millis,
+        unsettled,
         wall_meters,
     };
     SoftwareCamera::new(scene).record(&out, |camera, pacer| {

@@ -74,6 +74,8 @@ pub(crate) struct Scene {
     pub(crate) motion: bool,
     /// The time of image 0, in milliseconds since 1970: images have times of the global clock then.
     pub(crate) begin_millis: Option<f64>,
+    /// Number of first images whose times are those of the host, although later ones are of the global clock.
+    pub(crate) unsettled: u32,
     /// The distance of a flat wall that fills all images, in metres.
     pub(crate) wall_meters: Option<f32>,
 }

@@ -397,6 +397,9 @@ impl SoftwareStream {
             rs2_software_sensor_set_metadata(self.sensor.as_ptr(), key, number.into(), error);
         });
         let (clock, begin_millis) = match scene.begin_millis {
+            Some(begin) if number < scene.unsettled => {
+                (rs2::rs2_timestamp_domain_RS2_TIMESTAMP_DOMAIN_SYSTEM_TIME, begin)
+            }
             Some(begin) => (rs2::rs2_timestamp_domain_RS2_TIMESTAMP_DOMAIN_GLOBAL_TIME, begin),
             None => (rs2::rs2_timestamp_domain_RS2_TIMESTAMP_DOMAIN_HARDWARE_CLOCK, 0.0),
         };

@@ -40,6 +40,7 @@ pub(crate) const SCENE: Scene = Scene {
     options: &[],
     motion: false,
     begin_millis: None,
+    unsettled: 0,
     wall_meters: None,
 };
 

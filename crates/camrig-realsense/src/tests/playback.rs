@@ -304,6 +304,11 @@ fn the_clock_of_a_file_is_that_of_its_frames() {
     let scene = Scene { begin_millis: Some(1.7e12), ..SCENE };
     let bag = record_scene(scene, "global.bag", 2);
     assert_eq!(RealSense::clock(&file(&bag.0)), Some(Clock::Global));
+    // While the camera's clock is not mapped yet, times are those of the host.
+    for (unsettled, clock) in [(9, Clock::Global), (10, Clock::System)] {
+        let bag = record_scene(Scene { unsettled, ..scene }, "settles.bag", 10);
+        assert_eq!(RealSense::clock(&file(&bag.0)), Some(clock), "{unsettled}");
+    }
     assert_eq!(RealSense::clock(&file(Path::new("/nonexistent/x.bag"))), None);
 }
 

@@ -208,6 +208,7 @@ impl Cameras {
             one_sensor: false,
             options: &OPTIONS,
             begin_millis: None,
+            unsettled: 0,
             wall_meters: None,
         };
         Self {
@@ -241,13 +242,13 @@ impl Cameras {
         match behaviour {
             Behaviour::Skips => self.front_number += SKIPPED,
             Behaviour::Repeats => self.front.send_depth(self.front_number - 1),
-            _ => {}
             Behaviour::Notifies => {
                 for (severity, text) in NOTIFICATIONS {
                     self.front.notify(severity, text);
                     self.rear.notify(severity, text);
                 }
             }
+            _ => {}
         }
         if behaviour == Behaviour::Unplugged {
             for Watcher { callback, user } in self.contexts.iter().filter_map(|context| context.watcher) {

@@ -197,6 +197,21 @@ pub(crate) fn write_made(
     part.finish(Next::End).unwrap();
 }
 
+/// Writes the framesets `0..framesets` of one camera, each with a clock.
+pub(crate) fn write_stamped(path: &Path, camera: &str, framesets: u64, clock: impl Fn(u64) -> Clock) {
+    let mut part = Part::create(path, PartOptions { number: 1, compression: Compression::None }).unwrap();
+    let source = source(camera);
+    for sequence in 0..framesets {
+        let mut encoded = encoded(&source, sequence);
+        let messages = encoded.frameset.as_mut().unwrap();
+        let mut record: FrameSetRecord = serde_json::from_slice(&messages.record).unwrap();
+        record.frames.iter_mut().for_each(|frame| frame.clock = clock(sequence));
+        messages.record = serde_json::to_vec(&record).unwrap();
+        part.write(&encoded, ORIGIN).unwrap();
+    }
+    part.finish(Next::End).unwrap();
+}
+
 /// Writes one file per list of cameras, with one frameset of each camera. Names that are taken are left out.
 pub(crate) fn write_parts(path: &Path, parts: &[&[&str]]) {
     let mut before: Option<Part> = None;

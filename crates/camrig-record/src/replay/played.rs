@@ -8,8 +8,9 @@ use camrig::frame::{CameraInfo, Clock, Role};
 use crate::bag::{Bag, BagCamera};
 use crate::read::{Content, Parts, ReadError};
 
-/// Maximum number of contents of a recording that are searched for the clock of a camera.
-const CONTENTS_MAX: usize = 64;
+/// Number of contents of a recording in which a camera that begins with the clock of the host may change to another one: a
+/// library that maps the clocks of cameras needs a second or two.
+const SETTLED: usize = 128;
 
 /// An open file.
 pub(super) enum Played {
@@ -112,14 +113,21 @@ impl OpenBag {
     }
 }
 
-/// Returns the clock of a camera's first frameset that can be read.
+/// Returns the clock of a camera's first framesets that can be read: the first one that is not the host's, or else the host's.
 pub(crate) fn clock_of(parts: &Parts, camera: &str) -> Option<Clock> {
     let part = parts.files().first()?;
     let mut contents = part.contents(|own| own.name == camera, 0..u64::MAX);
-    let contents = std::iter::from_fn(|| contents.next(part)).take(CONTENTS_MAX);
-    let mut clocks = contents.filter_map(|(_, content)| match content {
+    let contents = std::iter::from_fn(|| contents.next(part)).take(SETTLED);
+    let clocks = contents.filter_map(|(_, content)| match content {
         Content::FrameSet(frameset) => frameset.record.frames.first().map(|frame| frame.clock),
         _ => None,
     });
-    clocks.next()
+    let mut found = None;
+    for clock in clocks {
+        found = Some(clock);
+        if clock != Clock::System {
+            break;
+        }
+    }
+    found
 }

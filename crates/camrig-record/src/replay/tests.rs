@@ -7,7 +7,7 @@ use camrig::frame::{Clock, Name, Origin, Timestamp};
 use camrig::{FrameSet, NoOptions, Processor, ProcessorError, ProcessorOutput, Registry, Rig};
 
 use super::*;
-use crate::record::testing::{ORIGIN, PERIOD, TestFolder, write_apart, write_made};
+use crate::record::testing::{ORIGIN, PERIOD, TestFolder, write_apart, write_made, write_stamped};
 
 const CAMERAS: [&str; 3] = ["left", "right", "top"];
 const FRAMESETS: u64 = 5;
@@ -176,4 +176,17 @@ fn the_clock_is_that_of_the_recorded_cameras() {
     assert_eq!((clock(&file), clock(&format!("{file}camera = 'left'"))), (expected, expected));
     assert_eq!(clock(&format!("{file}camera = 'nobody'")), None);
     assert_eq!(clock("file = '/nonexistent/rig.mcap'"), None);
+    // While a library maps the camera's clock, times are those of the host.
+    for (unsettled, expected) in [(9, Clock::Global), (10, Clock::System)] {
+        let path = folder.path().join(format!("{unsettled}.mcap"));
+        write_stamped(
+            &path,
+            "left",
+            10,
+            |number| {
+                if number < unsettled { Clock::System } else { Clock::Global }
+            },
+        );
+        assert_eq!(clock(&format!("file = '{}'", path.display())), Some(expected), "{unsettled}");
+    }
 }
