@@ -5,6 +5,8 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+
 use crate::program::{RECORDED, Test, program, wait_for, without_ending};
 use crate::recording_commands::counts;
 
@@ -66,7 +68,7 @@ fn kill_worker(of: &Child, process: &str) {
         let processes = std::fs::read_dir("/proc").unwrap().flatten();
         let ids: Vec<_> = processes.filter_map(|entry| entry.file_name().into_string().ok()).collect();
         if let Some(id) = ids.iter().find(|id| is_wanted(id)) {
-            assert!(Command::new("kill").args(["-9", id]).status().unwrap().success());
+            kill_process(Pid::from_raw(id.parse().unwrap()).unwrap(), Signal::KILL).unwrap();
             return;
         }
         assert!(Instant::now() < deadline, "there is no process `{process}`");
@@ -92,8 +94,7 @@ fn a_restarted_recorder_continues_in_a_new_file() {
     let set = succeed(&mut test, &["set", "front", "gain=32", "--rig", &pid]);
     kill_worker(&rig, "recorder");
     wait_for_size(&test.folder().join("rig-2.mcap"), 200_000);
-    let interrupted = Command::new("kill").args(["-INT", &rig.id().to_string()]).status().unwrap();
-    assert!(interrupted.success());
+    kill_process(Pid::from_child(&rig), Signal::INT).unwrap();
     rig.wait().unwrap();
     let verified = succeed(&mut test, &["recording", "verify", "rig-2.mcap"]);
     let (framesets, missing) = counts(&verified);
@@ -417,8 +418,7 @@ fn interrupted(
         let mut parts = parts.filter(|entry| entry.file_name().to_string_lossy().contains(name));
         parts.next().filter(|part| part.metadata().is_ok_and(|metadata| metadata.len() >= bytes)).map(drop)
     });
-    let group = format!("-{}", copy.id());
-    assert!(Command::new("kill").args(["-INT", "--", &group]).status().unwrap().success());
+    kill_process_group(Pid::from_child(&copy), Signal::INT).unwrap();
     let output = copy.wait_with_output().unwrap();
     (String::from_utf8(output.stderr).unwrap(), output.status.code())
 }

@@ -111,11 +111,12 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    /// Returns the worker with this process ID, from its command line: the program, `worker`, the name of its process.
+    /// Returns the worker with this process ID, from its command line: the program, `worker`, the name of its process. An
+    /// emulator of another architecture comes before the program.
     fn of(pid: u32) -> Option<Self> {
         let command = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
         let mut words = command.split(|&byte| byte == 0).skip(1);
-        words.next().filter(|word| word == b"worker")?;
+        words.by_ref().take(2).find(|word| word == b"worker")?;
         let process = String::from_utf8_lossy(words.next()?).into_owned();
         Some(Self { process, pid: Pid::from_raw(pid as i32)? })
     }
