@@ -1,19 +1,23 @@
-//! USB bandwidth: the demand of cameras, the budgets of controllers, and the USB tree of a machine.
+//! USB and Ethernet bandwidth: the demand of cameras, the budgets of controllers and links, and what a machine has of them.
 //!
 //! * [`UsbDemand`]: the data rates of a camera, and the selection of its device
 //! * [`UsbTree`], [`UsbSettings`]: the devices of a machine and its settings, read from sysfs
+//! * [`Interface`]: an Ethernet interface, read from sysfs
 //! * [`Budgets`], [`plan()`]: the data rates of each controller's cameras, compared with its budget
 //!
 //! This crate does not depend on drivers, actors or topologies, and prints nothing.
 #![forbid(unsafe_code)]
 
+mod attribute;
 mod demand;
+mod network;
 mod plan;
 mod tree;
 
 pub use demand::UsbDemand;
+pub use network::Interface;
 pub use plan::{
     Assessment, Budgets, CameraPlan, ControllerPlan, LargestProfile, MEGABITS_MAX, Place, Plan, UsbCamera,
-    find, largest_transfers_mb, meant, plan, transfers_mb,
+    find, is_on_ethernet, largest_transfers_mb, meant, plan, transfers_mb,
 };
 pub use tree::{RULES_FOLDERS, USB_TREE, UsbDevice, UsbSettings, UsbTree, is_of_realsense};

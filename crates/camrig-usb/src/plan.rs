@@ -11,6 +11,7 @@ use camrig_frame::{Device, DeviceProfile, Stream, StreamProfile};
 use serde::Serialize;
 
 use crate::demand::UsbDemand;
+use crate::network::{CAMERA_MEGABITS, CAMERA_MTU, Interface, payload_bits};
 use crate::tree::{UsbDevice, UsbSettings, UsbTree};
 
 /// Minimum data rate of a USB 3 link. Budgets are for such a link: a faster link does not help cameras that are no
@@ -43,6 +44,18 @@ const COMMON_PROFILES: [(u32, u32, &[u32]); 5] = [
     (424, 240, &[15, 30, 60]),
 ];
 
+/// The models that have Ethernet. They have USB too.
+const ON_ETHERNET: [&str; 1] = ["D555"];
+
+/// The `bus` of an Ethernet link.
+const ETHERNET: &str = "ethernet";
+
+/// Share of an Ethernet link that is used on nearly any network: cameras send each frame at once.
+const CAUTIOUS_PERCENT: u64 = 80;
+
+/// Share of an Ethernet link that is used on a good network.
+const OPTIMISTIC_PERCENT: u64 = 95;
+
 /// Maximum budget: USB4's fastest link.
 pub const MEGABITS_MAX: usize = 80_000;
 
@@ -61,7 +74,7 @@ impl Default for Budgets {
     }
 }
 
-/// A camera of the rig that is connected by USB.
+/// A camera of the rig that is connected by USB or Ethernet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UsbCamera {
     /// Name of the camera.
@@ -81,6 +94,8 @@ pub enum Place {
     Assumed(usize),
     /// At this port.
     Port(String),
+    /// On Ethernet, by the fastest interface.
+    Ethernet,
 }
 
 /// Returns the devices in `tree`, which has the ports, that match the camera with this demand: one, unless it is
@@ -119,6 +134,13 @@ pub fn meant<'d>(demand: &UsbDemand, attached: &'d [Device]) -> Vec<&'d Device> 
     attached.iter().filter(is_meant).collect()
 }
 
+/// Returns whether the camera with this demand, which is at no USB port, is on Ethernet: it is one of the models that have
+/// it, by its options or as the device `model` that its driver reports.
+pub fn is_on_ethernet(demand: &UsbDemand, model: Option<&str>) -> bool {
+    let words = model.or(demand.name.as_deref());
+    demand.port.is_none() && words.is_some_and(|words| ON_ETHERNET.iter().any(|name| is_called(words, name)))
+}
+
 /// Returns whether `name` is a word of a device's product name. USB descriptors omit the D of D435.
 fn is_called(what: &str, name: &str) -> bool {
     let number =
@@ -141,18 +163,18 @@ pub struct Plan {
     pub need_megabits: u64,
     /// Each controller that has cameras.
     pub controllers: Vec<ControllerPlan>,
-    /// Each camera that uses USB.
+    /// Each camera that uses USB or Ethernet.
     pub cameras: Vec<CameraPlan>,
     /// Other limits of the rig, as messages.
     pub warnings: Vec<String>,
 }
 
-/// One controller, and the data rate of its cameras.
+/// One controller or Ethernet link, and the data rate of its cameras.
 #[derive(Debug, Serialize)]
 pub struct ControllerPlan {
-    /// Its address, or `assumed 1`.
+    /// Its address, or `assumed 1`; of an Ethernet link its interface, or the camera whose own link it is.
     pub controller: String,
-    /// Its bus, such as `usb2`; empty if the controller is assumed.
+    /// Its bus, such as `usb2`; empty if the controller is assumed, and `ethernet` for an Ethernet link.
     pub bus: String,
     /// Speed of its link.
     pub link_megabits: u32,
@@ -200,12 +222,22 @@ pub struct CameraPlan {
     pub name: String,
     /// Serial number, if its options select the device by it.
     pub serial: Option<String>,
-    /// `None` if it is not connected.
+    /// The USB port; `None` if it is not connected, or on Ethernet.
     pub port: Option<String>,
+    /// Whether it is on Ethernet, not on USB.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub on_ethernet: bool,
     /// Streams that run.
     pub streams: Vec<DeviceProfile>,
     /// Data rate of these streams.
     pub need_megabits: u64,
+}
+
+impl ControllerPlan {
+    /// Returns whether it is an Ethernet link, not a USB controller.
+    pub fn is_ethernet(&self) -> bool {
+        self.bus == ETHERNET
+    }
 }
 
 /// A data rate compared with the budgets.
@@ -241,10 +273,11 @@ pub fn plan(
 ) -> Plan {
     let mut links: BTreeMap<Link, Vec<&UsbCamera>> = BTreeMap::new();
     for camera in cameras {
-        links.entry(Link::of(&camera.place, tree)).or_default().push(camera);
+        links.entry(Link::of(&camera.place, tree, settings)).or_default().push(camera);
     }
-    let controllers: Vec<_> =
+    let mut controllers: Vec<_> =
         links.into_iter().map(|(link, cameras)| assess(link, &cameras, budgets)).collect();
+    controllers.extend(own_links(cameras, settings, budgets));
     Plan {
         camrig_plan: 1,
         topology: topology.to_owned(),
@@ -263,28 +296,75 @@ struct Link {
     controller: String,
     bus: String,
     megabits: u32,
+    /// Size of the largest packet in bytes; 0 for USB.
+    mtu: u32,
 }
 
 impl Link {
-    fn of(place: &Place, tree: &UsbTree) -> Self {
+    fn of(place: &Place, tree: &UsbTree, settings: &UsbSettings) -> Self {
+        let mtu = 0;
         let device = match place {
             Place::Assumed(number) => {
                 let controller = format!("assumed {}", number + 1);
-                return Self { assumed: number + 1, controller, bus: String::new(), megabits: USB3_MEGABITS };
+                let bus = String::new();
+                return Self { assumed: number + 1, controller, bus, megabits: USB3_MEGABITS, mtu };
+            }
+            Place::Ethernet => {
+                let Interface { name, megabits, mtu } = interface(settings);
+                // After all controllers.
+                return Self {
+                    assumed: usize::MAX,
+                    controller: name,
+                    bus: ETHERNET.to_owned(),
+                    megabits,
+                    mtu,
+                };
             }
             Place::Port(port) => tree.at_port(port).ok_or(port),
         };
         if let Some(root) = device.ok().and_then(|device| tree.root_of(device)) {
             let UsbDevice { port, serial, megabits, .. } = root.clone();
-            return Self { assumed: 0, controller: serial, bus: port, megabits };
+            return Self { assumed: 0, controller: serial, bus: port, megabits, mtu };
         }
         // The tree is incomplete. A bus has devices of one speed, or slower ones.
         let (port, megabits) = match device {
             Ok(device) => (&device.port, device.megabits.min(USB3_MEGABITS)),
             Err(port) => (port, USB3_MEGABITS),
         };
-        Self { assumed: 0, controller: UNKNOWN.to_owned(), bus: bus_of(port), megabits }
+        Self { assumed: 0, controller: UNKNOWN.to_owned(), bus: bus_of(port), megabits, mtu }
     }
+
+    /// Returns its cautious and its optimistic budget in bits per second.
+    fn budgets(&self, budgets: Budgets) -> (u64, u64) {
+        if self.bus == ETHERNET {
+            let of_link = |percent| payload_bits(self.megabits, self.mtu, percent);
+            return (of_link(CAUTIOUS_PERCENT), of_link(OPTIMISTIC_PERCENT));
+        }
+        let share = u64::from(self.megabits.min(USB3_MEGABITS));
+        let budget_bits = |megabits: u32| u64::from(megabits) * 1_000_000 * share / u64::from(USB3_MEGABITS);
+        let cautious = budget_bits(budgets.cautious_megabits);
+        (cautious, budget_bits(budgets.optimistic_megabits).max(cautious))
+    }
+}
+
+/// Returns the interface of the cameras on Ethernet: the fastest, because nothing tells which one it is.
+fn interface(settings: &UsbSettings) -> Interface {
+    settings.interfaces.first().cloned().unwrap_or_else(Interface::assumed)
+}
+
+/// Returns an entry for each camera on Ethernet that is too fast for its own link, which others do not share.
+fn own_links(cameras: &[UsbCamera], settings: &UsbSettings, budgets: Budgets) -> Vec<ControllerPlan> {
+    let on_ethernet: Vec<_> = cameras.iter().filter(|camera| camera.place == Place::Ethernet).collect();
+    let Interface { megabits, mtu, .. } = interface(settings);
+    if on_ethernet.len() == 1 && megabits <= CAMERA_MEGABITS {
+        return Vec::new();
+    }
+    let of_camera = |camera: &&UsbCamera| {
+        let controller = format!("own link of {}", camera.name);
+        let (bus, megabits) = (ETHERNET.to_owned(), CAMERA_MEGABITS);
+        assess(Link { assumed: usize::MAX, controller, bus, megabits, mtu }, &[*camera], budgets)
+    };
+    on_ethernet.iter().map(of_camera).filter(|link| link.assessment != Assessment::Fits).collect()
 }
 
 /// Returns the name of the root hub that a port is below.
@@ -293,10 +373,7 @@ fn bus_of(port: &str) -> String {
 }
 
 fn assess(link: Link, cameras: &[&UsbCamera], budgets: Budgets) -> ControllerPlan {
-    let share = u64::from(link.megabits.min(USB3_MEGABITS));
-    let budget_bits = |megabits: u32| u64::from(megabits) * 1_000_000 * share / u64::from(USB3_MEGABITS);
-    let cautious = budget_bits(budgets.cautious_megabits);
-    let optimistic = budget_bits(budgets.optimistic_megabits).max(cautious);
+    let (cautious, optimistic) = link.budgets(budgets);
     let need: u64 = cameras.iter().map(|camera| bits(&camera.demand.streams)).sum();
     let largest = largest(cameras, cautious);
     let same = the_same(&largest);
@@ -322,11 +399,12 @@ impl CameraPlan {
     fn of(camera: &UsbCamera) -> Self {
         let UsbDemand { serial, streams, .. } = camera.demand.clone();
         let port = match &camera.place {
-            Place::Assumed(_) => None,
+            Place::Assumed(_) | Place::Ethernet => None,
             Place::Port(port) => Some(port.clone()),
         };
         let need_megabits = megabits(bits(&streams));
-        Self { name: camera.name.clone(), serial, port, streams, need_megabits }
+        let on_ethernet = camera.place == Place::Ethernet;
+        Self { name: camera.name.clone(), serial, port, on_ethernet, streams, need_megabits }
     }
 }
 
@@ -474,7 +552,9 @@ fn warnings(cameras: &[UsbCamera], tree: &UsbTree, settings: &UsbSettings) -> Ve
     let mut warnings: Vec<_> = cameras.iter().filter_map(ambiguous).collect();
     warnings.extend(without_root(cameras, tree));
     warnings.extend(cameras.iter().filter_map(|camera| slow_link(camera, tree)));
-    let wanted_mb = transfers_mb(cameras.iter().flat_map(|camera| &camera.demand.streams));
+    warnings.extend(network_warnings(cameras, settings));
+    let on_usb = cameras.iter().filter(|camera| camera.place != Place::Ethernet);
+    let wanted_mb = transfers_mb(on_usb.flat_map(|camera| &camera.demand.streams));
     if let Some(allowed_mb @ 1..) = settings.usbfs_memory_mb
         && u64::from(allowed_mb) < wanted_mb
     {
@@ -491,6 +571,51 @@ fn warnings(cameras: &[UsbCamera], tree: &UsbTree, settings: &UsbSettings) -> Ve
              99-realsense-libusb.rules in /etc/udev/rules.d only root can open them"
                 .to_owned(),
         );
+    }
+    warnings
+}
+
+/// Returns messages about the network of cameras on Ethernet.
+fn network_warnings(cameras: &[UsbCamera], settings: &UsbSettings) -> Vec<String> {
+    let names: Vec<_> = cameras.iter().filter(|camera| camera.place == Place::Ethernet).collect();
+    let names: Vec<_> = names.iter().map(|camera| format!("`{}`", camera.name)).collect();
+    if names.is_empty() {
+        return Vec::new();
+    }
+    let (Interface { name, megabits, mtu }, names) = (interface(settings), names.join(", "));
+    let mut warnings = Vec::new();
+    match &settings.interfaces[..] {
+        [] => warnings.push(format!(
+            "no Ethernet interface with a link is known; planned on one of {megabits} Mb/s with an MTU of {mtu}: {names}"
+        )),
+        [_] => (),
+        [_, others @ ..] => {
+            let others: Vec<_> =
+                others.iter().map(|it| format!("`{}` ({} Mb/s)", it.name, it.megabits)).collect();
+            warnings.push(format!(
+                "planned on `{name}`, the fastest interface: {names}; this machine also has {}",
+                others.join(", ")
+            ));
+        }
+    }
+    if megabits < CAMERA_MEGABITS {
+        warnings.push(format!(
+            "interface `{name}` has {megabits} Mb/s, a camera's own link {CAMERA_MEGABITS}: look for a slow switch, or a \
+             cable below Cat 5e"
+        ));
+    }
+    if mtu < CAMERA_MTU {
+        warnings.push(format!(
+            "interface `{name}` has an MTU of {mtu}, and cameras send packets of {CAMERA_MTU} bytes unless they are set \
+             otherwise: set it on the interface (`ip link set {name} mtu {CAMERA_MTU}`) and on each switch, or lower it \
+             in the camera with a transmission delay (librealsense's `rs-dds-config`)"
+        ));
+    }
+    if names.contains(',') {
+        warnings.push(format!(
+            "{names} share one link behind a switch: it buffers frames that they send at the same time, and drops what its \
+             buffer does not hold; a transmission delay in each camera spreads them"
+        ));
     }
     warnings
 }

@@ -3,18 +3,17 @@
 //! It reads `/sys/bus/usb/devices`, or a copy of it. It has no knowledge of cameras, topologies and budgets, which
 //! belong to `plan`.
 
-use std::fs::{self, File};
-use std::io::Read;
+use std::fs;
 use std::path::{Path, PathBuf};
+
+use crate::attribute::read_attribute;
+use crate::network::Interface;
 
 /// Path of the tree on Linux.
 pub const USB_TREE: &str = "/sys/bus/usb/devices";
 
 /// Maximum number of devices that are read: 16 controllers with two full buses each.
 const DEVICES_MAX: usize = 16 * 2 * 127;
-
-/// Maximum length of an attribute that is read; the kernel's own are shorter than a page.
-const ATTRIBUTE_BYTES_MAX: u64 = 4096;
 
 /// Folders of udev rules, relative to the root of the file system.
 pub const RULES_FOLDERS: [&str; 4] =
@@ -109,13 +108,15 @@ impl UsbTree {
     }
 }
 
-/// Settings of the machine that concern USB.
+/// Settings of the machine that concern USB, and its Ethernet.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UsbSettings {
     /// Memory limit of all programs' own transfers in MB; 0: no limit, `None`: unknown.
     pub usbfs_memory_mb: Option<u32>,
     /// Whether udev has a rule for RealSense cameras; `None`: unknown.
     pub udev_rules: Option<bool>,
+    /// The Ethernet interfaces with a link, the fastest first; empty if they are unknown.
+    pub interfaces: Vec<Interface>,
 }
 
 impl UsbSettings {
@@ -135,6 +136,7 @@ impl UsbSettings {
             usbfs_memory_mb: read_attribute(&parameter).and_then(|text| text.parse().ok()),
             // A system without any of these folders has no udev, for example a container.
             udev_rules: (!folders.is_empty()).then(|| names.any(|name| is_of_realsense(&name))),
+            interfaces: Interface::read_all(&root.join("sys/class/net")),
         }
     }
 }
@@ -142,11 +144,4 @@ impl UsbSettings {
 /// Returns whether a file of udev rules is for RealSense cameras, by its name.
 pub fn is_of_realsense(rules: &str) -> bool {
     rules.to_lowercase().strip_suffix(".rules").is_some_and(|it| it.contains("realsense"))
-}
-
-/// Returns the content of a kernel attribute file, trimmed.
-fn read_attribute(path: &Path) -> Option<String> {
-    let mut text = String::new();
-    File::open(path).ok()?.take(ATTRIBUTE_BYTES_MAX).read_to_string(&mut text).ok()?;
-    Some(text.trim().to_owned())
 }

@@ -365,3 +365,56 @@ warning: not attached, and assumed on one controller (`--controllers N` assumes 
         ]
     );
 }
+
+/// Cameras with Ethernet that are at no USB port are planned on the machine's network.
+#[test]
+fn cameras_on_ethernet_are_planned_on_their_interface() {
+    let topology = r#"
+[camera.arm]
+driver = "realsense"
+options = { name = "Intel RealSense D555", depth = "1280x720@30", color = "640x360@30" }
+
+[camera.near]
+driver = "realsense"
+options = { name = "D405", depth = "1280x720@30" }
+"#;
+    let test = Test::new().topology(topology);
+    let root = test.folder().join("machine");
+    let d405 = ("product", "Intel(R) RealSense(TM) Depth Camera 405 ");
+    machine(&root, &[ROOT_FAST, ("2-1", &[("speed", "5000"), d405, ("serial", "1")])]);
+    let eth0 = root.join("sys/class/net/eth0");
+    fs::create_dir_all(eth0.join("device")).unwrap();
+    fs::write(eth0.join("speed"), "1000\n").unwrap();
+    fs::write(eth0.join("mtu"), "1500\n").unwrap();
+    let stdout = "
+t.toml: 1 camera on USB, 1 on Ethernet, 995 Mb/s in all
+
+camera  serial  port  Mb/s  streams
+arm     -       -     553   color rgb8 640x360@30, depth z16 1280x720@30
+near    -       2-1   442   depth z16 1280x720@30
+
+controller         link   cameras  Mb/s  cautious  optimistic  assessment  largest that fits
+0000:00:14.0 usb2  10000  1        442   1200      3200        fits        1280x720@30
+eth0 ethernet      1000   1        553   732       870         fits        848x480@30
+
+warning: interface `eth0` has an MTU of 1500, and cameras send packets of 9000 bytes unless they are set otherwise: \
+set it on the interface (`ip link set eth0 mtu 9000`) and on each switch, or lower it in the camera with a \
+transmission delay (librealsense's `rs-dds-config`)
+";
+    let args = ["plan", "t.toml", "--usb-tree", "machine/sys/bus/usb/devices"];
+    let test = test.args(args).stdout(stdout);
+    test.run();
+
+    // The link of one camera does not carry two of them.
+    let other = "
+[camera.base]
+driver = \"realsense\"
+options = { name = \"D555\", depth = \"1280x720@30\" }
+";
+    fs::write(test.folder().join("t.toml"), format!("{topology}{other}")).unwrap();
+    let (_, stderr, status) = test.output();
+    let error =
+        "error: Ethernet link eth0 needs 995 Mb/s for `arm`, `base`, but its budget is 732 Mb/s; the largest";
+    assert!(stderr.starts_with(error), "{stderr}");
+    assert_eq!(status, Some(1));
+}

@@ -241,3 +241,129 @@ fn a_tree_without_its_root_hub_has_an_unknown_controller() {
         ],
     );
 }
+
+/// A machine's network as sysfs has it, in `root`: the name, speed and MTU of each interface.
+fn network(root: &tempfile::TempDir, interfaces: &[(&str, &str, &str)]) -> UsbSettings {
+    for (name, speed, mtu) in interfaces {
+        let folder = root.path().join("sys/class/net").join(name);
+        std::fs::create_dir_all(folder.join("device")).unwrap();
+        for (name, text) in [("speed", speed), ("mtu", mtu)] {
+            std::fs::write(folder.join(name), format!("{text}\n")).unwrap();
+        }
+    }
+    UsbSettings::read(&root.path().join("sys/bus/usb/devices"))
+}
+
+fn on_ethernet(name: &str, profile: &str) -> UsbCamera {
+    UsbCamera { name: name.to_owned(), demand: demand(profile), place: Place::Ethernet, rivals: Vec::new() }
+}
+
+fn plan_of(cameras: &[UsbCamera], settings: &UsbSettings) -> Plan {
+    plan("t.toml", cameras, &UsbTree::default(), settings, Budgets::default())
+}
+
+/// Its name, data rate, budgets and assessment.
+type LinkFigures = (String, u64, (u64, u64), Assessment);
+
+fn figures(plan: &Plan) -> Vec<LinkFigures> {
+    let of = |it: &ControllerPlan| {
+        let budgets = (it.cautious_megabits, it.optimistic_megabits);
+        (it.controller.clone(), it.need_megabits, budgets, it.assessment)
+    };
+    plan.controllers.iter().map(of).collect()
+}
+
+#[test]
+fn wired_interfaces_with_a_link_are_found_the_fastest_first() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path().join("sys/class/net");
+    network(
+        &root,
+        &[
+            ("eth0", "1000", "1500"),
+            ("eth1", "2500", "9000"),
+            ("eth2", "-1", "1500"),
+            ("wlan0", "600", "1500"),
+        ],
+    );
+    std::fs::create_dir(folder.join("wlan0/wireless")).unwrap();
+    std::fs::create_dir(folder.join("docker0")).unwrap();
+    std::fs::write(folder.join("docker0/speed"), "10000\n").unwrap();
+    let found = network(&root, &[]).interfaces;
+    let found: Vec<_> = found.iter().map(|it| (&*it.name, it.megabits, it.mtu)).collect();
+    assert_eq!(found, [("eth1", 2500, 9000), ("eth0", 1000, 1500)]);
+}
+
+#[test]
+fn cameras_on_ethernet_share_the_fastest_interface() {
+    let root = tempfile::tempdir().unwrap();
+    let settings = network(&root, &[("eth0", "2500", "9000")]);
+    let four =
+        |profile| -> Vec<_> { (0..4).map(|number| on_ethernet(&format!("c{number}"), profile)).collect() };
+    let plan = plan_of(&four("640x360@30"), &settings);
+    assert_eq!(figures(&plan), [("eth0".to_owned(), 885, (1971, 2341), Assessment::Fits)]);
+    assert_eq!((plan.fits, plan.need_megabits), (true, 885));
+    let [sharing] = &plan.warnings[..] else { panic!("{:?}", plan.warnings) };
+    assert!(sharing.starts_with("`c0`, `c1`, `c2`, `c3` share one link behind a switch"), "{sharing}");
+    // Each of them is too fast for the gigabit of its own link as well.
+    let plan = plan_of(&four("1280x720@30"), &settings);
+    let own = |number| (format!("own link of c{number}"), 885, (788, 936), Assessment::Risky);
+    let shared = ("eth0".to_owned(), 3539, (1971, 2341), Assessment::TooMuch);
+    assert_eq!(figures(&plan), [shared, own(0), own(1), own(2), own(3)]);
+    assert_eq!(plan.controllers[0].largest_profile, Some("848x480@30".parse().unwrap()));
+}
+
+#[test]
+fn a_slow_link_and_small_packets_are_named() {
+    let root = tempfile::tempdir().unwrap();
+    let settings = network(&root, &[("eth0", "100", "1500")]);
+    let plan = plan_of(&[on_ethernet("arm", "640x360@15")], &settings);
+    assert_eq!(figures(&plan), [("eth0".to_owned(), 111, (73, 87), Assessment::TooMuch)]);
+    assert_eq!(
+        plan.warnings,
+        [
+            "interface `eth0` has 100 Mb/s, a camera's own link 1000: look for a slow switch, or a cable below Cat 5e",
+            "interface `eth0` has an MTU of 1500, and cameras send packets of 9000 bytes unless they are set otherwise: \
+             set it on the interface (`ip link set eth0 mtu 9000`) and on each switch, or lower it in the camera with a \
+             transmission delay (librealsense's `rs-dds-config`)",
+        ]
+    );
+    // Of a machine without a known network, and of one with two interfaces.
+    let plan = plan_of(&[on_ethernet("arm", "640x360@15")], &UsbSettings::default());
+    assert_eq!(figures(&plan), [("assumed link".to_owned(), 111, (732, 870), Assessment::Fits)]);
+    assert!(
+        plan.warnings[0].starts_with("no Ethernet interface with a link is known;"),
+        "{:?}",
+        plan.warnings
+    );
+    let settings = network(&root, &[("eth1", "1000", "9000")]);
+    let plan = plan_of(&[on_ethernet("arm", "640x360@15")], &settings);
+    assert_eq!(
+        plan.warnings,
+        ["planned on `eth1`, the fastest interface: `arm`; this machine also has `eth0` (100 Mb/s)"]
+    );
+}
+
+#[test]
+fn cameras_on_ethernet_take_nothing_of_usb() {
+    let root = tempfile::tempdir().unwrap();
+    let settings = UsbSettings { usbfs_memory_mb: Some(1), ..network(&root, &[("eth0", "1000", "9000")]) };
+    let plan = plan_of(&[on_ethernet("arm", "848x480@30")], &settings);
+    assert!(plan.warnings.is_empty(), "{:?}", plan.warnings);
+    assert!(plan.cameras[0].on_ethernet && plan.controllers[0].is_ethernet());
+}
+
+#[test]
+fn models_with_ethernet_are_known_by_name_and_by_their_driver() {
+    let by = |name: Option<&str>, port: Option<&str>| UsbDemand {
+        name: name.map(str::to_owned),
+        port: port.map(str::to_owned),
+        ..UsbDemand::default()
+    };
+    assert!(is_on_ethernet(&by(Some("D555"), None), None));
+    assert!(is_on_ethernet(&by(Some("Intel RealSense D555"), None), None));
+    assert!(is_on_ethernet(&by(None, None), Some("Intel RealSense D555")));
+    assert!(!is_on_ethernet(&by(Some("D555"), Some("2-1")), None));
+    assert!(!is_on_ethernet(&by(Some("D455"), None), None));
+    assert!(!is_on_ethernet(&by(None, None), Some("Intel RealSense D457")));
+}

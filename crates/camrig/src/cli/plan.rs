@@ -133,7 +133,12 @@ pub(super) fn warnings(topology: &Topology, usb: &UsbDemands, folder: &Path) -> 
     let Ok(tree) = UsbTree::read(folder) else { return Vec::new() };
     let mut cameras = find(topology, usb, &tree, &Attached::Probed(topology.probed())).cameras;
     // Cameras that are not attached, such as synthetic ones, need no bandwidth.
-    cameras.retain(|camera| matches!(camera.place, Place::Port(_)));
+    let is_attached = |camera: &UsbCamera| match camera.place {
+        Place::Port(_) => true,
+        Place::Ethernet => topology.probed().get(&camera.name).is_some(),
+        Place::Assumed(_) => false,
+    };
+    cameras.retain(is_attached);
     let settings = UsbSettings::read(folder);
     let plan = camrig_usb::plan(topology.name(), &cameras, &tree, &settings, topology.usb_budgets());
     overloads(&plan).chain(plan.warnings.iter().cloned()).collect()
@@ -148,7 +153,11 @@ fn make(
 ) -> Result<Plan, String> {
     if let Some(controllers) = args.controllers {
         let deal = |(number, (name, _, demand))| {
-            let place = Place::Assumed(number % controllers as usize);
+            let place = if camrig_usb::is_on_ethernet(&demand, None) {
+                Place::Ethernet
+            } else {
+                Place::Assumed(number % controllers as usize)
+            };
             UsbCamera { name, demand, place, rivals: Vec::new() }
         };
         let cameras: Vec<_> = demands(topology, usb).enumerate().map(deal).collect();
@@ -274,8 +283,16 @@ fn find(topology: &Topology, usb: &UsbDemands, tree: &UsbTree, attached: &Attach
             _ => camrig_usb::meant(&demand, devices),
         };
         if let [device] = meant[..] {
+            if device.is_off_usb() && camrig_usb::is_on_ethernet(&demand, Some(&device.model)) {
+                demand.profiles.clone_from(&device.profiles);
+                let (place, rivals) = (Place::Ethernet, Vec::new());
+                found.cameras.push(UsbCamera { name, demand, place, rivals });
+                continue;
+            }
             if device.is_off_usb() {
-                found.warnings.push(format!("not on USB, and left out: `{name}` ({})", device.model));
+                found
+                    .warnings
+                    .push(format!("not on USB or Ethernet, and left out: `{name}` ({})", device.model));
                 continue;
             }
             if !device.problem.is_empty() {
@@ -287,7 +304,11 @@ fn find(topology: &Topology, usb: &UsbDemands, tree: &UsbTree, attached: &Attach
             demand.profiles.clone_from(&device.profiles);
         }
         let mut ports = camrig_usb::find(&demand, tree, devices).into_iter().map(|found| found.port.clone());
-        let place = ports.next().map_or(Place::Assumed(0), Place::Port);
+        let place = match ports.next() {
+            Some(port) => Place::Port(port),
+            None if camrig_usb::is_on_ethernet(&demand, None) => Place::Ethernet,
+            None => Place::Assumed(0),
+        };
         found.cameras.push(UsbCamera { name, demand, place, rivals: ports.collect() });
     }
     found
@@ -306,9 +327,10 @@ fn overloads(plan: &Plan) -> impl Iterator<Item = String> {
                 format!("the largest profiles that fit are {}", several.join(", "))
             }
         };
+        let kind = if controller.is_ethernet() { "Ethernet link" } else { "controller" };
         format!(
-            "controller {} needs {needs} Mb/s for {}, but its budget is {budget} Mb/s; {largest}",
-            place_of(controller),
+            "{kind} {} needs {needs} Mb/s for {}, but its budget is {budget} Mb/s; {largest}",
+            if controller.is_ethernet() { controller.controller.clone() } else { place_of(controller) },
             cameras.join(", "),
         )
     };
@@ -323,8 +345,15 @@ fn place_of(ControllerPlan { controller, bus, .. }: &ControllerPlan) -> String {
 
 /// Formats the plan as text.
 fn describe(plan: &Plan) -> String {
-    let (cameras, need) = (counted(plan.cameras.len(), "camera"), plan.need_megabits);
-    let mut parts = vec![format!("{}: {cameras} on USB, {need} Mb/s in all\n", plan.topology)];
+    let need = plan.need_megabits;
+    let on_ethernet = plan.cameras.iter().filter(|camera| camera.on_ethernet).count();
+    let on_usb = plan.cameras.len() - on_ethernet;
+    let places = match (on_usb, on_ethernet) {
+        (_, 0) => format!("{} on USB", counted(on_usb, "camera")),
+        (0, _) => format!("{} on Ethernet", counted(on_ethernet, "camera")),
+        _ => format!("{} on USB, {on_ethernet} on Ethernet", counted(on_usb, "camera")),
+    };
+    let mut parts = vec![format!("{}: {places}, {need} Mb/s in all\n", plan.topology)];
     if !plan.cameras.is_empty() {
         parts.extend([describe_cameras(&plan.cameras), describe_controllers(&plan.controllers)]);
     }
