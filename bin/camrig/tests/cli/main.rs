@@ -21,5 +21,6 @@ mod recording_faults;
 mod recording_killed;
 mod replaying;
 mod report;
+mod service;
 mod signals;
 mod terminal;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::progress::ProgressDisplay;
-use super::signals;
 use super::watch::Watched;
+use super::{service, signals};
 use crate::console::print_note;
 use crate::hosts::RunningHosts;
 use crate::report::Report;
@@ -47,6 +47,7 @@ pub(super) fn drive(
         }
     }
     signals::pass_on(signals, running.handle(), reload, others.map(|(others, _)| others))?;
+    service::tell(running.handle())?;
     if let Some(watched) = watched {
         watched.watch(running.handle())?;
     }

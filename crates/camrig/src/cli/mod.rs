@@ -14,6 +14,7 @@ mod live;
 mod memory;
 mod plan;
 mod progress;
+mod service;
 mod signals;
 mod spread;
 mod top;
