@@ -212,7 +212,11 @@ pub(crate) fn add_to(trials: &mut Vec<Trial>) {
     test(trials, "placement::a_processor_never_returns_to_its_thread", hangs_on_one_thread);
     test(trials, "placement::each_thread_of_a_process_is_scheduled", || {
         let cpu = camrig_ipc::allowed_cpus()[0];
-        let scheduling = format!("[process.sides]\ncpus = [{cpu}]\nnice = 5\n");
+        // Whether the policy is allowed depends on the user.
+        let fifo = camrig_ipc::Scheduling { fifo: Some(1), ..camrig_ipc::Scheduling::default() };
+        let fifo = fifo.try_out().unwrap().is_ok();
+        let line = if fifo { "fifo = 1\n" } else { "" };
+        let scheduling = format!("[process.sides]\ncpus = [{cpu}]\nnice = 5\n{line}");
         let topology = format!("{SIX_CAMERAS}{scheduling}");
         let mut rig = Plan::new(&topology, Placement::Mixed).start();
         rig.wait_for("every actor", |rig| (rig.status().seconds > 0.0).then_some(()));
@@ -220,15 +224,18 @@ pub(crate) fn add_to(trials: &mut Vec<Trial>) {
             let worker = rig.workers().into_iter().find(|worker| worker.process == process).unwrap();
             threads(worker.pid)
         };
-        let all = |threads: &[(String, i32)], wanted: &(String, i32)| {
+        let all = |threads: &[Scheduled], wanted: &Scheduled| {
             // Two actors, and their needs.
             threads.len() > 2 && threads.iter().all(|thread| thread == wanted)
         };
-        let wanted = (cpu.to_string(), 5);
+        // The numbers of the policies are the kernel's: SCHED_OTHER is 0, SCHED_FIFO 1.
+        let wanted = (cpu.to_string(), 5, if fifo { (1, 1) } else { (0, 0) });
         let sides = scheduled(&rig, "sides");
         assert!(all(&sides, &wanted), "{sides:?}");
         let vision = scheduled(&rig, "vision");
-        assert!(vision.iter().all(|(_, nice)| *nice == 0), "{vision:?}");
+        // As these tests run.
+        let own = threads(rustix::process::getpid()).swap_remove(0);
+        assert!(vision.iter().all(|thread| *thread == own), "{vision:?}, {own:?}");
         // A process that is started again, too.
         let first = rig.workers().into_iter().find(|worker| worker.process == "sides").unwrap();
         rig.kill_worker("sides");
@@ -264,16 +271,20 @@ cpus = [1023]
     });
 }
 
-/// Returns the allowed CPUs and the nice value of each thread of a process.
-fn threads(process: Pid) -> Vec<(String, i32)> {
+/// The allowed CPUs, the nice value, and the policy with its real-time priority.
+type Scheduled = (String, i32, (u32, u32));
+
+/// Returns the scheduling of each thread of a process.
+fn threads(process: Pid) -> Vec<Scheduled> {
     let tasks = fs::read_dir(format!("/proc/{}/task", process.as_raw_pid())).into_iter().flatten().flatten();
     let thread = |task: fs::DirEntry| {
         let status = fs::read_to_string(task.path().join("status")).ok()?;
         let cpus = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:\t"))?;
         let stat = fs::read_to_string(task.path().join("stat")).ok()?;
-        // Field 19; the name, which may contain spaces, is the second.
-        let nice = stat.rsplit_once(')')?.1.split_whitespace().nth(19 - 3)?.parse().ok()?;
-        Some((cpus.to_owned(), nice))
+        // Fields 19, 41 and 40; the name, which may contain spaces, is the second.
+        let fields: Vec<_> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+        let (nice, policy) = (fields.get(19 - 3)?.parse().ok()?, fields.get(41 - 3)?.parse().ok()?);
+        Some((cpus.to_owned(), nice, (policy, fields.get(40 - 3)?.parse().ok()?)))
     };
     tasks.filter_map(thread).collect()
 }
