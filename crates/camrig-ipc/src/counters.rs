@@ -100,6 +100,10 @@ unsafe impl Shared for ActorCells {
 }
 
 /// State of an actor, in shared memory, so that its supervisor can read it, and the counts survive the process.
+///
+/// Each word is read alone, so its ordering has no pair, with two exceptions: `produced` is counted before any link counts the
+/// frameset ([`LinkState::settle`](crate::LinkState::settle) compares them), and `streams_count` after the names of the streams,
+/// which its readers read next.
 pub type ActorCounters = Mapped<ActorCells>;
 
 impl ActorCounters {

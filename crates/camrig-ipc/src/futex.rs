@@ -21,6 +21,7 @@ pub(crate) fn sleep(word: &AtomicU32, seen: u32, timeout: Duration) {
 
 /// Changes the word and wakes its sleepers.
 pub(crate) fn change(word: &AtomicU32) {
+    // Pairs with the comparison of `sleep`, which the kernel makes.
     word.fetch_add(1, Ordering::SeqCst);
     wake(word);
 }

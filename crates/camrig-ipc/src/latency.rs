@@ -34,6 +34,7 @@ impl Default for LatencyCells {
 impl LatencyCells {
     pub(crate) fn count(&self, latency: Duration) {
         let micros = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
+        // No pairs here and below: counts for display, each read alone.
         self.buckets[bucket_of(micros)].fetch_add(1, Ordering::Relaxed);
         self.max_micros.fetch_max(micros, Ordering::Relaxed);
         self.sum_micros.fetch_add(micros, Ordering::Relaxed);

@@ -31,12 +31,14 @@ mod mapped;
 mod matching;
 mod memory;
 mod notifier;
+#[cfg(all(test, orderings))]
+mod orderings;
 mod present;
 pub mod protocol;
 mod reader;
 mod reasons;
 mod region;
-#[cfg(all(test, shuttle))]
+#[cfg(all(test, shuttle, not(orderings)))]
 mod schedules;
 mod scheduling;
 mod slots;

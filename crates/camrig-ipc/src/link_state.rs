@@ -21,10 +21,40 @@
 //! was taken back and published again is never mistaken for the earlier frameset. There is no other queue: its order is
 //! that of the sequence numbers.
 //!
+//! # Orderings
+//!
+//! Words by which memory changes hands pair a release with an acquire: what one end wrote before, the other sees after.
+//!
+//! | word | release | acquire | changes hands |
+//! |---|---|---|---|
+//! | a slot, to queued | `publish` | the looks of `take` | header and pixels, to the reader |
+//! | a slot, to free | `release` | `slot_is_free` | the slot, to the producer |
+//! | `busy` of a slot | the end of a share | `claim` | the slot, to the next loan of its process |
+//! | `announced` | `count_announced` | `announced` | the announcement in the channel |
+//! | `ended` | `end` | `ended` | everything that was queued before the end |
+//!
+//! Words by which an end that is about to sleep, or to leave, meets one that goes on need sequential consistency on both
+//! sides: each side writes its own word and then looks at the other's, and at least one must see the other.
+//!
+//! | writes, then looks: one side | the other side | otherwise |
+//! |---|---|---|
+//! | a slot, then `notified` (`publish`, `notify`) | `notified`, then the slots (`clear_notified`, `take`) | a frameset waits without a wake-up |
+//! | `awaited`, then the slots and `gone` (`await_progress`) | a slot or `gone`, then `awaited` (`note_progress`) | a producer sleeps for its time-out |
+//! | a slot, then `gone` (`publish`, `reader_gone`) | `gone`, then the slots (`set_reader_ended`, `take_back_all`) | a frameset stays queued for a reader that is gone |
+//! | `notifications`, then `asleep` ([`Notifier`](crate::Notifier)) | `asleep`, then `notifications` | a process sleeps for a second |
+//!
+//! Counts are sequentially consistent because readers compare several of them: `produced` is written before `delivered` and
+//! `dropped`, and read after them. `step` is odd while an end changes several of them; `settle` reads it before and after.
+//!
+//! `orderings` has the tests of the first table, `meetings` those of the second, `properties` and `schedules` those of the
+//! steps.
+//!
 //! This module does not depend on pixels: the pool has the offsets of a slot's bytes.
 
 mod cells;
 mod counts;
+#[cfg(all(test, not(shuttle)))]
+mod meetings;
 mod overflow;
 mod presence;
 #[cfg(all(test, not(shuttle)))]
@@ -69,73 +99,86 @@ impl LinkState {
     /// If there is not enough memory.
     pub fn late() -> Result<Self, MemoryError> {
         let link_state = Self::new()?;
+        // Alone: no other process has the link state yet.
         link_state.joined.store(u64::MAX, Ordering::SeqCst);
         Ok(link_state)
     }
 
     /// Marks that the link begins, after the producer has counted `produced` framesets. Only the first call counts.
     pub fn join(&self, produced: u64) {
+        // Pairs with `joined`, whose reader compares it with `produced`.
         let _ = self.joined.compare_exchange(u64::MAX, produced, Ordering::SeqCst, Ordering::SeqCst);
     }
 
     /// Returns the number of framesets that the producer had counted before the link began: 0 for a link that exists from the
     /// start, or has not begun.
     pub fn joined(&self) -> u64 {
+        // Pairs with `join`.
         let joined = self.joined.load(Ordering::SeqCst);
         if joined == u64::MAX { 0 } else { joined }
     }
 
     /// Marks that another link from an actor with the same name replaces this one, so that its end is not the end of the input.
     pub fn set_continues(&self) {
+        // Pairs with `continues`, which its reader asks after `ended`: written before `end`.
         self.continues.store(CONTINUES, Ordering::SeqCst);
     }
 
     /// Returns whether another link replaces this one.
     pub fn continues(&self) -> bool {
+        // Pairs with `set_continues`.
         self.continues.load(Ordering::SeqCst) == CONTINUES
     }
 
     /// Marks that the reader leaves the rig: the end of the link says nothing about its producer.
     pub fn set_reader_leaves(&self) {
+        // Pairs with `reader_leaves`, which is asked after `ended`: written before `end`.
         self.continues.store(READER_LEAVES, Ordering::SeqCst);
     }
 
     /// Returns whether the reader leaves the rig.
     pub fn reader_leaves(&self) -> bool {
+        // Pairs with `set_reader_leaves`.
         self.continues.load(Ordering::SeqCst) == READER_LEAVES
     }
 
     /// Marks that nothing more will be produced on this link. The reader has to be woken, even if it was before.
     pub fn end(&self) {
+        // Pairs with `ended`: whoever sees it sees everything that was queued before.
         self.ended.store(1, Ordering::SeqCst);
         self.notify();
     }
 
     /// Returns whether nothing more will be produced on this link.
     pub fn ended(&self) -> bool {
+        // Pairs with `end`.
         self.ended.load(Ordering::SeqCst) != 0
     }
 
     /// Counts a sent announcement, so that the reader polls the channel only if necessary. The reader has to be
     /// woken, even if it was before.
     pub(crate) fn count_announced(&self) {
+        // Pairs with `announced`: the announcement is in the channel before.
         self.announced.fetch_add(1, Ordering::SeqCst);
         self.notify();
     }
 
     /// Returns the number of sent announcements.
     pub(crate) fn announced(&self) -> u32 {
+        // Pairs with `count_announced`.
         self.announced.load(Ordering::SeqCst)
     }
 
     /// Records that the reader has received the first `announced` announcements.
     pub(crate) fn set_received(&self, announced: u32) {
+        // Pairs with `has_received_all`, which a producer that waits looks at: see `note_progress`.
         self.reader.received.store(announced, Ordering::SeqCst);
         self.note_progress();
     }
 
     /// Returns whether the reader has received all announcements.
     pub(crate) fn has_received_all(&self) -> bool {
+        // Pairs with `set_received`.
         self.reader.received.load(Ordering::SeqCst) == self.announced()
     }
 
@@ -148,18 +191,22 @@ impl LinkState {
             std::thread::yield_now();
         }
         let reader = &self.reader;
+        // Pairs with the change in `note_progress`: a later one ends the sleep.
         let seen = reader.progress.load(Ordering::SeqCst);
+        // After `awaited` is set, every step of the reader wakes the producer: pairs with `note_progress`, whose caller has
+        // written what `is_there` looks at.
         reader.awaited.store(1, Ordering::SeqCst);
-        // After `awaited` is set, every step of the reader wakes the producer.
         if !is_there() {
             futex::sleep(&reader.progress, seen, timeout);
         }
+        // Pairs with nothing: a wake-up too many costs one call of the system.
         reader.awaited.store(0, Ordering::SeqCst);
     }
 
     /// Wakes a producer that waits for its reader, which has emptied the queue or is gone.
     pub fn note_progress(&self) {
         let reader = &self.reader;
+        // Pairs with the store in `await_progress`.
         if reader.awaited.load(Ordering::SeqCst) != 0 {
             futex::change(&reader.progress);
         }
@@ -167,17 +214,20 @@ impl LinkState {
 
     /// Marks that the reader has to be woken; returns false if a wake-up is pending already.
     pub fn notify(&self) -> bool {
+        // After `publish`; pairs with `clear_notified`.
         self.reader.notified.swap(1, Ordering::SeqCst) == 0
     }
 
     /// Returns whether a wake-up is pending.
     pub fn is_notified(&self) -> bool {
+        // Pairs with `notify`.
         self.reader.notified.load(Ordering::SeqCst) != 0
     }
 
     /// Marks that the reader is awake. A read of the queue after this call sees everything that was published before
     /// a later `notify` that returns true.
     pub fn clear_notified(&self) {
+        // Before the look at the slots; pairs with `notify`.
         self.reader.notified.store(0, Ordering::SeqCst);
     }
 }

@@ -54,6 +54,7 @@ impl<T: Shared> Mapped<T> {
     pub fn new() -> Result<Self, MemoryError> {
         let mapped = Self(Region::zeroed(size_of::<Headed<T>>())?, PhantomData);
         let head = &mapped.headed().head;
+        // No pair: the memory is sent to other processes afterwards.
         head.version.store(T::VERSION, Ordering::Relaxed);
         head.magic.store(u64::from_le_bytes(T::MAGIC), Ordering::Relaxed);
         Ok(mapped)
@@ -66,6 +67,7 @@ impl<T: Shared> Mapped<T> {
     pub fn received(memory: SharedMemory) -> Result<Self, MemoryError> {
         let mapped = Self(Region::received(memory, size_of::<Headed<T>>())?, PhantomData);
         let head = &mapped.headed().head;
+        // No pair: written before the memory was sent.
         let (magic, version) = (head.magic.load(Ordering::Relaxed), head.version.load(Ordering::Relaxed));
         if magic != u64::from_le_bytes(T::MAGIC) {
             return Err(MemoryError::Magic { structure: T::NAME, found: magic });

@@ -152,6 +152,7 @@ impl MatchCounters {
     ) {
         let cells: &MatchCells = self;
         cells.spread.count(spread);
+        // No pairs here and below but where named: counts for display, each read alone.
         cells.partial.fetch_add(partial.into(), Ordering::Relaxed);
         cells.matches.fetch_add(1, Ordering::Relaxed);
         for (camera, offset) in cameras {
@@ -162,6 +163,7 @@ impl MatchCounters {
                 _ => mean(cells.match_offset_nanos.load(Ordering::Relaxed), offset_nanos),
             };
             cells.match_offset_nanos.store(mean_nanos, Ordering::Relaxed);
+            // Pairs with the load in `camera`: the first mean was written before.
             cells.matched.fetch_add(1, Ordering::Release);
         }
     }
@@ -191,6 +193,8 @@ impl MatchCounters {
         cells.offset_nanos.store(clock.offset_nanos, Ordering::Relaxed);
         cells.drift_ppb.store(clock.drift_ppb, Ordering::Relaxed);
         cells.uncertainty_nanos.store(clock.uncertainty_nanos, Ordering::Relaxed);
+        // Pairs with the load in `camera`: the first estimate was written before. A later one may be seen in part, for
+        // display only.
         cells.estimated.store(1, Ordering::Release);
     }
 
@@ -210,11 +214,13 @@ impl MatchCounters {
     /// If the number of the camera is not below [`MAX_MATCH_CAMERAS`].
     pub fn camera(&self, camera: usize) -> MatchCamera {
         let cells = &self.cameras[camera];
+        // Pairs with the store of `estimated`.
         let clock = (cells.estimated.load(Ordering::Acquire) != 0).then(|| ClockEstimate {
             offset_nanos: cells.offset_nanos.load(Ordering::Relaxed),
             drift_ppb: cells.drift_ppb.load(Ordering::Relaxed),
             uncertainty_nanos: cells.uncertainty_nanos.load(Ordering::Relaxed),
         });
+        // Pairs with the count in `count_match`.
         let matched = cells.matched.load(Ordering::Acquire);
         let offset_nanos = cells.match_offset_nanos.load(Ordering::Relaxed);
         MatchCamera {

@@ -36,6 +36,7 @@ impl Notifier {
     /// Wakes the process.
     pub fn notify(&self) {
         let cells: &NotifierCells = self;
+        // Pairs with `wait`: each side writes its word and then looks at the other's.
         cells.notifications.fetch_add(1, Ordering::SeqCst);
         if cells.asleep.load(Ordering::SeqCst) != 0 {
             futex::wake(&cells.notifications);
@@ -45,6 +46,7 @@ impl Notifier {
     /// Forgets the threads that slept: their process has ended.
     pub fn note_death(&self) {
         let cells: &NotifierCells = self;
+        // No pair: its process has ended, and the next one starts after this.
         cells.asleep.store(0, Ordering::SeqCst);
     }
 }
@@ -64,12 +66,18 @@ impl Listener {
     /// Waits for a notification since the last call, but at most one second.
     pub fn wait(&mut self) {
         let cells: &NotifierCells = &self.notifier;
+        // Pairs with `notify`.
         if cells.notifications.load(Ordering::SeqCst) == self.seen {
             cells.asleep.fetch_add(1, Ordering::SeqCst);
-            // The kernel compares the counter again: a notification from here on sees `asleep`.
-            futex::sleep(&cells.notifications, self.seen, LOOK);
+            // Looked at once more, because only a load that is SeqCst is ordered after `asleep`; that the kernel orders its
+            // own comparison is no promise of futex(2). A notification after this load sees `asleep`.
+            if cells.notifications.load(Ordering::SeqCst) == self.seen {
+                futex::sleep(&cells.notifications, self.seen, LOOK);
+            }
+            // No pair: a wake-up too many costs one call of the system.
             cells.asleep.fetch_sub(1, Ordering::SeqCst);
         }
+        // Pairs with `notify`: what the notifying process wrote before it is seen after.
         self.seen = cells.notifications.load(Ordering::SeqCst);
     }
 }

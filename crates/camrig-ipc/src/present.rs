@@ -36,6 +36,7 @@ impl PresentSlots {
 
     fn is_first_use(&self, slot: usize) -> bool {
         let bit = 1 << slot;
+        // No pair: see the type.
         self.0.load(Ordering::Relaxed) & bit == 0 && self.0.fetch_or(bit, Ordering::Relaxed) & bit == 0
     }
 }

@@ -260,6 +260,7 @@ impl Lease {
 #[cfg(test)]
 impl Lease {
     /// Leaks the slot, like a process that dies.
+    #[cfg_attr(orderings, allow(dead_code))] // Only `schedules` and `properties` call it.
     pub(crate) fn forget(mut self) {
         self.link_state = Arc::new(LinkState::new().unwrap());
     }

@@ -26,6 +26,7 @@ use crate::reader::{POOLS_KEPT, UNACKNOWLEDGED_MAX};
 use crate::region::Region;
 use crate::sync::{AtomicBool, Mutex, MutexGuard, PoisonError};
 
+/// Slots begin at multiples of it: the size of a page of most machines.
 const PAGE_BYTES: usize = 4096;
 
 /// A producer's slots, in one shared-memory region.
@@ -40,7 +41,7 @@ pub struct SlotPool {
 }
 
 /// The holders of the slots of a pool, and of the pools that replace it.
-struct Slots {
+pub(crate) struct Slots {
     /// Set while this process holds the slot; a pool may use fewer.
     busy: [AtomicBool; MAX_SLOTS],
     /// The links on which a slot may be queued or read.
@@ -48,22 +49,34 @@ struct Slots {
 }
 
 impl Slots {
+    pub(crate) fn new() -> Self {
+        Self { busy: std::array::from_fn(|_| AtomicBool::new(false)), links: Mutex::new(Vec::new()) }
+    }
+
     fn links(&self) -> MutexGuard<'_, Vec<Arc<LinkState>>> {
         // No code panics while it holds the lock.
         self.links.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Finds one of the first `count` slots that is free, and sets its flag.
-    fn claim(&self, count: usize) -> Option<usize> {
+    pub(crate) fn claim(&self, count: usize) -> Option<usize> {
         let mut links = self.links();
         // A link that has ended gets no more slots. Its reader may hold some for a while.
         links.retain(|link| !link.ended() || link.slots_in_use() != 0);
+        // Pairs with the end of a `Share` in this process, and with `release` in that of a reader.
         let free = |&slot: &usize| {
             !self.busy[slot].load(Ordering::Acquire) && links.iter().all(|link| link.slot_is_free(slot))
         };
         let slot = (0..count).find(free)?;
+        // No pair: only this function looks at it, with the lock of the links.
         self.busy[slot].store(true, Ordering::Relaxed);
         Some(slot)
+    }
+
+    /// Frees a slot that this process held.
+    pub(crate) fn free(&self, slot: usize) {
+        // Pairs with `claim`: this process has read the slot before.
+        self.busy[slot].store(false, Ordering::Release);
     }
 
     fn add_link(&self, link_state: &Arc<LinkState>) {
@@ -86,8 +99,7 @@ impl SlotPool {
     /// When `slots` is zero or above [`MAX_SLOTS`].
     pub fn new(slots: usize, pixel_bytes: usize, generation: u16) -> Result<Arc<Self>, MemoryError> {
         assert!((1..=MAX_SLOTS).contains(&slots), "a pool of {slots} slots");
-        let busy = std::array::from_fn(|_| AtomicBool::new(false));
-        Self::with(slots, pixel_bytes, generation, Arc::new(Slots { busy, links: Mutex::default() }))
+        Self::with(slots, pixel_bytes, generation, Arc::new(Slots::new()))
     }
 
     /// Creates a pool of at least as many slots for at least as many pixels, which replaces this one. A slot that is still
@@ -184,7 +196,7 @@ impl Share {
 
 impl Drop for Share {
     fn drop(&mut self) {
-        self.pool.slots.busy[self.slot].store(false, Ordering::Release);
+        self.pool.slots.free(self.slot);
     }
 }
 

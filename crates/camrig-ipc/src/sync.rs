@@ -1,13 +1,19 @@
 //! Synchronisation primitives of link ends, from the standard library, or from shuttle, which tests the orders of their
-//! steps.
+//! steps, or from loom, which tests their memory orderings.
 //!
-//! Built with `--cfg shuttle`, every access to one of them is a point at which another thread may run.
+//! Built with `--cfg shuttle`, every access to one of them is a point at which another thread may run; with `--cfg orderings`
+//! as well, a load may return each value that its ordering allows.
 
 pub(crate) use std::sync::PoisonError;
 /// The word that a thread sleeps on is also the kernel's, so it is never shuttle's.
 pub(crate) use std::sync::atomic::AtomicU32 as FutexWord;
 
-#[cfg(shuttle)]
+#[cfg(orderings)]
+pub(crate) use loom::sync::{
+    Mutex, MutexGuard,
+    atomic::{AtomicBool, AtomicU32, AtomicU64},
+};
+#[cfg(all(shuttle, not(orderings)))]
 pub(crate) use shuttle::sync::{
     Mutex, MutexGuard,
     atomic::{AtomicBool, AtomicU32, AtomicU64},
@@ -21,7 +27,7 @@ pub(crate) use std::sync::{
 #[cfg(not(shuttle))]
 pub(crate) use crate::mapped::Mapped;
 
-/// A structure of this process only, because shuttle's atomics consist of more than their bits.
+/// A structure of this process only, because the atomics of shuttle and loom consist of more than their bits.
 #[cfg(shuttle)]
 pub struct Mapped<T>(Box<T>);
 

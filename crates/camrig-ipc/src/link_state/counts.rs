@@ -41,6 +41,7 @@ impl Counts {
 impl LinkState {
     /// Counts a frameset of the producer, always before its delivery or drop is counted.
     pub fn count_produced(&self) {
+        // Pairs with `counts`.
         self.produced.fetch_add(1, Ordering::SeqCst);
     }
 
@@ -48,11 +49,13 @@ impl LinkState {
     pub fn count_delivered(&self, latency: Duration) {
         let cells = self;
         cells.latency.count(latency);
+        // Pairs with `counts`; after `count_produced` of the same frameset.
         cells.reader.delivered.fetch_add(1, Ordering::SeqCst);
     }
 
     /// Counts a frameset that is not delivered.
     pub fn count_dropped(&self, reason: DropReason) {
+        // Pairs with `counts`; after `count_produced` of the same frameset.
         self.dropped[reason as usize].fetch_add(1, Ordering::SeqCst);
     }
 
@@ -69,7 +72,8 @@ impl LinkState {
         let mut tries = COUNT_TRIES;
         let (produced, delivered, dropped) = loop {
             let before = cells.produced.load(Ordering::SeqCst);
-            // Delivered and dropped are read before produced, because their framesets were counted as produced before.
+            // Delivered and dropped are read before produced, because their framesets were counted as produced before:
+            // pairs with `count_produced`, `count_delivered` and `count_dropped`.
             let delivered = cells.reader.delivered.load(Ordering::SeqCst);
             let dropped = DropReason::ALL.map(|reason| cells.dropped[reason as usize].load(Ordering::SeqCst));
             let produced = cells.produced.load(Ordering::SeqCst);

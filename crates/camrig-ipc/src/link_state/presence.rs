@@ -39,7 +39,7 @@ impl LinkState {
     pub fn set_reader_back(&self, absence: Absence) {
         let Absence(away) = absence;
         if away & STATE == AWAY {
-            // Fails if another absence has begun.
+            // Fails if another absence has begun. Pairs with `reader_gone`.
             let _ =
                 self.reader.gone.compare_exchange(away, away & !STATE, Ordering::SeqCst, Ordering::SeqCst);
         }
@@ -47,6 +47,7 @@ impl LinkState {
 
     fn change_presence(&self, change: impl Fn(u32) -> u32) -> u32 {
         let gone = &self.reader.gone;
+        // Pairs with `reader_gone`: written before the look at the slots by which the caller takes back what is queued.
         let mut before = gone.load(Ordering::SeqCst);
         loop {
             let after = change(before);
@@ -59,11 +60,13 @@ impl LinkState {
 
     /// Returns whether the reader is absent or has ended.
     pub fn reader_gone(&self) -> bool {
+        // After `publish`; pairs with `change_presence`.
         self.reader.gone.load(Ordering::SeqCst) & STATE != 0
     }
 
     /// Returns whether the reader has ended.
     pub fn reader_ended(&self) -> bool {
+        // As in `reader_gone`.
         self.reader.gone.load(Ordering::SeqCst) & STATE == ENDED
     }
 }

@@ -14,6 +14,7 @@ impl LinkState {
     }
 
     pub(crate) fn slot_is_free(&self, slot: usize) -> bool {
+        // Pairs with `release`: the reader has read the slot before.
         let word = self.slots[slot].load(Ordering::Acquire);
         Word::of(word).is_none_or(|word| word.state != State::Queued && word.state != State::Reading)
     }
@@ -30,13 +31,15 @@ impl LinkState {
 
     pub(crate) fn publish(&self, slot: usize, generation: u16, sequence: u64) {
         let word = Word { state: State::Queued, generation, sequence }.bits();
-        // SeqCst, not Release: ordered before the read of `notified` that follows.
+        // Pairs with the looks of `take`: header and pixels were written before. SeqCst, not Release: also ordered before
+        // the looks at `notified` and `gone` that follow, which pair with `clear_notified` and `set_reader_ended`.
         self.slots[slot].store(word, Ordering::SeqCst);
     }
 
     /// Takes back the oldest queued frameset and counts the reason; returns false if none is queued.
     pub(crate) fn take_back_oldest(&self, reason: DropReason) -> bool {
         while let Some((slot, word)) = self.oldest_queued() {
+            // Pairs with the exchange in `take`: one of the two gets the slot.
             if self.slots[slot].compare_exchange(word.bits(), 0, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
                 self.count_dropped(reason);
                 return true;
@@ -54,6 +57,7 @@ impl LinkState {
     pub(crate) fn take(&self) -> Option<Taken> {
         while let Some((slot, word)) = self.oldest_queued() {
             let reading = Word { state: State::Reading, ..word }.bits();
+            // Pairs with the exchange in `take_back_oldest`, and with `slot_is_free`, for which it stays taken.
             if self.slots[slot]
                 .compare_exchange(word.bits(), reading, Ordering::SeqCst, Ordering::SeqCst)
                 .is_ok()
@@ -70,6 +74,7 @@ impl LinkState {
 
     /// Frees a slot that was being read.
     pub(crate) fn release(&self, slot: usize) {
+        // Pairs with `slot_is_free`: the slot was read before.
         self.slots[slot].store(0, Ordering::Release);
     }
 
@@ -85,6 +90,7 @@ impl LinkState {
     }
 
     pub(super) fn words(&self) -> impl Iterator<Item = (usize, Word)> + '_ {
+        // Pairs with `publish`; ordered after `clear_notified` of a reader, and after `awaited` of a producer.
         let load = |(slot, cell): (usize, &AtomicU64)| Some((slot, Word::of(cell.load(Ordering::SeqCst))?));
         self.slots.iter().enumerate().filter_map(load)
     }

@@ -14,6 +14,7 @@ pub struct Step<'a>(&'a AtomicU32);
 
 impl<'a> Step<'a> {
     fn begin(step: &'a AtomicU32) -> Self {
+        // Pairs with the first load in `settle`: the counts and words of the step come after.
         step.fetch_add(1, Ordering::SeqCst);
         Self(step)
     }
@@ -21,6 +22,7 @@ impl<'a> Step<'a> {
 
 impl Drop for Step<'_> {
     fn drop(&mut self) {
+        // Pairs with the second load in `settle`: the counts and words of the step came before.
         self.0.fetch_add(1, Ordering::SeqCst);
     }
 }
@@ -68,22 +70,26 @@ impl LinkState {
             (true, false) => Some(&cells.reader.step),
             (false, true) => Some(&cells.step),
         };
+        // Pairs with the begin and the end of a `Step`.
         let step = living.map(|step| step.load(Ordering::SeqCst));
         if step.is_some_and(|step| step % 2 != 0) {
             return false;
         }
         let in_flight = self.counts().in_flight.saturating_sub(self.queued() as u64);
+        // Pairs with the begin of a `Step` since.
         if living.map(|step| step.load(Ordering::SeqCst)) != step {
             return false;
         }
         // Framesets that the producer had counted for itself, but not yet for this link.
+        // Pairs with `join`.
         let joined = cells.joined.load(Ordering::SeqCst);
         let due = produced.saturating_sub(joined);
         let missing = if producer { due.saturating_sub(self.counts().produced) } else { 0 };
+        // As `count_produced` and then `count_dropped`; pairs with `counts`.
         cells.produced.fetch_add(missing, Ordering::SeqCst);
         cells.dropped[DropReason::ProcessDied as usize]
             .fetch_add(in_flight.saturating_add(missing), Ordering::SeqCst);
-        // Interrupted steps are finished.
+        // Interrupted steps are finished. Their ends have died, and the next instance starts after this: no pair.
         if producer {
             cells.step.store(0, Ordering::SeqCst);
         }
