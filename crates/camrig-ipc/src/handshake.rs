@@ -361,8 +361,12 @@ fn send_socket(parent: &UnixStream, address: &str, path: &str) -> Result<()> {
         let bound = SocketAddrUnix::try_from(getsockname(descriptor).ok()?).ok()?;
         bound.path_bytes().is_some_and(|bound| bound == address.as_bytes()).then_some(descriptor)
     });
-    let listener =
-        listener.ok_or_else(|| Error::other("ipc-channel's socket is not among its descriptors"))?;
+    let listener = listener.ok_or_else(|| match std::fs::read_dir("/proc/self/fd") {
+        Err(error) => {
+            Error::new(error.kind(), format!("/proc/self/fd cannot be read, but workers need /proc: {error}"))
+        }
+        Ok(_) => Error::other("ipc-channel's socket is not in /proc/self/fd"),
+    })?;
     send_attached(parent, format!("{path}\n").as_bytes(), listener)
 }
 

@@ -56,7 +56,7 @@ pub use matching::{ClockEstimate, MAX_MATCH_CAMERAS, MatchCamera, MatchCounters,
 pub use memory::{MemoryError, SharedMemory};
 pub use notifier::{Listener, Notifier};
 pub use reader::{Lease, LinkReader, MAX_SOURCES, Refused};
-pub use region::prepare;
+pub use region::{page_bytes, prepare};
 pub use scheduling::{CPUS_MAX, Refusal, Scheduling, allowed_cpus};
 pub use slots::{LinkWriter, Loan, Published, SlotPool};
 pub use threads::{name_process_limit, set_variable_before_threads, spawn_thread};

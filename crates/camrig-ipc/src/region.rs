@@ -37,6 +37,13 @@ unsafe impl Send for Region {}
 // SAFETY: as above.
 unsafe impl Sync for Region {}
 
+/// Returns the size of a page of this machine in bytes: 4096, or 16 or 64 KiB on some machines with an ARM processor.
+pub fn page_bytes() -> usize {
+    // SAFETY: the call has no preconditions.
+    let bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    usize::try_from(bytes).ok().filter(|bytes| bytes.is_power_of_two()).unwrap_or(4096)
+}
+
 impl Region {
     /// Allocates `len` zeroed bytes with every page present. `len` is greater than zero.
     pub(crate) fn zeroed(len: usize) -> Result<Self, MemoryError> {
@@ -97,13 +104,15 @@ impl Region {
         Ok(Self { memory, base, len, access })
     }
 
-    /// Makes the pages of `range` present, all in one call of the system. The range begins at a page.
+    /// Makes the pages of `range` present, all in one call of the system.
     pub(crate) fn populate(&self, range: Range<usize>) {
         assert!(range.start <= range.end && range.end <= self.len);
         let writable = self.access.contains(ProtFlags::WRITE);
         let advice = if writable { Advice::LinuxPopulateWrite } else { Advice::LinuxPopulateRead };
+        // The call refuses an address within a page; slots begin at multiples of 4 KiB, whatever the size of a page is.
+        let start = range.start - range.start % page_bytes();
         // SAFETY: in bounds of this value's mapping by the assertion; the advice changes no byte.
-        let _ = unsafe { madvise(self.base.as_ptr().add(range.start).cast(), range.len(), advice) };
+        let _ = unsafe { madvise(self.base.as_ptr().add(start).cast(), range.end - start, advice) };
         // Where the kernel does not know the advice (before 5.14), the pages come at their first access.
     }
 

@@ -6,13 +6,10 @@
 use std::collections::BTreeSet;
 
 use camrig_frame::{Layout, StreamInfo};
-use camrig_ipc::SlotPool;
+use camrig_ipc::{SlotPool, page_bytes};
 
 use crate::output::largest_frames;
 use crate::topology::{ActorSpec, PublishedStreams, Role, Topology};
-
-/// Size of a link state, of counters, or of a notifier.
-const PAGE_BYTES: usize = 4096;
 
 /// Returns the upper bound of a rig's shared memory, as text.
 pub(super) fn describe(topology: &Topology) -> String {
@@ -36,7 +33,8 @@ pub(super) fn bound(topology: &Topology) -> Bound {
     let reads = |id: usize| topology.links().iter().any(|link| link.from.index() == id);
     let is_camera = |actor: &ActorSpec| matches!(actor.role, Role::Camera { .. });
     let pages = topology.links().len() + topology.actors().len() + topology.processes().len();
-    let (mut bytes, mut unknown) = (pages * PAGE_BYTES, Vec::new());
+    // A page for each link state, for the counters of each actor, and for each notifier.
+    let (mut bytes, mut unknown) = (pages * page_bytes(), Vec::new());
     for (id, actor) in topology.actors().iter().enumerate() {
         if !is_camera(actor) && !reads(id) {
             continue;
