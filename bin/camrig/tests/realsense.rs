@@ -452,7 +452,7 @@ fn a_damaged_recording_is_a_failure_with_a_name() {
         assert_ne!(run.status.code(), Some(0), "{stderr}");
         let failure = "file `a.bag` stopped before its end: Failed to read next frame from file: ";
         assert!(stderr.contains(failure), "{stderr}");
-        // librealsense's own words, once in each process that reads the file: the supervisor may read it ahead.
+        // librealsense's own message, once in each process that reads the file: the supervisor may read it ahead.
         let own = stderr
             .lines()
             .filter(|line| line.contains("file `a.bag`: Failed to read next frame from file: "));
@@ -583,7 +583,7 @@ fn the_example_with_a_recording_plays_any() {
     }
 }
 
-/// No camera is attached to a machine that tests: each is named as missing, which is the last check before the start.
+/// No camera is attached to a machine that runs tests: each is named as missing, which is the last check before the start.
 #[test]
 fn the_examples_with_live_cameras_miss_nothing_but_them() {
     let folder = Folder::new();

@@ -138,7 +138,7 @@ fn one(
     let mut run = Run::start(&task, folder.path())?;
 
     let mut readers = Vec::new();
-    // The other readers start at the same time: they have announced themselves before the first one is warm.
+    // The other readers start at the same time: they have announced themselves before the warm-up of the first one ends.
     let reader = run.wait_for(TIMEOUT, |message| match message {
         Message::Begin { reader } => Some(reader),
         Message::OtherReader { process } => {

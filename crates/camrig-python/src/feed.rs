@@ -1,7 +1,7 @@
 //! Framesets of a running rig for a loop of Python: the actor that hands them over, and the reader that takes them.
 //!
-//! A round of the loop is a call of the actor, as `process` is one of any other processor: the actor takes its next input when
-//! the loop requests the next frameset. So queue, overflow, counts and latencies are those of every reader.
+//! Each iteration of the loop corresponds to a call of `process` of another processor: the actor takes its next input when the
+//! loop requests the next frameset. So queue, overflow, counts and latencies work as for any other reader.
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsRawFd, OwnedFd};

@@ -245,7 +245,7 @@ impl PyRig {
     }
 }
 
-/// A rig that was forgotten is stopped in order.
+/// A rig to which no reference is left is stopped in order.
 impl Drop for PyRig {
     fn drop(&mut self) {
         self.loops.close();

@@ -268,7 +268,7 @@ impl Device {
                 let answer = self.motion.set_report(setup.value, data);
                 (answer.map(|()| Vec::new()), (self.motion.rates() != before).then_some(Effect::Motion))
             }
-            // SET_IDLE: the sensors send no report twice.
+            // SET_IDLE: the sensors never repeat a report.
             _ => (Some(Vec::new()), None),
         }
     }
@@ -299,7 +299,7 @@ impl Device {
                 let Some(command) = Command::parse(data) else { return (None, None) };
                 let (outcome, effect) = match self.monitor_error {
                     Some(error) => (Err(error), None),
-                    // Without automatic exposure there is nothing that a region changes.
+                    // Without automatic exposure a region has no effect.
                     None if command.operation == hwmon::SET_REGION && !self.settings().auto_exposure => {
                         (Err(hwmon::NOT_READY), None)
                     }

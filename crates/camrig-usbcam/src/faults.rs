@@ -20,13 +20,13 @@ const TIME_MAX: Duration = Duration::from_secs(3600);
 pub enum Action {
     /// Disconnects the camera until it is plugged in again.
     Unplug(usize),
-    /// Disconnects the camera after this number of further control transfers: in the middle of an open, for one.
+    /// Disconnects the camera after this number of further control transfers: for example in the middle of an open.
     UnplugAfter(usize, u32),
     /// Disconnects the camera at the next control transfer of this kind, before its answer; `None`: not any more.
     UnplugAt(usize, Option<Moment>),
     /// Connects the camera: to its previous port, unless [`Action::Port`] has named another one.
     Plug(usize),
-    /// Connects the camera to this port from the next time on.
+    /// Connects the camera to this port the next time, and from then on.
     Port(usize, u8),
     /// Gives the camera another serial number, as if another device had been plugged in.
     Serial(usize, String),
@@ -70,9 +70,9 @@ pub enum Frozen {
     No,
     /// It does not.
     Yes,
-    /// Not before its streams are started again.
+    /// No frames until its streams are started again.
     UntilRestart,
-    /// Not before it is reset, or loses its power.
+    /// No frames until it is reset, or loses its power.
     UntilReset,
 }
 

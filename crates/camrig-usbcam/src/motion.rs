@@ -53,7 +53,8 @@ impl Sensor {
         }
     }
 
-    /// Returns the rate of a BMI055 that librealsense means by an interval: it sets 1 to 4 Hz for its four rates.
+    /// Returns the rate of a BMI055 that librealsense requests by an interval: for the four rates it sets intervals of 1 to 4
+    /// Hz.
     const fn rate(self, interval_millis: u32) -> u32 {
         match (self, interval_millis) {
             (_, 500) => 200,

@@ -33,7 +33,7 @@ pub const READY: &[u8; 2] = b"GO";
 /// Time between the command for a reset and the disconnection.
 const RESET_DELAY: Duration = Duration::from_millis(50);
 
-/// Time after which the kernel gives up a control transfer.
+/// Time after which the kernel cancels a control transfer.
 const CONTROL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Polling interval of waiting threads for conditions without a condition variable.

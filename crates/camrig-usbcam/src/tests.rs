@@ -143,7 +143,7 @@ fn an_urb_that_was_unlinked_never_completes() {
     let asked = host.send(|sequence| unlink(sequence, victim));
     let answer = host.receive(false);
     assert_eq!((answer.command, answer.sequence, answer.status), (4, asked, UNLINKED));
-    // One that has completed, or never was, is not unlinked.
+    // An URB that has completed, or never existed, is not unlinked.
     let asked = host.send(|sequence| unlink(sequence, victim));
     let answer = host.receive(false);
     assert_eq!((answer.command, answer.sequence, answer.status), (4, asked, 0));
@@ -197,7 +197,7 @@ fn a_camera_is_unplugged_at_a_kind_of_transfer() {
     camera.act(&Action::UnplugAt(0, Some(Moment::Start)));
     let mut probe = [0; 34];
     (probe[2], probe[3]) = (1, 1);
-    // Probing and setting are no start.
+    // Probing and setting controls do not start a stream.
     assert_eq!(host.control_out([0x21, 1, 0, 1, 1, 0, 34, 0], &probe).status, 0);
     assert_eq!(host.control_out([0x21, 1, 0, 3, 0, 3, 4, 0], &8_500_u32.to_le_bytes()).status, 0);
     host.send(|sequence| submit(sequence, 0, 34, [0x21, 1, 0, 2, 1, 0, 34, 0], Some(&probe)));

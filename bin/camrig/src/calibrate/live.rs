@@ -272,7 +272,7 @@ impl Processor for Look {
     fn process(&mut self, frames: &FrameSet, _: &mut ProcessorOutput) -> Result<(), ProcessorError> {
         let Some((camera, described)) = self.shared.lock().begin(frames) else { return Ok(()) };
         let picture = frames.frame(described.stream()).and_then(gray);
-        // A frameset without it, or one that cannot be decoded, is one picture less.
+        // A frameset without the image, or with one that cannot be decoded, is skipped.
         let Some((gray, width)) = picture else { return Ok(()) };
         let corners = self.detector.detect(&gray, width);
         let mut state = self.shared.lock();

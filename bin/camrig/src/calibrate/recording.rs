@@ -44,7 +44,7 @@ fn look(
     let (mut seen, mut numbers) = (Vec::new(), Vec::new());
     for (number, camera) in pictures {
         bar.inc(1);
-        // A damaged frameset is one picture less.
+        // A damaged frameset is skipped.
         let Ok(frames) = recording.read(number) else { continue };
         let Some((gray, width)) = cameras[camera].recorded_gray(&frames) else { continue };
         let corners = detector.detect(&gray, width);

@@ -1,4 +1,4 @@
-//! From the pictures in which a board was found to the file of a calibrated rig.
+//! Computes the calibration of a rig from the pictures in which its board was found, and writes the file.
 
 use std::fmt::Write as _;
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! Tests of `board`, `calibrate` and `calibration`: cameras that draw a board as real ones see it are recorded, and found
-//! where they are.
+//! Tests of `board`, `calibrate` and `calibration`: cameras that draw a board as real ones would see it are recorded, and their
+//! poses are found.
 
 #[path = "../../../../crates/camrig-calib/src/tests/render.rs"]
 #[expect(dead_code, reason = "used by the tests of camrig-calib")]
@@ -67,7 +67,7 @@ pub(crate) fn program() -> App {
     camrig_cli::app().driver::<BoardCamera>("board")
 }
 
-/// Returns where color and depth of a camera are.
+/// Returns the coordinate frames of color and depth of a camera.
 fn frames(number: usize) -> [Frame; 2] {
     let color = arc(CAMERAS, DEGREES)[number];
     [color, Frame { origin: color.out([-BESIDE, 0.0, 0.0]), ..color }]
@@ -210,7 +210,7 @@ pub(crate) fn a_recording_of_boards_calibrates_its_cameras() {
     assert_eq!(stderr, "error: `rig.mcap`: camera `c0` saw the board in no usable image\n");
 }
 
-/// Checks that each camera is where it was drawn, to this distance in metres.
+/// Checks that the position of each camera is at most this far, in metres, from the one for which it was drawn.
 fn assert_places(rig: &RigCalibration, meters: f64) {
     let root = frames(1)[1];
     for (number, (name, camera)) in rig.camera.iter().enumerate() {

@@ -130,7 +130,7 @@ fn a_camera_is_paused_and_resumed() {
     lab.says(&["pause", "left", "--rig", &pid], "nothing changes\n", "", 0);
     let (word, paused_at) = state().unwrap();
     assert_eq!(word, "paused");
-    // Its device is open.
+    // Its device is still open.
     lab.said(&["set", "left", "exposure=4000", "--rig", &pid]).unwrap();
     assert_eq!(state().unwrap(), ("paused".to_owned(), paused_at));
     let unknown = "error: the rig has no camera `check`; it has: `left`\n";
@@ -198,7 +198,7 @@ fn a_running_rig_is_changed_by_commands() {
     assert_eq!((links.len(), ended), (6, 5), "{links:#?}");
 }
 
-/// The lines of a text, sorted: a key that is added stands at the end of its table.
+/// The lines of a text, sorted: a key that is added is at the end of its table.
 fn sorted(text: &str) -> Vec<&str> {
     let mut lines: Vec<_> = text.lines().filter(|line| !line.is_empty()).collect();
     lines.sort_unstable();

@@ -259,8 +259,8 @@ fn a_player_that_waits_for_its_time_is_not_stalled() {
     folder.write("record.toml", &format!("{camera}{}", recorder("['left']", "rig.mcap")));
     folder.succeed(&["run", "record.toml", "--framesets", "2"]);
     let recorded = framesets(&mut folder, "rig.mcap", "left");
-    // The camera is silent for 5 s between two framesets, more than twice its time-out. A machine with much else to do
-    // must not be taken for a stall.
+    // The camera is silent for 5 s between two framesets, more than twice its time-out. A delay by a busy machine must not
+    // count as a stall.
     let camera = replayed("left", "file = 'rig.mcap', speed = 0.00667")
         .replace("[camera.left]", "[camera.left]\nstall_timeout_millis = 2000");
     folder.write("slow.toml", &format!("{camera}{}", recorder("['left']", "again.mcap")));

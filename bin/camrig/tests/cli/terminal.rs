@@ -165,7 +165,7 @@ fn the_table_below_a_run_is_removed_while_it_is_stopped() {
     let mut shell = Shell::start(&folder);
     shell.press("stty rows 24 cols 100; \"$CAMRIG\" run t.toml >lines\n");
     shell.wait_for_text(REGION);
-    // The shell is in front when it has answered, which is after the table has been removed.
+    // The shell is in the foreground when it has answered, which is after the table has been removed.
     let stopped = |states: &[char]| states == ['T'; 3];
     let answered = |shell: &mut Shell, word: &str| {
         wait_for_states(&folder, "a stopped rig", stopped);

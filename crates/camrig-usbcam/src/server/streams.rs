@@ -164,8 +164,8 @@ impl Shared {
         }
     }
 
-    /// Waits until the frame after `number` is due, and returns its number. A camera that is late by complete frames loses
-    /// them: the second number.
+    /// Waits until the frame after `number` is due, and returns its number. If the camera is late by more than a frame
+    /// interval, it skips the missed frames; the second number is their count.
     fn wait_for_frame(&self, number: u32, time_of: &impl Fn(u32) -> u64) -> (u32, u32) {
         let mut next = number.wrapping_add(1);
         let now = self.started.elapsed().as_micros() as u64;
