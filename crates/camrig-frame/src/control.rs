@@ -119,7 +119,7 @@ impl Control {
             }
             _ => None,
         };
-        accepted.ok_or_else(|| format!("option `{}` is {value}: it is {}", self.name, self.range))
+        accepted.ok_or_else(|| format!("option `{}` is {value}: it must be {}", self.name, self.range))
     }
 }
 
@@ -252,12 +252,12 @@ mod tests {
         };
         assert_eq!(accept(&number, "41"), Ok("41".to_owned()));
         for wrong in ["40", "121", "-1", "true", "\"high\""] {
-            let message = format!("option `exposure` is {wrong}: it is 1 to 101 in steps of 20");
+            let message = format!("option `exposure` is {wrong}: it must be 1 to 101 in steps of 20");
             assert_eq!(accept(&number, wrong), Err(message));
         }
         let any = control(ControlRange::Number { min: 0.0, max: 1.0, step: 0.0 });
         assert_eq!(accept(&any, "0.123"), Ok("0.123".to_owned()));
-        assert_eq!(accept(&any, "2"), Err("option `exposure` is 2: it is 0 to 1".to_owned()));
+        assert_eq!(accept(&any, "2"), Err("option `exposure` is 2: it must be 0 to 1".to_owned()));
         // Of 32 bits: 0.1 is not exact.
         let step = f64::from(0.1f32);
         let fine = control(ControlRange::Number { min: 0.0, max: 16.0, step });
@@ -272,20 +272,20 @@ mod tests {
         assert_eq!(switch.accept(&ControlValue::parse("false")), Ok(ControlValue::Switch(false)));
         assert_eq!(
             switch.accept(&ControlValue::parse("2")).unwrap_err(),
-            "option `exposure` is 2: it is `true` or `false`"
+            "option `exposure` is 2: it must be `true` or `false`"
         );
         let choice = control(ControlRange::Choice(vec!["Hand".to_owned(), "High Accuracy".to_owned()]));
         assert_eq!(choice.accept(&ControlValue::parse("hand")), Ok(ControlValue::Name("Hand".to_owned())));
         assert_eq!(
             choice.accept(&ControlValue::parse("foot")).unwrap_err(),
-            "option `exposure` is \"foot\": it is one of \"Hand\", \"High Accuracy\""
+            "option `exposure` is \"foot\": it must be one of \"Hand\", \"High Accuracy\""
         );
         let file = control(ControlRange::File);
         let path = ControlValue::parse("presets/hand.json");
         assert_eq!(file.accept(&path), Ok(path));
         assert_eq!(
             file.accept(&ControlValue::parse("3")).unwrap_err(),
-            "option `exposure` is 3: it is the path of a file"
+            "option `exposure` is 3: it must be the path of a file"
         );
     }
 

@@ -84,7 +84,7 @@ pub enum LayoutError {
     #[error("stream `{0}` occurs twice in one frameset")]
     Twice(Stream),
     /// A side is zero or too long.
-    #[error("the {0} frame has {1}x{2} pixels; each side is 1 to {MAX_SIDE_PIXELS}")]
+    #[error("the {0} frame has {1}x{2} pixels; each side must be 1 to {MAX_SIDE_PIXELS}")]
     Size(Stream, u32, u32),
     /// The stride does not match the width.
     #[error("the {0} frame has a stride of {1} bytes; a row has {2}, and at most that again of padding")]

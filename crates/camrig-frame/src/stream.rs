@@ -273,7 +273,7 @@ pub enum ParseProfileError {
     #[error("stream profile `{0}` is not of the form `640x480@30`")]
     Syntax(String),
     /// A side is zero or too long.
-    #[error("image size {width}x{height} is out of range; each side is 1 to {MAX_SIDE_PIXELS} pixels")]
+    #[error("image size {width}x{height} is out of range; each side must be 1 to {MAX_SIDE_PIXELS} pixels")]
     Size {
         /// Width in pixels.
         width: u32,
@@ -281,7 +281,7 @@ pub enum ParseProfileError {
         height: u32,
     },
     /// The rate is zero or too high.
-    #[error("frame rate {0} is out of range; it is 1 to {MAX_FRAMES_PER_SECOND} frames per second")]
+    #[error("frame rate {0} is out of range; it must be 1 to {MAX_FRAMES_PER_SECOND} frames per second")]
     Rate(u32),
 }
 
@@ -322,12 +322,12 @@ mod tests {
             ("640X480@30", "stream profile `640X480@30` is not of the form `640x480@30`"),
             ("-640x480@30", "stream profile `-640x480@30` is not of the form `640x480@30`"),
             ("+640x480@30", "stream profile `+640x480@30` is not of the form `640x480@30`"),
-            ("0x480@30", "image size 0x480 is out of range; each side is 1 to 8192 pixels"),
+            ("0x480@30", "image size 0x480 is out of range; each side must be 1 to 8192 pixels"),
             (
                 "640x99999999999@30",
-                "image size 640x4294967295 is out of range; each side is 1 to 8192 pixels",
+                "image size 640x4294967295 is out of range; each side must be 1 to 8192 pixels",
             ),
-            ("640x480@0", "frame rate 0 is out of range; it is 1 to 1000 frames per second"),
+            ("640x480@0", "frame rate 0 is out of range; it must be 1 to 1000 frames per second"),
         ] {
             assert_eq!(text.parse::<StreamProfile>().unwrap_err().to_string(), message);
         }

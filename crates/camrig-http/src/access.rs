@@ -51,7 +51,7 @@ struct Rules {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AccessError {
     /// The address is malformed.
-    #[error("`listen` is `{listen}`; it is an address and a port, such as `127.0.0.1:{port}`")]
+    #[error("`listen` is `{listen}`; it must be an address and a port, such as `127.0.0.1:{port}`")]
     Address {
         /// The text.
         listen: String,

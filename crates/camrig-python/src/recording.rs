@@ -187,7 +187,7 @@ impl PyRecording {
     #[pyo3(signature = (window, *, clock=None, partial=false))]
     fn matches(&self, py: Python<'_>, window: f64, clock: Option<&str>, partial: bool) -> PyResult<Matches> {
         if !(0.0..=10.0).contains(&window) {
-            return Err(PyValueError::new_err(format!("`window` is {window}; it is 0 to 10 seconds")));
+            return Err(PyValueError::new_err(format!("`window` is {window}; it must be 0 to 10 seconds")));
         }
         let by_capture = match clock {
             Some("capture") => true,

@@ -93,7 +93,7 @@ def test_depth_in_metres(frames):
     assert meters.dtype == np.float32 and (meters == expected).all() and 0.1 < meters.max() < 20
     out = np.empty((48, 64), np.float32)
     assert frames.depth.meters(out=out) is out and (out == meters).all()
-    with pytest.raises(ValueError, match=r"`out` is float64 \(48, 64\); it is an array of float32 \(48, 64\)"):
+    with pytest.raises(ValueError, match=r"`out` is float64 \(48, 64\); it must be an array of float32 \(48, 64\)"):
         frames.depth.meters(out=np.empty((48, 64)))
 
 

@@ -81,7 +81,7 @@ def test_errors_are_one_line_with_the_choices(recording, tmp_path):
         (lambda: opened[-41], IndexError, "the recording has 40 framesets, so no number -41"),
         (lambda: opened[1.5], TypeError, "a recording is indexed by a number, the name of a camera or several, or a slice"),
         (lambda: opened[0.0:1.0:2], TypeError, "a slice of seconds has no step"),
-        (lambda: opened.matches(11), ValueError, "`window` is 11; it is 0 to 10 seconds"),
+        (lambda: opened.matches(11), ValueError, "`window` is 11; it must be 0 to 10 seconds"),
         (lambda: opened.matches(0.1, clock="own"), ValueError, "expected one of: `capture`, `arrival`"),
         (
             lambda: opened["right"][0].gyro,

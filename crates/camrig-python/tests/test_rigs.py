@@ -301,7 +301,7 @@ def test_errors_name_the_fact():
     for act in [rig.status, lambda: rig.set("left", exposure=1), rig.wait]:
         with pytest.raises(camrig.CamrigError, match="the rig is not started: use `with"):
             act()
-    with pytest.raises(ValueError, match="`window` is 0.0001; it is 0.001 to 10 seconds"):
+    with pytest.raises(ValueError, match="`window` is 0.0001; it must be 0.001 to 10 seconds"):
         rig.matches(window=0.0001)
     broken = topology()
     broken["camera"]["left"]["options"] = {**OPTIONS, "fail_at": 1}

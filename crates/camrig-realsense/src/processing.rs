@@ -341,7 +341,7 @@ fn check_option(
         && step >= 1.0
         && (*number as f32 - min) % step != 0.0
     {
-        let steps = format!("it is {min} to {max} in steps of {step}");
+        let steps = format!("it must be {min} to {max} in steps of {step}");
         return Err(DriverError::new(format!("option `{name}` of {owner} is {setting}: {steps}")));
     }
     let named = values.iter().enumerate().map(|(index, &value)| (value.to_owned(), min + index as f32));
@@ -426,7 +426,7 @@ mod tests {
             ("[{ rotation = {} }, { spatial = {} }]", "filter `rotation` comes last"),
             (
                 "{ rotation = { rotation = 45 } }",
-                "option `rotation` of filter `rotation` is 45: it is -90 to 180 in steps of 90",
+                "option `rotation` of filter `rotation` is 45: it must be -90 to 180 in steps of 90",
             ),
             ("{ hdr_merge = { size = 2 } }", "filter `hdr_merge` has no option `size`; it has: none"),
         ] {

@@ -213,7 +213,7 @@ impl Options {
             }
             Some(millis) if millis > MAX_OFFSET_MILLIS => {
                 return Err(DriverError::new(format!(
-                    "`start_offset_millis` is {millis}; it is 0 to {MAX_OFFSET_MILLIS}"
+                    "`start_offset_millis` is {millis}; it must be 0 to {MAX_OFFSET_MILLIS}"
                 ))
                 .at("start_offset_millis"));
             }

@@ -179,7 +179,7 @@ pub(crate) fn number(
 ) -> Result<f32, DriverError> {
     let refuse =
         |choices: &str| Err(DriverError::new(format!("option `{name}` of {owner} is {setting}: {choices}")));
-    let numbers = format!("it is {min} to {max} in steps of {step}");
+    let numbers = format!("it must be {min} to {max} in steps of {step}");
     match setting {
         Setting::Number(number) => {
             let value = *number as f32;
@@ -214,7 +214,7 @@ pub(crate) fn number_on_step(
     if range.contains(value.into()) {
         return Ok(value);
     }
-    let numbers = format!("it is {min} to {max} in steps of {step}");
+    let numbers = format!("it must be {min} to {max} in steps of {step}");
     Err(DriverError::new(format!("option `{name}` of {owner} is {setting}: {numbers}")))
 }
 

@@ -128,7 +128,7 @@ mod tests {
         for (text, message) in [
             (
                 "listen = 'localhost'",
-                "`listen` is `localhost`; it is an address and a port, such as `127.0.0.1:8470`",
+                "`listen` is `localhost`; it must be an address and a port, such as `127.0.0.1:8470`",
             ),
             (
                 "listen = '0.0.0.0:8470'",

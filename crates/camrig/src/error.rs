@@ -86,16 +86,16 @@ impl From<io::Error> for DriverError {
 /// fn check(least: f64, most: f64) -> Result<(), WrongOptions> {
 ///     let mut wrong = WrongOptions::default();
 ///     if least < 0.0 {
-///         wrong.add(["least"], format!("`least` is {least}; it is 0 or more"));
+///         wrong.add(["least"], format!("`least` is {least}; it must be 0 or more"));
 ///     }
 ///     if most < least {
-///         wrong.add(["most", "least"], format!("`most` is {most}; it is at least `least`, which is {least}"));
+///         wrong.add(["most", "least"], format!("`most` is {most}; it must be at least `least`, which is {least}"));
 ///     }
 ///     wrong.or_ok()
 /// }
 ///
 /// assert!(check(0.0, 1.0).is_ok());
-/// assert_eq!(check(-1.0, 1.0).unwrap_err().to_string(), "`least` is -1; it is 0 or more");
+/// assert_eq!(check(-1.0, 1.0).unwrap_err().to_string(), "`least` is -1; it must be 0 or more");
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WrongOptions {

@@ -75,7 +75,7 @@ pub trait Processor<I: Input = FrameSet>: 'static {
 ///     fn check(&self) -> Result<(), WrongOptions> {
 ///         let mut wrong = WrongOptions::default();
 ///         if self.far <= self.near {
-///             wrong.add(["far", "near"], format!("`far` is {}; it is more than `near`", self.far));
+///             wrong.add(["far", "near"], format!("`far` is {}; it must be more than `near`", self.far));
 ///         }
 ///         wrong.or_ok()
 ///     }

@@ -241,7 +241,7 @@ fn a_camera_is_set_while_it_runs() {
         let refused = |camera: &str, option: &str, value| handle.set(camera, option, value).unwrap_err();
         assert_eq!(
             refused("left", "gain", ControlValue::Number(7.0)),
-            "option `gain` is 7: it is 16 to 248 in steps of 1"
+            "option `gain` is 7: it must be 16 to 248 in steps of 1"
         );
         assert_eq!(
             refused("left", "hue", ControlValue::Number(7.0)),

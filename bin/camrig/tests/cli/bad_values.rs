@@ -146,7 +146,7 @@ inputs = ["zero"]
 options = { folder = ".", every = 0 }
 "#,
         r#"
-error: option `depth` of camera `zero`: image size 0x480 is out of range; each side is 1 to 8192 pixels
+error: option `depth` of camera `zero`: image size 0x480 is out of range; each side must be 1 to 8192 pixels
  --> t.toml:3:21
   |
 3 | options = { depth = "0x480@30" }
@@ -158,19 +158,19 @@ error: option `depth` of camera `negative`: stream profile `-640x480@30` is not 
 7 | options = { depth = "-640x480@30" }
   |                     ^^^^^^^^^^^^^
 
-error: option `depth` of camera `still`: frame rate 0 is out of range; it is 1 to 1000 frames per second
+error: option `depth` of camera `still`: frame rate 0 is out of range; it must be 1 to 1000 frames per second
   --> t.toml:11:21
    |
 11 | options = { depth = "640x480@0" }
    |                     ^^^^^^^^^^^
 
-error: option `depth` of camera `fast`: frame rate 1000000 is out of range; it is 1 to 1000 frames per second
+error: option `depth` of camera `fast`: frame rate 1000000 is out of range; it must be 1 to 1000 frames per second
   --> t.toml:15:21
    |
 15 | options = { depth = "640x480@1000000" }
    |                     ^^^^^^^^^^^^^^^^^
 
-error: option `color` of camera `large`: image size 99999x99999 is out of range; each side is 1 to 8192 pixels
+error: option `color` of camera `large`: image size 99999x99999 is out of range; each side must be 1 to 8192 pixels
   --> t.toml:19:36
    |
 19 | options = { model = "any", color = "99999x99999@30" }
@@ -289,7 +289,7 @@ error: camera `a`: librealsense has no option `exposur`; did you mean `exposure`
 3 | options = { serial = "1", depth = "640x480@30", set = { exposur = 1 } }
   |                                                         ^^^^^^^
 
-error: camera `b`: option `filter_magnitude` of filter `decimation` is 9: it is 1 to 8 in steps of 1
+error: camera `b`: option `filter_magnitude` of filter `decimation` is 9: it must be 1 to 8 in steps of 1
  --> t.toml:6:74
   |
 6 | options = { any = true, depth = "640x480@30", filters = { decimation = { filter_magnitude = 9 } } }

@@ -91,7 +91,7 @@ fn options_of_a_running_camera_are_listed_and_set() {
         serde_json::from_str(&lab.said(&["get", "left", "--json", "--rig", &pid]).unwrap()).unwrap();
     let exposure = controls.as_array().unwrap().iter().find(|control| control["name"] == "exposure");
     assert_eq!(exposure.unwrap()["value"], 4000.0);
-    let wrong = "error: option `gain` is 1: it is 16 to 248 in steps of 1\n";
+    let wrong = "error: option `gain` is 1: it must be 16 to 248 in steps of 1\n";
     lab.says(&["set", "left", "gain=1", "--live", "--rig", &pid], "", wrong, 78);
     let (_, unknown, code) = lab.test.output_of_args(&["get", "check", "--rig", &pid]);
     assert!(unknown.contains("`check`") && code == Some(78), "{unknown}");

@@ -240,7 +240,7 @@ fn wrong_arguments_are_named_and_no_file_is_read_without_end() {
         ),
         (
             &["replay", "rig.mcap", "--from=2", "--to=1"],
-            "`--to` is 1; it is more than `--from`, which is 2",
+            "`--to` is 1; it must be more than `--from`, which is 2",
             64,
         ),
     ] {

@@ -59,7 +59,7 @@ def meters(frame, unit, out):
         out = np.empty(found.shape, np.float32)
     elif not isinstance(out, np.ndarray) or out.shape != found.shape or out.dtype != np.float32:
         got = f"{out.dtype} {out.shape}" if isinstance(out, np.ndarray) else type(out).__name__
-        raise ValueError(f"`out` is {got}; it is an array of float32 {found.shape}")
+        raise ValueError(f"`out` is {got}; it must be an array of float32 {found.shape}")
     return np.multiply(found, np.float32(unit), out=out)
 
 

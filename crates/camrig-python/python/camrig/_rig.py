@@ -89,7 +89,7 @@ def loop_settings(overflow, queue):
 def match_settings(window, clock, partial):
     millis = round(window * 1000)
     if abs(window * 1000 - millis) > 1e-6 or not 1 <= millis <= 10_000:
-        raise ValueError(f"`window` is {window}; it is 0.001 to 10 seconds in steps of 0.001")
+        raise ValueError(f"`window` is {window}; it must be 0.001 to 10 seconds in steps of 0.001")
     found = [("match.window_millis", str(millis)), ("match.missing", json.dumps("partial" if partial else "drop"))]
     return found + ([("match.clock", json.dumps(clock))] if clock is not None else [])
 

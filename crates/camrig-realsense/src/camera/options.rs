@@ -51,7 +51,7 @@ impl RealSenseCamera {
         let ControlValue::Name(path) = value else {
             let range = camrig::ControlRange::File;
             return Err(DriverError::new(format!(
-                "option `{PRESET}` of {} is {value}: it is {range}",
+                "option `{PRESET}` of {} is {value}: it must be {range}",
                 self.subject
             )));
         };

@@ -104,7 +104,7 @@ fn options_that_make_no_sense_are_refused() {
         ),
         (
             "any = true\ndepth = '640x480@30'\ngyro = 0",
-            "`gyro`: frame rate 0 is out of range; it is 1 to 1000 frames per second",
+            "`gyro`: frame rate 0 is out of range; it must be 1 to 1000 frames per second",
         ),
         (
             "serial = '1'\ndepth = '640x480@30'\nrepeat = true",
@@ -141,7 +141,7 @@ fn options_that_make_no_sense_are_refused() {
         ),
         (
             "file = 'a.bag'\nfilters.decimation = { filter_magnitude = 9 }",
-            "option `filter_magnitude` of filter `decimation` is 9: it is 1 to 8 in steps of 1",
+            "option `filter_magnitude` of filter `decimation` is 9: it must be 1 to 8 in steps of 1",
         ),
         (
             "file = 'a.bag'\nfilters.threshold = { min = 1 }",
@@ -163,7 +163,7 @@ fn options_that_make_no_sense_are_refused() {
         ),
         (
             "file = 'a.bag'\nstart_offset_millis = 86400001",
-            "`start_offset_millis` is 86400001; it is 0 to 86400000",
+            "`start_offset_millis` is 86400001; it must be 0 to 86400000",
         ),
         ("file = 'a.bag'\npreset = 'a.json'", "`preset` is for a live camera, not for a `file`"),
         ("serial = '1'\ndepth = '640x480'", "stream profile `640x480` is not of the form `640x480@30`"),

@@ -93,17 +93,17 @@ fn wrong_values_are_refused_with_the_choices() {
         (
             "exposure",
             number(0.0),
-            "option `exposure` of camera `000000000043` is 0: it is 1 to 200000 in steps of 1",
+            "option `exposure` of camera `000000000043` is 0: it must be 1 to 200000 in steps of 1",
         ),
         (
             "laser_power",
             number(31.0),
-            "option `laser_power` of camera `000000000043` is 31: it is 0 to 360 in steps of 30",
+            "option `laser_power` of camera `000000000043` is 31: it must be 0 to 360 in steps of 30",
         ),
         (
             "color.hue",
             ControlValue::Name("red".into()),
-            "option `color.hue` of camera `000000000043` is \"red\": it is -180 to 180 in steps of 1",
+            "option `color.hue` of camera `000000000043` is \"red\": it must be -180 to 180 in steps of 1",
         ),
         ("asic_temperature", number(20.0), "option `asic_temperature` of camera `000000000043` is read-only"),
         (

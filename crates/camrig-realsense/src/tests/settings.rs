@@ -75,27 +75,27 @@ fn options_that_a_camera_does_not_have_are_refused() {
         (
             D435,
             "set = { exposure = 0 }",
-            "option `exposure` of camera `000000000043` is 0: it is 1 to 200000 in steps of 1",
+            "option `exposure` of camera `000000000043` is 0: it must be 1 to 200000 in steps of 1",
         ),
         (
             D435,
             "set_color = { exposure = 20000 }",
-            "option `exposure` of camera `000000000043` is 20000: it is 1 to 10000 in steps of 1",
+            "option `exposure` of camera `000000000043` is 20000: it must be 1 to 10000 in steps of 1",
         ),
         (
             D435,
             "set = { laser_power = 31 }",
-            "option `laser_power` of camera `000000000043` is 31: it is 0 to 360 in steps of 30",
+            "option `laser_power` of camera `000000000043` is 31: it must be 0 to 360 in steps of 30",
         ),
         (
             D435,
             "set = { laser_power = true }",
-            "option `laser_power` of camera `000000000043` is true: it is 0 to 360 in steps of 30",
+            "option `laser_power` of camera `000000000043` is true: it must be 0 to 360 in steps of 30",
         ),
         (
             D435,
             "set = { exposure = 'long' }",
-            "option `exposure` of camera `000000000043` is \"long\": it is 1 to 200000 in steps of 1",
+            "option `exposure` of camera `000000000043` is \"long\": it must be 1 to 200000 in steps of 1",
         ),
         (
             D435,
@@ -145,9 +145,9 @@ fn every_refused_option_is_named() {
     );
     assert_eq!(
         refused.to_string(),
-        "option `exposure` of camera `000000000043` is 0: it is 1 to 200000 in steps of 1; \
-         option `laser_power` of camera `000000000043` is 31: it is 0 to 360 in steps of 30; \
-         option `hue` of camera `000000000043` is 181: it is -180 to 180 in steps of 1"
+        "option `exposure` of camera `000000000043` is 0: it must be 1 to 200000 in steps of 1; \
+         option `laser_power` of camera `000000000043` is 31: it must be 0 to 360 in steps of 30; \
+         option `hue` of camera `000000000043` is 181: it must be -180 to 180 in steps of 1"
     );
 }
 

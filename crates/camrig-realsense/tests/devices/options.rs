@@ -141,9 +141,9 @@ fn every_option(placement: Placement) {
 /// A wrong value names the range and the step; a device that refuses keeps its value; both continue.
 fn a_refused_value_changes_nothing(placement: Placement) {
     let mut lab = Lab::start(placement);
-    let exposure = "option `exposure` is 0: it is 1 to 200000 in steps of 1";
+    let exposure = "option `exposure` is 0: it must be 1 to 200000 in steps of 1";
     assert_eq!(lab.refusal("front", "exposure", "0"), exposure);
-    let power = "option `laser_power` is 31: it is 0 to 360 in steps of 30";
+    let power = "option `laser_power` is 31: it must be 0 to 360 in steps of 30";
     assert_eq!(lab.refusal("rear", "laser_power", "31"), power);
     assert_eq!(lab.refusal("rear", "asic_temperature", "20"), "option `asic_temperature` is read-only");
     let names = "\"custom\", \"default\", \"hand\", \"high accuracy\", \"high density\", \"medium density\"";

@@ -107,7 +107,7 @@ pub(super) fn range(
 ) -> Result<Range<u64>, CommandError> {
     if let Some(to) = to.filter(|&to| to <= from) {
         return Err(CommandError::Usage(format!(
-            "`--to` is {to}; it is more than `--from`, which is {from}"
+            "`--to` is {to}; it must be more than `--from`, which is {from}"
         )));
     }
     let (recorded, nanos) = (parts.range(), |seconds: f64| (seconds * 1e9) as u64);
@@ -258,7 +258,7 @@ mod tests {
             "{error}"
         );
         for (from, to, message) in [
-            (0.2, Some(0.1), "`--to` is 0.1; it is more than `--from`, which is 0.2".to_owned()),
+            (0.2, Some(0.1), "`--to` is 0.1; it must be more than `--from`, which is 0.2".to_owned()),
             (9.0, None, format!("`--from` is 9, but `{}` lasts 0.367 s", path.display())),
         ] {
             let error = trim(&trim_args(&path, &output, from, to, &[])).unwrap_err().to_string();

@@ -121,7 +121,10 @@ mod tests {
         assert_eq!((options.listen.to_string().as_str(), options.jpeg_quality), ("127.0.0.1:8765", Some(80)));
         assert_eq!(parse("color = 'raw'").unwrap().jpeg_quality, None);
         for (text, message) in [
-            ("listen = '8765'", "`listen` is `8765`; it is an address and a port, such as `127.0.0.1:8765`"),
+            (
+                "listen = '8765'",
+                "`listen` is `8765`; it must be an address and a port, such as `127.0.0.1:8765`",
+            ),
             (
                 "listen = '0.0.0.0:8765'",
                 "`listen` is 0.0.0.0:8765, which others can reach: `token` is needed, a secret of 8 to \

@@ -104,14 +104,16 @@ impl ProcessorOptions for OptionsAsWritten {
                 wrong.add(["jpeg_quality", "color"], "`jpeg_quality` is given, but `color` is not \"jpeg\"");
             }
             (_, Some(quality)) if !(1..=100).contains(&quality) => {
-                wrong.add(["jpeg_quality"], format!("`jpeg_quality` is {quality}; it is 1 to 100"));
+                wrong.add(["jpeg_quality"], format!("`jpeg_quality` is {quality}; it must be 1 to 100"));
             }
             _ => {}
         }
         if !MEMORY_MIB.contains(&self.memory_mib) {
             let (least, most) = (MEMORY_MIB.start(), MEMORY_MIB.end());
-            wrong
-                .add(["memory_mib"], format!("`memory_mib` is {}; it is {least} to {most}", self.memory_mib));
+            wrong.add(
+                ["memory_mib"],
+                format!("`memory_mib` is {}; it must be {least} to {most}", self.memory_mib),
+            );
         }
         wrong.or_ok()
     }
@@ -182,8 +184,8 @@ mod tests {
             ("", "missing field `file`"),
             ("file = 'rig'", "`file` is `rig`; the name of a recording ends with .mcap"),
             ("file = 'a.mcap'\njpeg_quality = 80", "`jpeg_quality` is given, but `color` is not \"jpeg\""),
-            ("file = 'a.mcap'\ncolor = 'jpeg'\njpeg_quality = 0", "`jpeg_quality` is 0; it is 1 to 100"),
-            ("file = 'a.mcap'\nmemory_mib = 1", "`memory_mib` is 1; it is 16 to 65536"),
+            ("file = 'a.mcap'\ncolor = 'jpeg'\njpeg_quality = 0", "`jpeg_quality` is 0; it must be 1 to 100"),
+            ("file = 'a.mcap'\nmemory_mib = 1", "`memory_mib` is 1; it must be 16 to 65536"),
             ("file = 'a.mcap'\nsplit_mib = 0", "invalid value: integer `0`, expected a nonzero u64"),
         ] {
             assert_eq!(parse(text).map(|_| ()).unwrap_err().message(), message);

@@ -53,14 +53,18 @@ impl ReplayOptions {
         let seconds = 0.0..=MAX_SECONDS;
         if !SPEEDS.contains(&self.speed) {
             let (least, most) = (SPEEDS.start(), SPEEDS.end());
-            wrong.add(["speed"], format!("`speed` is {}; it is {least} to {most}", self.speed));
+            wrong.add(["speed"], format!("`speed` is {}; it must be {least} to {most}", self.speed));
         }
         if !seconds.contains(&self.from_seconds) {
-            wrong.add(["from_seconds"], format!("`from_seconds` is {}; it is 0 or more", self.from_seconds));
+            wrong.add(
+                ["from_seconds"],
+                format!("`from_seconds` is {}; it must be 0 or more", self.from_seconds),
+            );
         }
         let from = self.from_seconds;
         if let Some(to) = self.to_seconds.filter(|to| !(*to > from && seconds.contains(to))) {
-            let message = format!("`to_seconds` is {to}; it is more than `from_seconds`, which is {from}");
+            let message =
+                format!("`to_seconds` is {to}; it must be more than `from_seconds`, which is {from}");
             wrong.add(["to_seconds", "from_seconds"], message);
         }
         wrong.or_ok()

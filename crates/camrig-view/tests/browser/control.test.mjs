@@ -78,7 +78,7 @@ test("a page changes its rig", async (t) => {
     await numberOf("exposure").fill("99999999");
     await numberOf("exposure").press("Enter");
     await until("a refusal", () => said.isVisible());
-    assert.match(await said.textContent(), /exposure.* is 99999999: it is 1 to \d+/s);
+    assert.match(await said.textContent(), /exposure.* is 99999999: it must be 1 to \d+/s);
     await numberOf("exposure").blur();
     await until("the value of the device", async () => (await numberOf("exposure").inputValue()) === value);
   });

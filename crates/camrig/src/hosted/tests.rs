@@ -306,7 +306,10 @@ fn a_device_is_called_before_it_starts_and_while_it_captures() {
     assert_eq!(call(&hosted, &events, 2, set(3.2)), Ok("light 3".to_owned()));
     hosted.go();
     assert_eq!(call(&hosted, &events, 3, DeviceCall::Controls), Ok("light 3".to_owned()));
-    assert_eq!(call(&hosted, &events, 4, set(10.0)), Err("option `light` is 10: it is 0 to 9".to_owned()));
+    assert_eq!(
+        call(&hosted, &events, 4, set(10.0)),
+        Err("option `light` is 10: it must be 0 to 9".to_owned())
+    );
     assert_eq!(call(&hosted, &events, 5, set(9.0)), Ok("light 9".to_owned()));
     // Another instance opens the device again.
     hosted.send(FIRST, ActorCommand::Interrupt);
@@ -327,7 +330,7 @@ fn settings_are_made_together_or_not_at_all() {
     assert_eq!(next(&events), ActorEvent::Ready { actor: FIRST });
     let settings = [3.0, 12.0].map(|value| ("light".to_owned(), ControlValue::Number(value))).to_vec();
     let refused = call(&hosted, &events, 1, DeviceCall::Set { settings, options: None });
-    assert_eq!(refused, Err("option `light` is 12: it is 0 to 9".to_owned()));
+    assert_eq!(refused, Err("option `light` is 12: it must be 0 to 9".to_owned()));
     assert_eq!(call(&hosted, &events, 2, DeviceCall::Controls), Ok("light 1".to_owned()));
 }
 

@@ -480,7 +480,7 @@ mod tests {
         assert_eq!(place("seed", "3", true), Ok(Place::Device(ControlValue::Number(3.0))));
         assert_eq!(
             place("gain", "10", false).unwrap_err(),
-            "option `gain` is 10: it is 0 to 9 in steps of 1"
+            "option `gain` is 10: it must be 0 to 9 in steps of 1"
         );
         assert_eq!(place("heat", "3", false).unwrap_err(), "option `heat` is read-only");
         assert_eq!(
@@ -504,7 +504,7 @@ mod tests {
             assert_eq!(settable(&[gain.clone(), other], &controls), Ok(None));
         }
         let error = settable(&[change("set.gain", Some(12))], &controls).unwrap_err();
-        assert_eq!(error, "option `gain` is 12: it is 0 to 9 in steps of 1");
+        assert_eq!(error, "option `gain` is 12: it must be 0 to 9 in steps of 1");
     }
 
     #[test]

@@ -192,7 +192,7 @@ impl SyntheticOptions {
             wrong.add(["serial", "seed"], message);
         }
         if let Some(seed) = self.seed.filter(|&seed| seed >= SERIALS) {
-            wrong.add(["seed"], format!("seed {seed} is out of range; it is 0 to {}", SERIALS - 1));
+            wrong.add(["seed"], format!("seed {seed} is out of range; it must be 0 to {}", SERIALS - 1));
         }
         let sensible = |serial: &str| {
             (1..=32).contains(&serial.len()) && serial.bytes().all(|byte| byte.is_ascii_alphanumeric())
@@ -241,12 +241,12 @@ impl SyntheticOptions {
         for (name, value, range) in [("exposure", self.exposure, EXPOSURE), ("gain", self.gain, GAIN)] {
             if let Some(value) = value.filter(|value| !(range.least..=range.most).contains(value)) {
                 let message =
-                    format!("{name} {value} is out of range; it is {} to {}", range.least, range.most);
+                    format!("{name} {value} is out of range; it must be {} to {}", range.least, range.most);
                 wrong.add([name], message);
             }
         }
         if self.frames == Some(0) {
-            wrong.add(["frames"], "frames 0 is out of range; it is 1 or more");
+            wrong.add(["frames"], "frames 0 is out of range; it must be 1 or more");
         }
     }
 
@@ -272,7 +272,7 @@ impl SyntheticOptions {
             // No range contains NaN.
             if let Some(value) = value.filter(|value| !range.contains(value)) {
                 let (least, most) = (range.start(), range.end());
-                wrong.add([name], format!("{name} {value} is out of range; it is {least} to {most}"));
+                wrong.add([name], format!("{name} {value} is out of range; it must be {least} to {most}"));
             }
         }
     }
@@ -451,7 +451,7 @@ mod tests {
     fn senseless_options_are_refused_with_the_choices() {
         for (text, message) in [
             ("serial = '1'\nseed = 1", "options `serial` and `seed` both select the scene; give one of them"),
-            ("seed = 1000000000000", "seed 1000000000000 is out of range; it is 0 to 999999999999"),
+            ("seed = 1000000000000", "seed 1000000000000 is out of range; it must be 0 to 999999999999"),
             ("serial = ''", "serial `` is not of 1 to 32 letters and digits"),
             ("serial = 'a b'", "serial `a b` is not of 1 to 32 letters and digits"),
             (
@@ -467,7 +467,7 @@ mod tests {
             ("model = 'd435i'\ngyro = 100", "model `d435i` has no gyro rate 100; expected one of: 200, 400"),
             (
                 "model = 'any'\naccel = 0",
-                "accel: frame rate 0 is out of range; it is 1 to 1000 frames per second",
+                "accel: frame rate 0 is out of range; it must be 1 to 1000 frames per second",
             ),
             (
                 "color = '640x480@60'",
@@ -479,13 +479,13 @@ mod tests {
                 "model `d405` has no depth profile `848x481@30`; nearest: `848x480@30`, `848x480@15`",
             ),
             ("depth = 'of'", "stream profile `of` is not of the form `640x480@30`, nor `off`"),
-            ("depth = '0x1@1'", "image size 0x1 is out of range; each side is 1 to 8192 pixels"),
+            ("depth = '0x1@1'", "image size 0x1 is out of range; each side must be 1 to 8192 pixels"),
             (
                 "model = 'any'\ncolor = '8192x8192@30'\ndepth = '8192x8192@30'",
                 "the streams make framesets of 320 MiB; one has at most 256 MiB",
             ),
-            ("frames = 0", "frames 0 is out of range; it is 1 or more"),
-            ("unplug_at = -1", "unplug_at -1 is out of range; it is 0 to 1000000"),
+            ("frames = 0", "frames 0 is out of range; it must be 1 or more"),
+            ("unplug_at = -1", "unplug_at -1 is out of range; it must be 0 to 1000000"),
             (
                 "replug_after = 1",
                 "option `replug_after` needs `unplug_at`: only an unplugged camera can come back",
@@ -499,12 +499,15 @@ mod tests {
                 "wedge_until_reset = true",
                 "option `wedge_until_reset` needs `stall_at`, the time of the stall",
             ),
-            ("stall_at = nan", "stall_at NaN is out of range; it is 0 to 1000000"),
-            ("stall_at = inf", "stall_at inf is out of range; it is 0 to 1000000"),
-            ("drop_rate = 1", "drop_rate 1 is out of range; it is 0 to 0.99"),
-            ("clock_skew = 1e9", "clock_skew 1000000000 is out of range; it is -60000 to 60000"),
-            ("clock_drift_ppm = -10001", "clock_drift_ppm -10001 is out of range; it is -10000 to 10000"),
-            ("start_delay = -0.1", "start_delay -0.1 is out of range; it is 0 to 3600000"),
+            ("stall_at = nan", "stall_at NaN is out of range; it must be 0 to 1000000"),
+            ("stall_at = inf", "stall_at inf is out of range; it must be 0 to 1000000"),
+            ("drop_rate = 1", "drop_rate 1 is out of range; it must be 0 to 0.99"),
+            ("clock_skew = 1e9", "clock_skew 1000000000 is out of range; it must be -60000 to 60000"),
+            (
+                "clock_drift_ppm = -10001",
+                "clock_drift_ppm -10001 is out of range; it must be -10000 to 10000",
+            ),
+            ("start_delay = -0.1", "start_delay -0.1 is out of range; it must be 0 to 3600000"),
             ("model = 'd455'", "unknown variant `d455`, expected one of `d405`, `d435`, `d435i`, `any`"),
         ] {
             assert_eq!(checked(text).unwrap_err(), message);

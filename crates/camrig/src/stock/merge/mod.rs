@@ -62,18 +62,19 @@ impl ProcessorOptions for Options {
         let Self { voxel_millimeters, decimation, crop_min, crop_max, .. } = self;
         let mut wrong = WrongOptions::default();
         if !(0.0..=VOXEL_MILLIMETERS_MAX).contains(voxel_millimeters) {
-            let fact =
-                format!("`voxel_millimeters` is {voxel_millimeters}; it is 0 to {VOXEL_MILLIMETERS_MAX}");
+            let fact = format!(
+                "`voxel_millimeters` is {voxel_millimeters}; it must be 0 to {VOXEL_MILLIMETERS_MAX}"
+            );
             wrong.add(["voxel_millimeters"], fact);
         }
         if !(1..=16).contains(decimation) {
-            wrong.add(["decimation"], format!("`decimation` is {decimation}; it is 1 to 16"));
+            wrong.add(["decimation"], format!("`decimation` is {decimation}; it must be 1 to 16"));
         }
         for (key, corner) in [("crop_min", crop_min), ("crop_max", crop_max)] {
             let is_valid = |meters: &f32| meters.abs() <= CROP_METERS_MAX;
             if corner.is_some_and(|corner| !corner.iter().all(is_valid)) {
                 let fact = format!(
-                    "`{key}` is out of range; coordinates are -{CROP_METERS_MAX} to {CROP_METERS_MAX}"
+                    "`{key}` is out of range; coordinates must be -{CROP_METERS_MAX} to {CROP_METERS_MAX}"
                 );
                 wrong.add([key], fact);
             }
@@ -338,8 +339,8 @@ mod tests {
         let wrong = "voxel_millimeters = -1\ndecimation = 0\ncrop_min = [0, 0, 0]\ncrop_max = [1, 0, 1]";
         let wrong = toml::from_str::<Options>(wrong).unwrap().check().unwrap_err().to_string();
         for fact in [
-            "`voxel_millimeters` is -1; it is 0 to 1000",
-            "`decimation` is 0; it is 1 to 16",
+            "`voxel_millimeters` is -1; it must be 0 to 1000",
+            "`decimation` is 0; it must be 1 to 16",
             "`crop_max` is not above `crop_min`",
         ] {
             assert!(wrong.contains(fact), "{wrong}");

@@ -75,11 +75,11 @@ fn controls_are_refused_with_the_choices_and_options_set_them() {
     let mut refused = |name: &str, value| own.set(name, &value).unwrap_err().to_string();
     assert_eq!(
         refused("exposure", ControlValue::Number(0.0)),
-        "option `exposure` is 0: it is 1 to 165000 in steps of 1"
+        "option `exposure` is 0: it must be 1 to 165000 in steps of 1"
     );
     assert_eq!(
         refused("gain", ControlValue::Number(16.5)),
-        "option `gain` is 16.5: it is 16 to 248 in steps of 1"
+        "option `gain` is 16.5: it must be 16 to 248 in steps of 1"
     );
     assert_eq!(
         refused("contrast", ControlValue::Number(1.0)),
@@ -89,6 +89,6 @@ fn controls_are_refused_with_the_choices_and_options_set_them() {
     let wrong = Synthetic::check(&options).unwrap_err().to_string();
     assert_eq!(
         wrong,
-        "exposure 0 is out of range; it is 1 to 165000; gain 249 is out of range; it is 16 to 248"
+        "exposure 0 is out of range; it must be 1 to 165000; gain 249 is out of range; it must be 16 to 248"
     );
 }

@@ -34,10 +34,10 @@ impl ProcessorOptions for WithinOptions {
             super::hang();
         }
         if self.near < 0.0 {
-            wrong.add(["near"], format!("`near` is {}; it is 0 or more", self.near));
+            wrong.add(["near"], format!("`near` is {}; it must be 0 or more", self.near));
         }
         if self.far <= self.near {
-            wrong.add(["far", "near"], format!("`far` is {}; it is more than `near`", self.far));
+            wrong.add(["far", "near"], format!("`far` is {}; it must be more than `near`", self.far));
         }
         wrong.or_ok()
     }
@@ -101,7 +101,7 @@ error: option `color` of camera `a`: stream profile `640x480` is not of the form
 5 | color = '640x480'
   |         ^^^^^^^^^
 
-error: camera `a`: frames 0 is out of range; it is 1 or more
+error: camera `a`: frames 0 is out of range; it must be 1 or more
  --> t.toml:6:1
   |
 6 | frames = 0
@@ -133,19 +133,19 @@ fn a_processor_checks_its_options_and_hides_no_other_problem() {
          [processor.s]\nkind = 'snapshot'\ninputs = ['r']\noptions = { folder = '/dev/null/a' }\n\
          [processor.t]\nkind = 'stats'\ninputs = ['s']\n",
         r"
-error: camera `b`: frames 0 is out of range; it is 1 or more
+error: camera `b`: frames 0 is out of range; it must be 1 or more
  --> t.toml:6:23
   |
 6 | options = { seed = 1, frames = 0 }
   |                       ^^^^^^
 
-error: processor `p`: `near` is -1; it is 0 or more
+error: processor `p`: `near` is -1; it must be 0 or more
   --> t.toml:10:13
    |
 10 | options = { near = -1, far = -2 }
    |             ^^^^
 
-error: processor `p`: `far` is -2; it is more than `near`
+error: processor `p`: `far` is -2; it must be more than `near`
   --> t.toml:10:24
    |
 10 | options = { near = -1, far = -2 }

@@ -20,7 +20,7 @@ error: `metrics` has no `listen`
         (
             "[metrics]\nlisten = \"9464\"\n",
             r#"
-error: `metrics`: `listen` is `9464`; it is an address and a port, such as `127.0.0.1:9464`
+error: `metrics`: `listen` is `9464`; it must be an address and a port, such as `127.0.0.1:9464`
  --> t.toml:2:10
   |
 2 | listen = "9464"
