@@ -110,7 +110,7 @@ fn serve(session: &Session, parts: &Arc<Parts>, events: SyncSender<Event>) -> ze
             busy.fetch_sub(1, Ordering::AcqRel);
             return reply(
                 &query,
-                &Answer::Refused(vec![format!("it answers {REQUESTS_MAX} requests already")]),
+                &Answer::Refused(vec![format!("it is already answering {REQUESTS_MAX} requests")]),
             );
         }
         let (parts, busy) = (Arc::clone(&parts), Arc::clone(&busy));

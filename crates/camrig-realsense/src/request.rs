@@ -206,8 +206,8 @@ impl Options {
         match self.start_offset_millis {
             Some(_) if !real_time => {
                 return Err(DriverError::new(
-                    "`start_offset_millis` and `real_time = false` exclude each other: without its pace a file has no \
-                     time to begin",
+                    "`start_offset_millis` and `real_time = false` exclude each other: a file that is not played in \
+                     real time cannot begin at a time",
                 )
                 .at("start_offset_millis"));
             }

@@ -91,7 +91,7 @@ fn streams(text: &mut Text, actors: &[ActorStatus]) {
     each(
         "camrig_stream_silences_total",
         "counter",
-        "How often a camera's stream was silent while others went on.",
+        "How often a camera's stream was silent while others continued.",
         |stream| Some(stream.silences as f64),
     );
     each("camrig_stream_age_seconds", "gauge", "Time since the last frame of a camera's stream.", |stream| {

@@ -40,9 +40,9 @@ impl Mode {
             Self::Browse => None,
             Self::Help => Some(HELP.to_owned()),
             Self::Set { actor, typed } => {
-                Some(format!("set {actor}, such as exposure=8500 (Enter sets, Esc goes back): {typed}_"))
+                Some(format!("set {actor}, such as exposure=8500 (Enter sets, Esc cancels): {typed}_"))
             }
-            Self::Remove { actor } => Some(format!("remove {actor}? y removes it, any other key goes back")),
+            Self::Remove { actor } => Some(format!("remove {actor}? y removes it, any other key cancels")),
             Self::Said(text) => Some(text.clone()),
         }
     }
@@ -171,7 +171,7 @@ impl View<'_> {
 }
 
 fn waiting() -> Mode {
-    Mode::Said("the rig is asked".to_owned())
+    Mode::Said("waiting for the rig".to_owned())
 }
 
 #[cfg(test)]
@@ -227,7 +227,7 @@ mod tests {
         // Keys of other modes are letters here.
         assert_eq!(typed("sqrx=1\u{8}25\n"), set("qrx", "25"));
         assert_eq!(typed("s a = \"b=c\" \n"), set("a", "\"b=c\""));
-        let shown = "set left, such as exposure=8500 (Enter sets, Esc goes back): ga_";
+        let shown = "set left, such as exposure=8500 (Enter sets, Esc cancels): ga_";
         assert_eq!(typed("sga").0.line().unwrap(), shown);
         assert_eq!(typed("sgain\u{1b}"), (Mode::Browse, Effect::Nothing));
         let wrong = Mode::Said("`gain` is not KEY=VALUE, such as exposure=8500".to_owned());

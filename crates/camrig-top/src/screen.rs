@@ -154,7 +154,7 @@ impl Screen {
     /// Sends a request on a thread of its own: a camera may take long to open.
     fn ask(&mut self, rig: impl Rig, request: Request) {
         if self.answer.is_some() {
-            self.dashboard.mode = Mode::Said("the rig has not answered the request before".to_owned());
+            self.dashboard.mode = Mode::Said("the rig has not answered the previous request".to_owned());
             return;
         }
         let (send, answer) = sync_channel(1);

@@ -33,7 +33,7 @@ pub struct HostSpec {
     pub name: String,
     /// Where its agent listens, such as `tls/10.0.0.12:7447`.
     pub address: String,
-    /// The public key of its agent, as `ed25519:` and base64; `None` if its address is not of TLS.
+    /// The public key of its agent, as `ed25519:` and base64; `None` if its address does not use TLS.
     pub fingerprint: Option<String>,
     /// The rate of the network link to it, in Mb/s; `None` if the topology does not say it.
     pub rate_megabits: Option<u32>,

@@ -96,7 +96,7 @@ fn no_picture(state: &State) -> String {
     let status = state.capture.status(monotonic_nanos());
     let without = status.cameras.into_iter().zip(&state.cameras).filter(|(_, source)| source.is_none());
     let names: Vec<_> = without.map(|(camera, _)| format!("`{}`", camera.name)).collect();
-    format!("no picture has come from {}", names.join(", "))
+    format!("no image has arrived from {}", names.join(", "))
 }
 
 /// Starts the rig of a topology, and waits until its cameras are ready.

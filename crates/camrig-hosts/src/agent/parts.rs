@@ -89,10 +89,10 @@ impl Parts {
         let mut running = locked(&self.running);
         // A part that has ended may start again: a change of the rig removed its last actor, and another one adds an actor.
         if running.get(&part.run).is_some_and(|part| locked(&part.report).is_none()) {
-            return Err(vec![format!("it runs a part of run `{}` already", part.run)]);
+            return Err(vec![format!("it already runs a part of run `{}`", part.run)]);
         }
         if running.len() >= PARTS_MAX && !running.contains_key(&part.run) {
-            return Err(vec![format!("it runs {PARTS_MAX} parts already")]);
+            return Err(vec![format!("it already runs {PARTS_MAX} parts")]);
         }
         let rig = rig.start().map_err(|error| lines(&error.to_string()))?;
         let (handle, report) = (rig.handle(), Arc::<Mutex<Option<String>>>::default());
@@ -115,7 +115,7 @@ impl Parts {
             // It only changes options of open devices.
             control::Request::Edit(ref edits) if edits.live && edits.restarts.is_empty() => Ok(request),
             control::Request::Controls { .. } | control::Request::Pause { .. } => Ok(request),
-            _ => Err("an agent does not do that for a first host".to_owned()),
+            _ => Err("an agent refuses this request from a first host".to_owned()),
         };
         let handle = locked(&self.running).get(run).map(|part| part.handle.clone());
         match (allowed, handle) {

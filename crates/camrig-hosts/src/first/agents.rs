@@ -101,7 +101,7 @@ impl Agent {
                 let own = own.map_or_else(|error| error.to_string(), |own| own.to_string());
                 format!(
                     "host `{name}`: the program at `{address}` is not an agent with fingerprint `{fingerprint}` that \
-                     obeys this host; `camrig join --peer {own}` obeys it"
+                     takes commands from this host; `camrig join --peer {own}` starts one"
                 )
             }
         }

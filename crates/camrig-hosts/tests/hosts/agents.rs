@@ -304,7 +304,8 @@ fn pinned() {
     let mut refused = Program::start(folder, "refused", &["check", &rig]);
     assert_eq!(refused.finish().0, Some(69));
     let said = format!(
-        "error: host `arm`: the program at `{listen}` is not an agent with fingerprint `{other}` that obeys this host"
+        "error: host `arm`: the program at `{listen}` is not an agent with fingerprint `{other}` that \
+         takes commands from this host"
     );
     assert!(refused.stderr().contains(&said), "{}", refused.stderr());
     // A first host that the agent has not pinned is refused.
@@ -313,7 +314,7 @@ fn pinned() {
     let mut unknown = Program::start(folder, "unknown", &["check", &rig]);
     assert_eq!(unknown.finish().0, Some(69));
     assert!(
-        unknown.stderr().contains(&format!("`camrig join --peer {other}` obeys it")),
+        unknown.stderr().contains(&format!("`camrig join --peer {other}` starts one")),
         "{}",
         unknown.stderr()
     );

@@ -152,7 +152,7 @@ pub struct Failure {
     pub message: String,
     /// Whether a device is missing.
     pub unavailable: bool,
-    /// If true, a restart cannot help: all inputs have ended, or the actor does not react.
+    /// If true, a restart cannot help: all inputs have ended, or the actor does not respond.
     pub is_final: bool,
 }
 

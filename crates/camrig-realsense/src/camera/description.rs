@@ -25,7 +25,8 @@ impl RealSenseCamera {
             warnings
                 .extend(unknown.map(|it| format!("{it} is ignored: its kind, format or size is unknown")));
             let others = other_profiles(&candidates, &self.chosen).into_iter();
-            warnings.extend(others.map(|it| format!("{it} is ignored: another profile of its stream plays")));
+            warnings
+                .extend(others.map(|it| format!("{it} is ignored: another profile of its stream is played")));
         }
         let has_depth = self.chosen.iter().any(|chosen| chosen.stream == Stream::DEPTH);
         if has_depth && self.depth_unit_meters().is_none() {

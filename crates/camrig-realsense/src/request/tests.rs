@@ -158,8 +158,8 @@ fn options_that_make_no_sense_are_refused() {
         ),
         (
             "file = 'a.bag'\nreal_time = false\nstart_offset_millis = 5",
-            "`start_offset_millis` and `real_time = false` exclude each other: without its pace a file has no time \
-             to begin",
+            "`start_offset_millis` and `real_time = false` exclude each other: a file that is not played in real \
+             time cannot begin at a time",
         ),
         (
             "file = 'a.bag'\nstart_offset_millis = 86400001",

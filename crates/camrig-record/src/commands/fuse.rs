@@ -146,7 +146,7 @@ fn sources(args: &FuseArgs, parts: &Parts) -> Result<BTreeMap<String, Source>, C
         (None, Some(pose)) => Ok(Extrinsics::from_quaternion(pose.quaternion_xyzw, pose.translation_meters)),
         (None, None) if cameras.len() == 1 => Ok(Extrinsics::IDENTITY),
         (None, None) => Err(
-            "its place is not in the recording: `--calibration` takes the file of `camrig calibrate`, and \
+            "its pose is not in the recording: `--calibration` takes the file of `camrig calibrate`, and \
                              `--camera` one of the cameras"
                 .to_owned(),
         ),
@@ -431,7 +431,7 @@ mod tests {
         };
         refused(
             |left| left.pose = None,
-            "camera `left`: its place is not in the recording: `--calibration` takes the file of `camrig calibrate`, and \
+            "camera `left`: its pose is not in the recording: `--calibration` takes the file of `camrig calibrate`, and \
              `--camera` one of the cameras",
         );
         refused(

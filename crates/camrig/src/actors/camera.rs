@@ -163,7 +163,7 @@ impl Capturing {
             }
             if let Some(stream) = self.output.silent_stream() {
                 return Err(Failure::new(format_args!(
-                    "its stream `{stream}` delivered nothing within `stall_timeout_millis` while others went on"
+                    "its stream `{stream}` delivered nothing within `stall_timeout_millis` while others continued"
                 )));
             }
         }

@@ -48,7 +48,7 @@ impl Calls {
         let added = Waiting { number: self.next, call, caller };
         let waiting = self.waiting.entry(camera).or_default();
         if waiting.len() == CALLS_MAX {
-            added.answer(Err(format!("camera `{name}` has {CALLS_MAX} calls to answer before")));
+            added.answer(Err(format!("camera `{name}` already has {CALLS_MAX} calls to answer")));
             return None;
         }
         let request = waiting.is_empty().then(|| added.request());
@@ -126,6 +126,6 @@ mod tests {
         let kept: Vec<_> = (0..CALLS_MAX).map(|_| begin(&mut calls)).collect();
         assert!(kept.iter().all(|(_, answers)| answers.try_recv().is_err()));
         let (_, refused) = begin(&mut calls);
-        assert_eq!(refused.try_recv().unwrap().unwrap_err(), "camera `left` has 16 calls to answer before");
+        assert_eq!(refused.try_recv().unwrap().unwrap_err(), "camera `left` already has 16 calls to answer");
     }
 }

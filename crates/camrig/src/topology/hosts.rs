@@ -117,11 +117,11 @@ fn refused_address(
     }
     match protocol {
         "tls" if !has_fingerprint => Some((
-            "is of TLS, but the host has no `fingerprint`",
+            "uses TLS, but the host has no `fingerprint`",
             "`camrig join --new-identity` prints it on that host",
         )),
         "tcp" if has_fingerprint => {
-            Some(("is not of TLS, so its `fingerprint` is not checked", "expected `tls/HOST:PORT`"))
+            Some(("does not use TLS, so its `fingerprint` is not checked", "expected `tls/HOST:PORT`"))
         }
         "tcp" if !insecure && !is_loopback(host) => {
             Some(("is not encrypted", "expected `tls/HOST:PORT`, or `insecure = true`"))

@@ -148,7 +148,11 @@ pub(super) fn probe_scheduling(process: &str, wanted: &ProcessScheduling, proble
     // Without a thread to try it, the start of the rig will say it.
     let Ok(Err(refusal)) = scheduling.try_out() else { return };
     let span = spans.get(refusal.setting).cloned().unwrap_or_default();
-    problems.add(span, format!("process {} cannot be run so", quote(process)), refusal.to_string());
+    problems.add(
+        span,
+        format!("process {} cannot be scheduled like this", quote(process)),
+        refusal.to_string(),
+    );
 }
 
 /// Returns the command of the process of an actor, where its driver or kind needs another program than this one.

@@ -263,7 +263,7 @@ cpus = [1023]
 ";
         let ended = Plan::new(topology, Placement::Mixed).run();
         assert_eq!(ended.code(), Some(78));
-        let title = "error: process `eye` cannot be run so";
+        let title = "error: process `eye` cannot be scheduled like this";
         assert_eq!(ended.stderr[0], title);
         let reason =
             "the system refuses `cpus`: Invalid argument (os error 22); this process may use the CPUs [";

@@ -311,7 +311,7 @@ fn with_silent_stream(restarts: u32) -> String {
 }
 
 const SILENT: &str =
-    "its stream `color` delivered nothing within `stall_timeout_millis` while others went on";
+    "its stream `color` delivered nothing within `stall_timeout_millis` while others continued";
 
 /// A stream that stops is named and counted; opening its camera again does not help, a device reset does.
 fn silent_stream(placement: Placement) {
@@ -408,7 +408,7 @@ fn hanging_call() {
     );
 }
 
-/// A camera whose process is stopped delivers nothing, and does not react to commands.
+/// A camera whose process is stopped delivers nothing, and does not respond to commands.
 fn stopped_camera() {
     let topology = STEADY.replace("process = 'front'\n", "process = 'front'\nstall_timeout_millis = 2000\n");
     let mut rig = started(&topology, Placement::MultiProcess);

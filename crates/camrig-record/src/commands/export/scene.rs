@@ -93,7 +93,9 @@ impl Scene {
         info: &CameraInfo,
     ) -> Result<(PathBuf, Box<dyn Target>), NotExported> {
         if name.contains(|letter: char| letter.is_whitespace() || letter.is_control()) {
-            return Err(NotExported::LeftOut("lists have no names with spaces: see `--rename`".to_owned()));
+            return Err(NotExported::LeftOut(
+                "a list cannot contain names with spaces: see `--rename`".to_owned(),
+            ));
         }
         let color = info.stream(Stream::COLOR).ok_or("it has no color")?;
         let lens = color.intrinsics.ok_or("the calibration of color is not known")?;

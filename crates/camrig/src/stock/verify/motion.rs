@@ -30,7 +30,7 @@ pub(super) fn check(frames: &FrameSet, frame: &Frame<'_>, scene: &Scene) -> Resu
             return Err(fault(number, format!("is {xyz:?}, not {expected:?}")));
         }
         if before.replace(nanos).is_some_and(|before| nanos <= before) {
-            return Err(fault(number, "is no later than the one before".to_owned()));
+            return Err(fault(number, "is not later than the one before".to_owned()));
         }
     }
     let is_late = frames.timestamp().is_some_and(|taken| header.timestamp.nanos > taken.nanos);

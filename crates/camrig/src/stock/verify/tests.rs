@@ -302,7 +302,7 @@ fn motion_has_to_be_as_the_camera_measured_it() {
         ),
         (
             |parts| parts.pixels.0[3][20..28].fill(0),
-            "frameset 2 of `front`: gyro sample 8 is no later than the one before",
+            "frameset 2 of `front`: gyro sample 8 is not later than the one before",
         ),
         (
             |parts| parts.header.frames[3].timestamp.nanos += 1,

@@ -94,7 +94,7 @@ impl Notice {
             }
             Self::DoesNotReact(actor) => {
                 let (subject, process) = (subject(*actor), process(*actor));
-                format!("{subject} does not react, and shares process `{process}` with others")
+                format!("{subject} does not respond, and shares process `{process}` with others")
             }
             Self::DoesNotReturn { actor, timeout, alone, stopping } => {
                 let (subject, millis) = (subject(*actor), timeout.as_millis());
@@ -187,7 +187,7 @@ mod tests {
         assert_eq!(late.to_string(), "was not ready within 30 s, as the rig's time is limited");
         assert_eq!(
             Notice::DoesNotReact(ActorId(0)).text(&setup()),
-            "camera `left` does not react, and shares process `eye` with others"
+            "camera `left` does not respond, and shares process `eye` with others"
         );
     }
 }

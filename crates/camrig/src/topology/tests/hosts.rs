@@ -130,7 +130,7 @@ fn hosts_and_their_actors_are_checked() {
             "`jpeg:QUALITY`",
         ),
         ("\"zstd\"", "1", "`depth` of `wire` of processor `p` is an integer", "must be a string"),
-        ("tls/10", "tcp/10", "`address` of host `arm` is not of TLS", "expected `tls/HOST:PORT`"),
+        ("tls/10", "tcp/10", "`address` of host `arm` does not use TLS", "expected `tls/HOST:PORT`"),
         ("ed25519:", "sha256:", "`fingerprint` of host `arm` is not a fingerprint", "--new-identity"),
         ("2500", "0", "`rate_megabits` of host `arm` is out of range", "must be 1 to 400000"),
         (
