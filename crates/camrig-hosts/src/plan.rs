@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn six_cameras_fit_a_gigabit_as_they_are_coded_without_a_word() {
+    fn six_cameras_fit_a_gigabit_with_the_default_codecs() {
         let links = planned(6, Some(1000), "");
         let [arm, first] = &links[..] else { panic!("two links: {links:?}") };
         assert_eq!((arm.host.as_str(), arm.direction.as_str(), arm.actors.len()), ("arm", "out", 6));

@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn a_configuration_scouts_nothing_and_listens_only_where_it_is_told() {
+    fn a_configuration_disables_scouting_and_listens_only_on_given_endpoints() {
         let config = config(&SessionOptions {
             connect: vec!["tcp/127.0.0.1:9".to_owned()],
             ..SessionOptions::default()

@@ -180,7 +180,7 @@ fn control(serve: &Serve, bus: &Bus) -> io::Result<()> {
         serve.control
     );
     for connection in listener.incoming() {
-        if !obey(&connection?, bus) {
+        if !carry_out_lines(&connection?, bus) {
             break;
         }
     }
@@ -188,7 +188,7 @@ fn control(serve: &Serve, bus: &Bus) -> io::Result<()> {
 }
 
 /// Answers each line with `ok`, counters or an error. Returns false after `quit`.
-fn obey(connection: &TcpStream, bus: &Bus) -> bool {
+fn carry_out_lines(connection: &TcpStream, bus: &Bus) -> bool {
     let mut answer = connection;
     for line in BufReader::new(connection).lines() {
         // A peer that went away ends this connection, not the emulator.

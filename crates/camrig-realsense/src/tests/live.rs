@@ -19,7 +19,7 @@ use crate::{RealSense, sys};
 
 /// A live camera, with frames from [`SoftwareCamera::send_depth`] and similar functions.
 #[test]
-fn a_live_camera_takes_the_same_way() {
+fn a_live_camera_takes_the_same_path() {
     let context = sys::Context::new().unwrap();
     let camera = SoftwareCamera::new(SCENE);
     let _plugged = context.plug_in(&camera);

@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn damage_ends_the_messages_with_a_word() {
+    fn damage_ends_the_messages_with_an_error() {
         let folder = TestFolder::new("sqlite-damage");
         let row = |row: u32| format!("INSERT INTO messages VALUES ({row}, 7, {row}, zeroblob(9000));");
         let rows = (0..200).map(row).collect::<Vec<_>>().concat();

@@ -210,7 +210,7 @@ fn missing_frames_affect_only_their_framesets() {
 }
 
 #[test]
-fn twenty_thousand_lone_frames_take_linear_time_and_bounded_memory() {
+fn twenty_thousand_unpaired_frames_take_linear_time_and_bounded_memory() {
     let folder = TestFolder::new("lone");
     let (_, messages) = recorded(&folder);
     let lone = messages.iter().find(|(_, channel, _)| channel.topic == "/front/depth/image").unwrap();

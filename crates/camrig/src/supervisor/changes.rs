@@ -108,7 +108,7 @@ impl Shell {
             link.leave(*end);
             let follower = growth.replaced.iter().any(|(before, _)| *before == end.link);
             link.is_followed = follower || end.reader_goes_on;
-            if !end.producer_goes_on {
+            if !end.producer_continues {
                 continue;
             }
             let from = self.topology.links()[end.link.index()].from;

@@ -508,7 +508,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_the_device_has_instead_is_told() {
+    fn a_value_that_the_device_takes_instead_is_reported() {
         let setting = Setting {
             camera: "left".to_owned(),
             values: vec![("gain".to_owned(), ControlValue::Number(3.0))],

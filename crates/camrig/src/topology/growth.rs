@@ -28,7 +28,7 @@ pub(crate) struct Growth {
 pub(crate) struct LinkEnd {
     pub(crate) link: LinkId,
     /// Whether the producer continues without it.
-    pub(crate) producer_goes_on: bool,
+    pub(crate) producer_continues: bool,
     /// Whether its reader continues with another link.
     pub(crate) reader_goes_on: bool,
 }
@@ -131,10 +131,10 @@ impl Topology {
             let follower = added.iter().find(follows).map(|(follower, _)| *follower);
             let end = LinkEnd {
                 link,
-                producer_goes_on: !leaves(spec.from),
+                producer_continues: !leaves(spec.from),
                 reader_goes_on: !leaves(spec.to) && follower.is_some(),
             };
-            replaced.extend(follower.filter(|_| end.producer_goes_on).map(|follower| (link, follower)));
+            replaced.extend(follower.filter(|_| end.producer_continues).map(|follower| (link, follower)));
             ends.push(end);
         }
         self.links.extend(added.into_iter().map(|(_, spec)| spec));
@@ -167,8 +167,8 @@ mod tests {
         (grown, growth)
     }
 
-    fn end(link: u32, producer_goes_on: bool, reader_goes_on: bool) -> LinkEnd {
-        LinkEnd { link: LinkId(link), producer_goes_on, reader_goes_on }
+    fn end(link: u32, producer_continues: bool, reader_goes_on: bool) -> LinkEnd {
+        LinkEnd { link: LinkId(link), producer_continues, reader_goes_on }
     }
 
     #[test]

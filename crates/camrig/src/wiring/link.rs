@@ -175,7 +175,7 @@ impl RigLink {
     /// Notes that a change ends the link, in place of its producer if that continues.
     pub(crate) fn leave(&mut self, end: LinkEnd) {
         self.leaves = true;
-        self.unlinked = end.producer_goes_on;
+        self.unlinked = end.producer_continues;
         if end.reader_goes_on {
             self.link_state.set_continues();
         } else {

@@ -176,7 +176,7 @@ fn a_processor_moves(placement: Placement) {
 }
 
 /// A camera restarts, and then moves to another process; its readers continue.
-fn a_camera_begins_anew(placement: Placement) {
+fn a_camera_restarts_and_moves(placement: Placement) {
     let mut rig = Plan::new(CAMERAS, placement).start();
     let socket = socket(&mut rig);
     let base = text(&socket);
@@ -507,7 +507,7 @@ fn a_kind_of_another_program_joins() {
 pub(crate) fn add_to(trials: &mut Vec<Trial>) {
     conformance(trials, "changes::readers_join_and_leave", readers_join_and_leave);
     conformance(trials, "changes::a_processor_moves", a_processor_moves);
-    conformance(trials, "changes::a_camera_begins_anew", a_camera_begins_anew);
+    conformance(trials, "changes::a_camera_restarts_and_moves", a_camera_restarts_and_moves);
     conformance(trials, "changes::options_are_set_by_another_topology", options_are_set_by_another_topology);
     test(trials, "changes::set_options_outlast_a_crash", set_options_outlast_a_crash);
     let ends_behind = a_process_ends_after_its_camera_has_moved;

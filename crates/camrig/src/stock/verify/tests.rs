@@ -68,7 +68,7 @@ fn fault(framesets: impl IntoIterator<Item = FrameSet>) -> String {
 }
 
 #[test]
-fn rendered_frames_are_right_wherever_they_lie() {
+fn rendered_frames_are_correct_in_any_memory() {
     let mut rig = Rig::called("front", TINY);
     let (mut in_slots, mut held) = (verify("digest = true"), verify("digest = true"));
     let mut output = testing::output("verify", &[]);

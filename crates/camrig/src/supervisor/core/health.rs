@@ -41,7 +41,7 @@ impl Watch {
 
 impl Core {
     /// Checks every actor, and reacts to those that make no progress.
-    pub(super) fn look_after_actors(&mut self) {
+    pub(super) fn check_actors(&mut self) {
         for id in self.ids() {
             let actor = self.actor(id);
             match actor.state {

@@ -312,7 +312,7 @@ impl Core {
         self.observed = observation;
         self.observed.actors.resize(self.actors.len(), Activity::default());
         self.go_when_ready();
-        self.look_after_actors();
+        self.check_actors();
         self.look_at_leaves();
         self.begin_due_instances();
         let going = self.going_since.map(|since| self.now.saturating_duration_since(since));
