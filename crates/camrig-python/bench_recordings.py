@@ -34,7 +34,7 @@ def ours(recording):
 
 
 def theirs(recording):
-    """What a user of mcap and OpenCV writes."""
+    """Reads the arrays as a user of mcap and OpenCV would."""
     import cv2
     from mcap.reader import make_reader
     from mcap_protobuf.decoder import DecoderFactory

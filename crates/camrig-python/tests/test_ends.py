@@ -66,7 +66,7 @@ def test_random_ends_of_a_script_cost_the_others_nothing(tmp_path):
             next_number[frames.camera] += 1
             ended = rig.status().actor("script").restarts
             if ended > found:
-                # After the first restart, one costs nothing that stays.
+                # After the first restart, further ones leak no descriptors.
                 opened = opened or descriptors()
                 found, until = ended, time.monotonic() + ONE
             assert time.monotonic() < until, (SEED, sorted(os.listdir(folder))[-1:])

@@ -1,4 +1,4 @@
-"""Data sets for LeRobot, without LeRobot: what its writer gets. `tools.py` has the tests with LeRobot."""
+"""Data sets for LeRobot, without LeRobot: the calls of its writer. `tools.py` has the tests with LeRobot."""
 
 import json
 import subprocess
@@ -12,7 +12,7 @@ from conftest import WATCHDOG
 
 
 class Dataset:
-    """Keeps what a writer gets."""
+    """Records the calls of a writer."""
 
     def __init__(self, arguments):
         self.arguments, self.frames, self.episodes, self.finalized = arguments, [], [], False
@@ -31,7 +31,7 @@ class Dataset:
 
 
 def converted(files, output, **options):
-    """Returns what was written, and the lines."""
+    """Returns the written frames, and the lines."""
     made = []
 
     class Class:

@@ -193,7 +193,7 @@ STUB_DATA_BYTES = 1024
 
 
 class SdkError(Exception):
-    """What ends the script: one line that names subject, fact and choices."""
+    """An error that ends the script: one line that names subject, fact and choices."""
 
 
 # --- the command line ---------------------------------------------------------
@@ -256,7 +256,7 @@ def say(message: str) -> None:
 
 
 def environment(prefix: Path) -> dict[str, str]:
-    """What finds the library at build time and at run time, ahead of what the caller's environment has."""
+    """Variables by which builds and programs find the library, ahead of the paths of the caller's environment."""
     return {
         "PKG_CONFIG_PATH": prepended("PKG_CONFIG_PATH", (prefix / "lib" / PKG_CONFIG_FILE).parent),
         "LD_LIBRARY_PATH": prepended("LD_LIBRARY_PATH", prefix / "lib"),
@@ -346,7 +346,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def scratch_folder(beside: Path) -> Iterator[Path]:
-    """A folder on the prefix's own file system, so that `publish` can rename. Removes what a killed run left."""
+    """A folder on the prefix's own file system, so that `publish` can rename. Removes the files of a killed run."""
     scratch = beside.with_name(f".{beside.name}.camrig-sdk-partial")
     if scratch.exists():
         shutil.rmtree(scratch)
@@ -358,7 +358,7 @@ def scratch_folder(beside: Path) -> Iterator[Path]:
 
 
 def refuse_foreign(prefix: Path) -> None:
-    """Publishing replaces the whole prefix: never a folder that holds somebody else's files."""
+    """Refuses a folder with files of other programs: publishing replaces the complete prefix."""
     if prefix.exists() and not (prefix / MANIFEST_NAME).is_file() and any(prefix.iterdir()):
         raise SdkError(f"`{prefix}` was not made by this script; choose a new or empty folder with --prefix")
 
@@ -417,7 +417,7 @@ def build(staged: Path, release: Release, wheel: Wheel, scratch: Path) -> None:
 
 
 def other_sonames(release: Release) -> list[str]:
-    """The names of the other tested versions: what was linked with one of them runs with this one too."""
+    """The names of the other tested versions: a program linked with one of them runs with this one too."""
     return sorted({other.soname for other in RELEASES.values()} - {release.soname})
 
 
@@ -454,7 +454,7 @@ def stub_source(library: SharedLibrary) -> str:
         if name in called:
             lines.append(f'void {name}(void) {{ refuse("{name}"); }}\n')
         else:
-            # An object, or a function that the library only hands to Python and never calls.
+            # An object, or a function that the library only passes to Python and never calls.
             lines.append(f"_Alignas(16) char {name}[{STUB_DATA_BYTES}];\n")
     return STUB_PREAMBLE + "".join(lines)
 
@@ -599,7 +599,7 @@ class SharedLibrary:
         return self.image[start : self.image.index(b"\0", start)].decode()
 
     def _table(self, tag: int) -> int:
-        """Where in the file the table is whose address stands under `tag`."""
+        """The position in the file of the table whose address is under `tag`."""
         address = self._values[tag]
         for segment in self._segments:
             into = address - segment.address

@@ -134,7 +134,7 @@ def get(url):
 
 
 def ended(metrics):
-    """The metrics, when the weak camera has ended and its readers have all that it made."""
+    """The metrics, when the weak camera has ended and its readers have all its framesets."""
     [(labels, _)] = metrics.all("camrig_actor_state", actor="weak")
     in_flight = sum(count for _, count in metrics.all("camrig_framesets_in_flight", **{"from": "weak"}))
     # Usage is read once a second.

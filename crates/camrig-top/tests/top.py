@@ -184,7 +184,7 @@ def watch(folder, rig, viewer):
     until("the end without a screen", viewer, lambda screen: "ended with 70" in screen)
     check_terminal(viewer, "after a screen that cannot be written")
 
-    # The rig did not notice.
+    # The rig was not affected.
     assert plain(rig.screen()).endswith(TABLE), rig.screen()
     rig.type("C-z")
     until("the shell without the table", rig, lambda screen: STOPPED.search(screen) and "loose loose" not in plain(screen))
@@ -195,7 +195,7 @@ def watch(folder, rig, viewer):
     rig.type("fg", "Enter")
     until("the table again", rig, lambda screen: plain(screen).endswith(TABLE) and "130" in screen)
 
-    # Without a name it is the only rig, if it is.
+    # Without a name `top` shows the only rig: name it if there are others.
     name = RIG if others() else ""
     viewer.type("clear", "Enter", f"TERM=screen {PROGRAM} top {name}", "Enter")
     until("the rig", viewer, lambda screen: "loose" in screen)

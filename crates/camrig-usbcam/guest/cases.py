@@ -31,13 +31,13 @@ FIRMWARE = "5.16.0.1"
 
 
 def devices():
-    """What `camrig devices` says of each camera."""
+    """Returns the output of `camrig devices` for each camera."""
     done = subprocess.run([CAMRIG, "devices", "--json"], capture_output=True, text=True, timeout=WATCHDOG, check=False)
     return json.loads(done.stdout)["devices"]
 
 
 def case_list():
-    """devices, init, check and plan say what is attached."""
+    """devices, init, check and plan report the attached cameras."""
     keys = ["serial", "model", "firmware", "usb_type", "usb_port"]
     # The version of librealsense decides whether the maker is part of the model.
     found = sorted(tuple(device.get(key).removeprefix("Intel ") for key in keys) for device in devices())
@@ -283,7 +283,7 @@ FAST, FAST_FRAMESETS = 60, 200
 
 
 def case_fast(framesets=FAST_FRAMESETS):
-    """Cameras that are faster than the guest: no frameset has the pixels of another one, although the kernel hands out
+    """Cameras that are faster than the guest: no frameset has the pixels of another one, although the kernel delivers
     frames without their metadata."""
     policy = PATIENT + "restart = { max = 1000, window = 1, backoff_millis = 10, backoff_max_millis = 10 }\n"
     for placement in ("in-process", "multi-process"):
@@ -342,7 +342,7 @@ def case_regions():
 
 
 def case_budget():
-    """What plan says of a link's budget is what arrives over it."""
+    """The assessment of a link by plan agrees with the frames that arrive over it."""
     path, need = topology(lambda _: DEPTH_ONLY, keys=PATIENT, reader="stats"), NEED * CAMERAS
     for share, assessment in [(3, "fits"), (1.5, "fits"), (0.6, "too-much"), (0.25, "too-much")]:
         megabits = round(need * share)

@@ -1,4 +1,4 @@
-"""What the cases share: the emulator, runs of camrig, topologies, waits."""
+"""Shared parts of the cases: the emulator, runs of camrig, topologies, waits."""
 
 import json
 import os
@@ -72,7 +72,7 @@ emulator = Emulator()
 
 
 def camrig(*arguments, expect=0):
-    """Runs camrig, and returns what it wrote."""
+    """Runs camrig, and returns its output."""
     done = subprocess.run([CAMRIG, *arguments], capture_output=True, text=True, timeout=WATCHDOG)
     check(
         expect is None or done.returncode == expect,

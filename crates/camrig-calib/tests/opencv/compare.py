@@ -1,4 +1,4 @@
-"""Compares what camrig found in pictures of a board with what OpenCV finds in them: see `run`."""
+"""Compares the results of camrig for pictures of a board with those of OpenCV: see `run`."""
 
 import re
 import sys
@@ -48,7 +48,7 @@ for number, (pose, corners) in enumerate(zip(lines[1::2], lines[2::2])):
     ours = np.array(list(map(float, pose.split()))).reshape(4, 4)
     between = cv2.Rodrigues(turn)[0].T @ ours[:3, :3]
     degrees = np.degrees(np.arccos(np.clip((np.trace(between) - 1) / 2, -1, 1)))
-    # Where the middle of the board is: the place of its edge follows from the rotation as well.
+    # The position of the middle of the board: that of its edge depends on the rotation as well.
     middle = points.mean(axis=0)
     meters = np.linalg.norm(cv2.Rodrigues(turn)[0] @ middle + place.ravel() - ours[:3, :3] @ middle - ours[:3, 3])
     assert meters < METERS and degrees < DEGREES, f"picture {number}: {meters * 1000:.2f} mm, {degrees:.3f} degrees"

@@ -228,8 +228,8 @@ fn malformed_messages() {
 }
 
 pub(crate) fn add_to(trials: &mut Vec<Trial>) {
-    test(trials, "hostile::garbage_on_the_port_of_tls_keeps_nobody_out", || garbage_on_the_port(true));
-    test(trials, "hostile::garbage_on_the_port_of_tcp_keeps_nobody_out", || garbage_on_the_port(false));
+    test(trials, "hostile::garbage_on_the_port_of_tls_blocks_no_peer", || garbage_on_the_port(true));
+    test(trials, "hostile::garbage_on_the_port_of_tcp_blocks_no_peer", || garbage_on_the_port(false));
     test(trials, "hostile::peers_without_a_known_certificate_are_not_answered", unknown_peers);
     test(trials, "hostile::malformed_messages_are_refused_while_a_rig_runs", malformed_messages);
 }

@@ -189,7 +189,7 @@ class Rig(Reads, Devices):
 
     def __exit__(self, kind, error, _):
         report = self.close()
-        # That the rig has ended is not why.
+        # An error that only says that the rig has ended is replaced by the reason.
         if report.failure and (kind is None or issubclass(kind, CamrigError)):
             raise CamrigError(report.failure) from error
 

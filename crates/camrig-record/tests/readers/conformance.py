@@ -1,4 +1,4 @@
-"""Reads recordings that camrig reads as whole with the official reader: PyPI's mcap.
+"""Reads recordings that camrig reads completely with the official reader: PyPI's mcap.
 
     conformance.py FOLDER
 

@@ -1,4 +1,4 @@
-"""Reads what `recording export` writes for other programs, with readers that are not ours: Pillow, pypcd4,
+"""Reads the files that `recording export` writes for other programs, with independent readers: Pillow, pypcd4,
 plyfile, ffmpeg, Open3D.
 
     exports.py FOLDER SNAPSHOTS

@@ -1,6 +1,6 @@
 // Describes a stream's frames in words: size, format, number, time, rate and age. Knows no element.
 
-/** A stream is silent after this time without a frame, while other streams of its camera go on. */
+/** A stream is silent after this time without a frame, while other streams of its camera continue. */
 const SILENT_MILLIS = 1000;
 
 /** Returns the parts of a line about a stream: `described` is its status, `frame` its last frame, or undefined. */
@@ -13,7 +13,7 @@ export function factsOf(described, frame) {
   };
 }
 
-/** Returns the rate of a stream, or for how long it has been silent; empty if nobody counts its frames. */
+/** Returns the rate of a stream, or for how long it has been silent; empty if its frames are not counted. */
 export function rateText({ rate_hz: rate, age_ms: age }) {
   if (age !== null && age >= SILENT_MILLIS) return `no frames for ${(age / 1000).toFixed(1)} s`;
   return rate === null ? "" : `${rate.toFixed(1)} Hz`;

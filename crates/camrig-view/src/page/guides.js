@@ -8,7 +8,7 @@ const LONG = 6;
 const AXIS = 0.5;
 const COLORS = { x: [0.95, 0.3, 0.3], y: [0.35, 0.85, 0.35], z: [0.35, 0.55, 1], grid: [0.32, 0.36, 0.42] };
 
-/** What the lines are, in words. */
+/** A description of the axes and the grid. */
 export const GUIDES_TEXT = "x red, y green, z blue, grid 1 m";
 
 /** Returns lines as pairs of points with a color: the axes of the camera, and a grid at the depth `floor` below it. */

@@ -1,11 +1,11 @@
 // The keys of the page, and the window that lists them.
 
-/** A key as people know it, and what it does. */
+/** The displayed names of some keys. */
 const WORDS = { " ": "space", Escape: "Esc", ArrowLeft: "←", ArrowRight: "→" };
 
 /**
- * Listens to keys. `keys` has, by key, what it does in words and the function that does it; `digit(number)` is called
- * for 1 to 9, and says whether it did something.
+ * Listens to keys. `keys` has, by key, a description and the function to call; `digit(number)` is called for 1 to 9,
+ * and returns whether it did something.
  */
 export function listenToKeys(keys, digit) {
   const dialog = document.querySelector("#keys");

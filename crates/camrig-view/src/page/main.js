@@ -18,7 +18,7 @@ const PHONE_WIDTH = 640;
 const element = (id) => document.getElementById(id);
 const press = (button, pressed) => button.setAttribute("aria-pressed", String(pressed));
 
-/** The streams with a picture that are not shown until they are asked for. */
+/** The streams with a picture that are not shown until they are selected. */
 const HIDDEN_FIRST = ["infrared-1", "infrared-2", "confidence", "accel", "gyro"];
 
 /** The sizes of points, relative to the distance of adjacent points. */
@@ -255,7 +255,7 @@ function applyRange(range) {
   tiles.forEach((tile) => tile.ask());
 }
 
-/** Applies the range that is written, unless it makes no sense. */
+/** Applies the entered range, unless it is invalid. */
 function writtenRange() {
   const [near, far] = [element("near").valueAsNumber, element("far").valueAsNumber];
   if (near >= 0 && near < far) applyRange([near, far]);
@@ -268,7 +268,7 @@ function toggleAuto() {
   remember();
 }
 
-/** Says that the written range is refused: the range before remains. */
+/** Shows that the entered range is refused: the previous range remains. */
 function refuse(refused) {
   element("refused").hidden = !refused;
   for (const id of ["near", "far"]) element(id).setAttribute("aria-invalid", String(refused));

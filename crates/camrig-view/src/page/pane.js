@@ -57,7 +57,7 @@ export class Pane {
     else this.canvas.removeAttribute("aria-label");
   }
 
-  /** Shows what is known of the stream's frames. */
+  /** Shows the known facts about the stream's frames. */
   describe(facts, silent) {
     describe(this.element, facts, silent);
   }

@@ -10,7 +10,7 @@ const READ_MILLIS = 2000;
 /** Framesets that may wait for the disk at each input of a recorder. */
 const QUEUE = 8;
 
-/** What the panel says where the topology permits no control. */
+/** The text of the panel if the topology permits no control. */
 const NO_CONTROL = "This page is read-only. To change the rig from here, give `view` the options `control = true` and a `token`.";
 
 export class Panel {
@@ -71,7 +71,7 @@ export class Panel {
     this.#recordings.show(status.recordings);
   }
 
-  /** Says why something was refused, or nothing for null. */
+  /** Shows why something was refused; null hides the text. */
   say(text) {
     const line = this.#part(".said");
     line.hidden = text === null;

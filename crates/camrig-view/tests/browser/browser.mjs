@@ -14,7 +14,7 @@ export function launch() {
   });
 }
 
-/** Opens a page of a rig. Notes every request that it makes, and what goes wrong. */
+/** Opens a page of a rig. Records every request that it makes, and every error. */
 export async function openPage(browser, url, size = { width: 1280, height: 760 }) {
   const context = await browser.newContext({ viewport: size, acceptDownloads: true });
   const page = await context.newPage();

@@ -64,7 +64,7 @@ async function allLive(page) {
   await until("six live tiles", async () => (await page.locator(".tile.live").count()) === CAMERAS.length);
 }
 
-/** Notes every state that a tile is in from now on: they come and go whether or not a test looks. */
+/** Records every state of a tile from now on: states change whether or not a test checks them. */
 async function watch(page, camera) {
   await tile(page, camera).evaluate((tile) => {
     const note = () => {
