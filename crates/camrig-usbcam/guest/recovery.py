@@ -41,7 +41,7 @@ class Recovery:
         check(False, f"{missing}\n{self.rig.log()}")
 
     def attempt(self, scenarios):
-        """Returns the losses of the other cameras that are no frames which the guest did not fetch in time."""
+        """Returns the losses of the other cameras, without frames that the guest did not fetch in time."""
         others = [index for index in range(CAMERAS) if index not in scenarios]
         missed = not_delivered()
         # A lost frame is counted when the next one arrives.
