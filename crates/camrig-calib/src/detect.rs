@@ -10,7 +10,7 @@ use crate::{Board, BoardError};
 pub struct Corner {
     /// Its number on the board: [`Board::corner_meters`].
     pub id: u32,
-    /// Column and row in the image; the centre of the upper left pixel is `[0, 0]`.
+    /// Column and row in the image; the center of the upper left pixel is `[0, 0]`.
     pub pixel: [f64; 2],
 }
 

@@ -139,7 +139,7 @@ impl RigCalibration {
                 optics.height,
                 optics.fx,
                 optics.fy,
-                // The centre of the upper left pixel is at half a pixel there.
+                // The center of the upper left pixel is at half a pixel there.
                 optics.ppx + 0.5,
                 optics.ppy + 0.5,
             )

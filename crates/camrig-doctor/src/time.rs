@@ -27,9 +27,9 @@ pub(crate) fn examine(root: &Root) -> Finding {
     if keeper == "systemd-timesyn" {
         let synchronized = root.exists("run/systemd/timesync/synchronized");
         let (state, word) = if synchronized {
-            (State::Ok, "and has synchronized it")
+            (State::Ok, "and has synchronised it")
         } else {
-            (State::Note, "and has not synchronized it yet")
+            (State::Note, "and has not synchronised it yet")
         };
         return Finding::new(
             TOPIC,

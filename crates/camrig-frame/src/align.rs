@@ -121,7 +121,7 @@ impl AlignDepth {
     }
 }
 
-/// Returns the direction of a corner of each pixel, `offset` pixels from its centre.
+/// Returns the direction of a corner of each pixel, `offset` pixels from its center.
 fn rays(lens: &Intrinsics, offset: f32) -> impl Iterator<Item = [f32; 2]> + use<'_> {
     let pixels = (0..lens.height).flat_map(|y| (0..lens.width).map(move |x| [x as f32, y as f32]));
     pixels.map(move |[column, row]| {

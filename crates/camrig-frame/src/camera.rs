@@ -223,7 +223,7 @@ impl<'de> Deserialize<'de> for StreamInfo {
 /// A pinhole model with distortion, like librealsense's `rs2_intrinsics`.
 ///
 /// The optical axis is +Z, +X points right, +Y down. An undistorted point `(x, y, z)` in metres is projected to the
-/// pixel `(fx * x / z + ppx, fy * y / z + ppy)`; the centre of the upper left pixel is `(0, 0)`.
+/// pixel `(fx * x / z + ppx, fy * y / z + ppy)`; the center of the upper left pixel is `(0, 0)`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Intrinsics {
     /// Width of the image, in pixels.

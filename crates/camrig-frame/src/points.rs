@@ -215,7 +215,7 @@ impl ColorEye {
 
 /// Returns the color of the nearest pixel, if it is inside the image.
 fn pixel_at(color: &ColorView<'_>, column: f32, row: f32) -> Option<[u8; 3]> {
-    // A pixel extends half its size beyond its centre. A negative number must not become column 0.
+    // A pixel extends half its size beyond its center. A negative number must not become column 0.
     let (column, row) = ((column + 0.5).floor(), (row + 0.5).floor());
     if column < 0.0 || row < 0.0 { None } else { color.rgb(column as u32, row as u32) }
 }

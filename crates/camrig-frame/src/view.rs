@@ -189,7 +189,7 @@ impl<'a> DepthView<'a> {
         self.frame.pixel(x, y).and_then(|bytes| self.meters_of(bytes))
     }
 
-    /// Returns the depth at the centre of the image in metres; `None` without depth.
+    /// Returns the depth at the center of the image in metres; `None` without depth.
     pub fn center_meters(&self) -> Option<f32> {
         self.meters(self.frame.width() / 2, self.frame.height() / 2)
     }

@@ -64,7 +64,7 @@ pub struct Options {
     pub exposure_region_color: Option<[u32; 4]>,
     /// A JSON file exported by realsense-viewer, for a live camera; `set` is applied after it.
     pub preset: Option<PathBuf>,
-    /// Role of a live camera in hardware synchronization.
+    /// Role of a live camera in hardware synchronisation.
     pub sync: Option<HardwareSync>,
     /// A `.bag` file, or `.db3` since librealsense 2.58, to which it records a live camera, without filters.
     pub record_to: Option<PathBuf>,

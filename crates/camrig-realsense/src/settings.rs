@@ -158,7 +158,7 @@ fn manual_exposure(settings: &BTreeMap<String, Setting>) -> Option<&str> {
     }
 }
 
-/// A live camera's role in hardware synchronization: librealsense's `inter_cam_sync_mode`.
+/// A live camera's role in hardware synchronisation: librealsense's `inter_cam_sync_mode`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum HardwareSync {

@@ -99,7 +99,7 @@ impl View<'_> {
 
     /// Returns the point of the nearest pixel, with its weight, if it is used.
     fn point_at(&self, weights: &[f32], [column, row]: [f32; 2]) -> Option<(Point, f32)> {
-        // A pixel extends half its size beyond its centre. A negative number must not become column 0.
+        // A pixel extends half its size beyond its center. A negative number must not become column 0.
         let (column, row) = ((column + 0.5).floor(), (row + 0.5).floor());
         if !(column >= 0.0 && row >= 0.0 && column < self.lens.width as f32) {
             return None;

@@ -226,7 +226,7 @@ impl Model {
         }
     }
 
-    /// Returns the pinhole model of a stream: the largest centred part of the 16:9 sensor with the profile's aspect ratio,
+    /// Returns the pinhole model of a stream: the largest centered part of the 16:9 sensor with the profile's aspect ratio,
     /// scaled to the profile's size. Focal lengths follow from the documented fields of view.
     fn intrinsics(self, stream: Stream, profile: StreamProfile) -> Intrinsics {
         let field = match (self, stream) {
