@@ -87,7 +87,7 @@ impl UsableCamera {
         Some(Self { identity, stream: stream.stream })
     }
 
-    /// xx
+    /// Returns the stream in which boards are searched for.
     pub(super) fn stream(&self) -> Stream {
         self.stream
     }

@@ -57,7 +57,7 @@ impl Parts {
             ),
             Request::Start(part) => done(self.start(&part)),
             Request::Stop { run } => done(self.with(&run, RigHandle::stop)),
-            Request::Interrupt { run } => done(self.with(&run, end_at_once)),
+            Request::Interrupt { run } => done(self.with(&run, end_immediately)),
             Request::Status { run } => Answer::Part(self.status(&run)),
             Request::Devices { host } => {
                 Answer::Devices(Box::new(camrig::devices_here(&host, &self.registry)))
@@ -160,14 +160,14 @@ impl Parts {
         let until = Instant::now() + STOP_TIME;
         for part in parts {
             if !part.handle.wait_timeout(until.saturating_duration_since(Instant::now())) {
-                end_at_once(&part.handle);
+                end_immediately(&part.handle);
             }
         }
     }
 }
 
-/// The first interrupt stops a rig in order, the second ends it.
-fn end_at_once(rig: &RigHandle) {
+/// Ends a rig immediately: the first interrupt stops it in order, the second ends it.
+fn end_immediately(rig: &RigHandle) {
     rig.interrupt();
     rig.interrupt();
 }

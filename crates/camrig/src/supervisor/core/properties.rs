@@ -263,7 +263,7 @@ impl World {
         self.states[id.index()] = state;
     }
 
-    /// A process ends, and its actors with it.
+    /// Ends a process with its actors.
     fn die(&mut self, process: ProcessId) {
         self.set_down(process);
         self.handle(Event::Exited(process, "was killed".to_owned()));
