@@ -221,14 +221,9 @@ impl ActorCounters {
         self.blocked.load(Ordering::Relaxed) != 0
     }
 
-    /// Sets the supervisor's state of the actor; the numbers are defined by the supervisor.
+    /// Sets the supervisor's state of the actor, by its number in PROTOCOL.md: for workers, which may show it.
     pub fn set_state(&self, state: u32) {
         self.state.store(state, Ordering::SeqCst);
-    }
-
-    /// Returns the supervisor's state of the actor.
-    pub fn state(&self) -> u32 {
-        self.state.load(Ordering::SeqCst)
     }
 
     /// Counts a restart of the actor.

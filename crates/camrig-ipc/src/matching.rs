@@ -69,7 +69,7 @@ impl Unmatched {
     }
 }
 
-/// The layout of [`MatchCounters`].
+/// The layout of [`MatchCounters`], as PROTOCOL.md describes it.
 #[repr(C, align(64))]
 pub struct MatchCells {
     matches: AtomicU64,
@@ -251,6 +251,35 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_layout_is_the_documented_one() {
+        use std::mem::offset_of;
+        crate::protocol::assert_documented(&[
+            (offset_of!(MatchCells, matches), "matches: u64"),
+            (offset_of!(MatchCells, partial), "partial: u64"),
+            (
+                offset_of!(MatchCells, cameras),
+                "cameras: [camera; 64]` | the cameras in the order of [`MatchSpec`], 128 bytes each: `matched: u64`",
+            ),
+            (
+                offset_of!(MatchCells, spread),
+                "spread_max_micros: u64`, `spread_sum_micros: u64`, `spread_buckets: [u32; 528]",
+            ),
+        ]);
+        assert_eq!((size_of::<CameraCells>(), MAX_MATCH_CAMERAS), (128, 64));
+        let offsets = [
+            offset_of!(CameraCells, matched),
+            offset_of!(CameraCells, match_offset_nanos),
+            offset_of!(CameraCells, unmatched),
+            offset_of!(CameraCells, epochs),
+            offset_of!(CameraCells, estimated),
+            offset_of!(CameraCells, offset_nanos),
+            offset_of!(CameraCells, drift_ppb),
+            offset_of!(CameraCells, uncertainty_nanos),
+        ];
+        assert_eq!(offsets, [0, 8, 16, 80, 88, 96, 104, 112]);
+    }
+
+    #[test]
     fn counts_of_one_process_are_seen_by_another() {
         let counters = MatchCounters::new().unwrap();
         let seen = MatchCounters::received(counters.share().unwrap()).unwrap();
@@ -264,7 +293,7 @@ mod tests {
         counters.set_clock(63, clock);
         let spread = Latency { p50: 0, p99: 12, max: 12 };
         assert_eq!(seen.counts(), MatchCounts { matches: 2, partial: 1, spread });
-        let unmatched = [0, 0, 0, 1, 0, 0, 0, 0];
+        let unmatched = Unmatched::ALL.map(|reason| u64::from(reason == Unmatched::Late));
         let offset = Some(Duration::ZERO);
         let first = MatchCamera { matched: 1, offset, unmatched, ..MatchCamera::default() };
         assert_eq!(seen.camera(0), first);

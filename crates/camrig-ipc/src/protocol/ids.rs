@@ -12,12 +12,12 @@ macro_rules! id {
         pub struct $name(pub u32);
 
         impl $name {
-                        /// Creates the identifier of the element at `index`.
+            /// Creates the identifier of the element at `index`.
             pub fn new(index: usize) -> Self {
                 Self(index as u32)
             }
 
-                        /// Returns the index into the list.
+            /// Returns the index into the list.
             pub fn index(self) -> usize {
                 self.0 as usize
             }
@@ -26,17 +26,17 @@ macro_rules! id {
 }
 
 id! {
-        /// Index into the supervisor's list of actors.
+    /// Index into the supervisor's list of actors.
     ActorId
 }
 
 id! {
-        /// Index into the supervisor's list of processes.
+    /// Index into the supervisor's list of processes.
     ProcessId
 }
 
 id! {
-        /// Index into the supervisor's list of links.
+    /// Index into the supervisor's list of links.
     LinkId
 }
 

@@ -29,3 +29,47 @@ pub(crate) fn assert_documented(fields: &[(usize, &str)]) {
 
 /// Version of the handshake and of all messages: must be incremented with every change of one of them.
 pub const VERSION: u32 = 11;
+
+#[cfg(all(test, not(shuttle)))]
+mod tests {
+    use super::VERSION;
+    use crate::mapped::{Mapped, Shared};
+    use crate::{ActorCounters, LinkState, MatchCounters, Notifier};
+
+    const DOCUMENTATION: &str = include_str!("../../PROTOCOL.md");
+
+    /// It runs in the gate; here only its numbers are compared.
+    const WORKER: &str = include_str!("../../tests/worker/worker.py");
+
+    /// A structure as the documentation and the worker name it.
+    trait Named {
+        fn magic() -> &'static str;
+        fn version() -> u32;
+    }
+
+    impl<T: Shared> Named for Mapped<T> {
+        fn magic() -> &'static str {
+            str::from_utf8(const { &T::MAGIC }).expect("magic numbers are ASCII")
+        }
+
+        fn version() -> u32 {
+            T::VERSION
+        }
+    }
+
+    fn assert_named<T: Named>(in_worker: bool) {
+        let (magic, version) = (T::magic(), T::version());
+        assert!(DOCUMENTATION.contains(&format!("`{magic}`: {version}")), "{magic}: {version}");
+        assert_eq!(WORKER.contains(&format!("b\"{magic}\", {version})")), in_worker, "{magic}: {version}");
+    }
+
+    #[test]
+    fn the_documentation_and_the_worker_in_python_have_the_versions() {
+        assert!(DOCUMENTATION.contains(&format!("[`VERSION`] ({VERSION})")));
+        assert!(WORKER.contains(&format!("\nVERSION = {VERSION}\n")));
+        assert_named::<LinkState>(true);
+        assert_named::<ActorCounters>(true);
+        assert_named::<Notifier>(true);
+        assert_named::<MatchCounters>(false);
+    }
+}

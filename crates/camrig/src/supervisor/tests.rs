@@ -77,3 +77,12 @@ fn an_actor_that_is_never_ready_is_reported() {
     assert_eq!((report.exit, states), (Exit::Failed, vec![ActorState::Finished, ActorState::Failed]));
     assert_eq!(report.actors[1].errors, ["was not ready within its `start_timeout_millis` (100 ms)"]);
 }
+
+/// Workers read them in the counters of an actor.
+#[test]
+fn the_numbers_of_states_are_the_documented_ones() {
+    let numbers = ActorState::ALL.map(|state| format!("{} {}", state as u32, state.name())).join(", ");
+    let documentation = include_str!("../../../camrig-ipc/PROTOCOL.md");
+    let row = format!("| `state: u32` | written by the supervisor: {numbers} |");
+    assert!(documentation.contains(&row), "{row}");
+}
