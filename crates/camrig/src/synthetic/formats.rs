@@ -75,14 +75,17 @@ mod tests {
 
     #[test]
     fn formats_are_known_by_name_and_refused_with_the_choices() {
-        assert_eq!(names::<true>(), ["rgb8", "bgr8", "rgba8", "bgra8", "yuyv", "uyvy", "mjpeg"]);
-        assert_eq!(names::<false>(), ["y8", "y16"]);
+        // Names of formats that are not light are no choices, however many formats there are.
+        let (colored, gray) = (names::<true>(), names::<false>());
+        assert!(["rgb8", "yuyv", "mjpeg"].iter().all(|name| colored.iter().any(|it| it == name)));
+        assert!(["y8", "y16"].iter().all(|name| gray.iter().any(|it| it == name)));
+        assert!(!colored.iter().chain(&gray).any(|name| name == "z16" || name == "distance"));
         for name in names::<true>() {
             assert_eq!(String::from(ColorFormat::try_from(name.clone()).unwrap()), name);
         }
         assert_eq!(
             InfraredFormat::try_from("rgb8".to_owned()).unwrap_err(),
-            "unknown format `rgb8`, expected one of `y8`, `y16`"
+            format!("unknown format `rgb8`, expected one of `{}`", gray.join("`, `"))
         );
     }
 }
