@@ -107,6 +107,9 @@ mod tests {
     use super::*;
     use crate::socket::StatusSocket;
 
+    /// Longer means that the event will not happen.
+    const WATCHDOG: Duration = Duration::from_secs(60);
+
     /// Returns the name of a rig, its socket, and the names of processors whose clients have gone.
     fn serve() -> (String, ControlSocket, Receiver<String>) {
         let (left, gone) = sync_channel(4);
@@ -155,10 +158,10 @@ mod tests {
         let answer = ask(&rig, &apply(text.clone())).unwrap();
         assert_eq!(answer, Answer::Changes(vec![text, "a test".to_owned()]));
         drop(socket);
-        while let Err(error) = ask(&rig, &Request::Topology).map(drop) {
-            if error.kind() == ErrorKind::ConnectionRefused {
-                return;
-            }
+        let until = Instant::now() + WATCHDOG;
+        while !ask(&rig, &Request::Topology).is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
+        {
+            assert!(Instant::now() < until, "the socket is still served");
         }
     }
 

@@ -326,7 +326,9 @@ mod tests {
         }
         drop(sender);
         assert_eq!(read(&name).unwrap_err().kind(), ErrorKind::UnexpectedEof);
+        let until = Instant::now() + Duration::from_secs(60);
         while names().unwrap().contains(&name) {
+            assert!(Instant::now() < until, "the socket is still there");
             thread::yield_now();
         }
         assert_eq!(read(&name).unwrap_err().kind(), ErrorKind::ConnectionRefused);
@@ -339,7 +341,9 @@ mod tests {
         let serving = socket.serve(|| Some(RigStatus::default())).unwrap();
         assert_eq!(read(&name).unwrap(), RigStatus::default());
         drop(serving);
+        let until = Instant::now() + Duration::from_secs(60);
         while names().unwrap().contains(&name) {
+            assert!(Instant::now() < until, "the socket is still there");
             thread::yield_now();
         }
     }
