@@ -74,6 +74,7 @@ struct World {
     given_up: Vec<bool>,
     progress: Vec<u64>,
     went: bool,
+    went_at: Option<Instant>,
     stopped: bool,
     asked: bool,
     interrupted: bool,
@@ -96,6 +97,7 @@ impl World {
             given_up: vec![false; actors],
             progress: vec![0; actors],
             went: false,
+            went_at: None,
             stopped: false,
             asked: false,
             interrupted: false,
@@ -124,6 +126,13 @@ impl World {
         }
         let commands = self.core.on(event, self.now);
         self.carry_out(commands);
+        // The time of the rig is over: that counts as a stop.
+        if self.core.asked && !self.asked {
+            let (time, went_at) = (self.core.setup.limits.time, self.went_at);
+            let is_over = time.zip(went_at).is_some_and(|(time, at)| self.now.duration_since(at) >= time);
+            assert!(is_over, "it stops within its time");
+            self.asked = true;
+        }
     }
 
     /// Sends the core an event that is late, duplicated or from the wrong process.
@@ -171,7 +180,7 @@ impl World {
                 assert!(
                     !self.states.contains(&ActorState::Starting) && !self.states.contains(&ActorState::Ready)
                 );
-                self.went = true;
+                (self.went, self.went_at) = (true, Some(self.now));
             }
             Command::StopCameras => {
                 assert!(!self.stopped, "stops twice");
@@ -451,13 +460,14 @@ impl World {
 }
 
 fn actors(processes: usize) -> impl Strategy<Value = Vec<ActorSetup>> {
-    let actor = (any::<bool>(), any::<bool>(), 0..processes, 0_usize..4, any::<bool>());
-    let actor = actor.prop_map(|(is_camera, is_guest, process, max, may_stall)| ActorSetup {
+    let actor = (any::<bool>(), any::<bool>(), 0..processes, 0_usize..4, any::<bool>(), any::<bool>());
+    let actor = actor.prop_map(|(is_camera, is_guest, process, max, may_stall, shares)| ActorSetup {
         name: "actor".to_owned(),
         is_camera,
         is_guest: is_guest && !is_camera,
         process: ProcessId::new(process),
-        thread: None,
+        // A thread is one of a process: its name has that of the process.
+        thread: shares.then(|| format!("thread of {process}")),
         restart: RestartPolicy {
             max,
             window: Duration::from_secs(5),
@@ -474,7 +484,7 @@ fn actors(processes: usize) -> impl Strategy<Value = Vec<ActorSetup>> {
 fn setups() -> impl Strategy<Value = Setup> {
     (1_usize..4).prop_flat_map(|processes| {
         let names = (0..processes).map(|process| format!("p{process}")).collect::<Vec<_>>();
-        let time = prop_oneof![Just(None)];
+        let time = prop::option::of((1_u64..20).prop_map(Duration::from_secs));
         (actors(processes), time).prop_map(move |(actors, time)| Setup {
             actors,
             processes: names.clone(),
