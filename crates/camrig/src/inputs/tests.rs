@@ -1,5 +1,6 @@
 //! Tests of the wake-ups of inputs.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use camrig_frame::{PixelFormat, Stream};
@@ -8,6 +9,7 @@ use camrig_ipc::Overflow;
 use super::*;
 use crate::link::{LocalLink, LocalReader, Outgoing, ProducerEnd};
 use crate::matching::{MatchClock, MatchSpec, MatchedCamera};
+use crate::output::{InputStatus, OutputLinks, ProcessorOutput, Publisher, Wiring};
 use crate::testing::TestCamera;
 
 const WATCHDOG: Duration = Duration::from_secs(60);
@@ -59,6 +61,101 @@ fn an_input_that_was_held_back_is_polled_when_another_ends() {
         assert!(next.expect("the end is noticed").unwrap().is_none());
         assert_eq!(left.link_state().counts().delivered, 3);
     });
+}
+
+/// A link of another kind than those of this crate: what it carries has no handle and no slot of the producer.
+struct Cable {
+    link_state: Arc<LinkState>,
+    wake: Arc<Notify>,
+    carried: Mutex<VecDeque<FrameSet>>,
+}
+
+impl ProducerEnd for Cable {
+    fn link_state(&self) -> &Arc<LinkState> {
+        &self.link_state
+    }
+
+    fn overflow(&self) -> Overflow {
+        Overflow::Block
+    }
+
+    fn needs_slots(&self) -> bool {
+        false
+    }
+
+    fn has_room(&self) -> bool {
+        true
+    }
+
+    fn take_back_oldest(&self) -> bool {
+        false
+    }
+
+    fn publish(&self, frameset: &mut Outgoing<'_>) {
+        self.link_state.count_produced();
+        self.carried.lock().unwrap().push_back(frameset.handle().copied());
+        if self.link_state.notify() {
+            self.wake.notify_one();
+        }
+    }
+
+    fn end(&self) {
+        self.link_state.end();
+        self.wake.notify_one();
+    }
+}
+
+struct CableEnd(Arc<Cable>);
+
+impl ReaderEnd for CableEnd {
+    fn link_state(&self) -> &Arc<LinkState> {
+        &self.0.link_state
+    }
+
+    fn is_remote(&self) -> bool {
+        false
+    }
+
+    fn take(&mut self) -> Result<Option<FrameSet>, Box<dyn std::error::Error + Send + Sync>> {
+        Ok(self.0.carried.lock().unwrap().pop_front())
+    }
+
+    fn drop_queued(&self) {
+        self.0.carried.lock().unwrap().clear();
+    }
+}
+
+#[test]
+fn a_third_kind_of_link_fits_between_output_and_inputs() {
+    let (wake, counters) = (Arc::new(Notify::new()), Arc::new(ActorCounters::new().unwrap()));
+    let link_state = Arc::new(LinkState::new().unwrap());
+    let cable = Arc::new(Cable { link_state, wake: Arc::clone(&wake), carried: Mutex::default() });
+    let mut output = ProcessorOutput::new(
+        Publisher::new(Wiring {
+            name: "left".to_owned(),
+            slots: 2,
+            links: OutputLinks::of(vec![Arc::clone(&cable) as _]),
+            counters: Arc::clone(&counters),
+        }),
+        InputStatus::default(),
+    );
+    let mut links = InputLinks::new(wake, counters, Unread::default());
+    links.add("left", Box::new(CableEnd(Arc::clone(&cable))));
+    let inputs = Inputs::new(links);
+    let mut camera = TestCamera::new("left", &[(Stream::DEPTH, PixelFormat::Z16, "1x1@30")]);
+    for byte in 0..3 {
+        output.forward(&camera.frameset(0, &[&[byte, 0]])).unwrap();
+    }
+    cable.end();
+    actix::System::new().block_on(async {
+        let mut read = Vec::new();
+        while let Some(frames) = actix::clock::timeout(WATCHDOG, inputs.next()).await.unwrap().unwrap() {
+            read.push((frames.sequence(), frames.frame(Stream::DEPTH).unwrap().bytes()[0]));
+        }
+        assert_eq!(read, [(0, 0), (1, 1), (2, 2)]);
+    });
+    let counts = cable.link_state.counts();
+    assert_eq!((counts.produced, counts.delivered, counts.in_flight), (3, 3, 0));
 }
 
 #[test]
