@@ -32,17 +32,7 @@ fn link(overflow: Overflow, capacity: usize) -> (LinkWriter, LinkReader) {
     let (announcements, announced) = channel().unwrap();
     let notifier = Notifier::new().unwrap();
     let writer = LinkWriter::new(Arc::clone(&link_state), notifier, announcements, overflow, capacity);
-    let info = CameraInfo {
-        name: "camera".to_owned(),
-        driver: String::new(),
-        serial: String::new(),
-        model: String::new(),
-        firmware: String::new(),
-        usb_type: String::new(),
-        depth_unit_meters: 0.001,
-        streams: Vec::new(),
-        pose: None,
-    };
+    let info = CameraInfo { name: "camera".to_owned(), ..CameraInfo::default() };
     writer.announce_source(&Arc::new(info));
     (writer, LinkReader::new(link_state, announced))
 }

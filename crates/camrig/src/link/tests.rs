@@ -45,17 +45,7 @@ impl Ends {
     }
 
     fn new(writer: Arc<dyn ProducerEnd>, reader: Box<dyn ReaderEnd>) -> Self {
-        let info = CameraInfo {
-            name: "left".to_owned(),
-            driver: "test".to_owned(),
-            serial: String::new(),
-            model: String::new(),
-            firmware: String::new(),
-            usb_type: String::new(),
-            depth_unit_meters: 0.001,
-            streams: Vec::new(),
-            pose: None,
-        };
+        let info = CameraInfo { name: "left".to_owned(), ..CameraInfo::default() };
         let (info, pool) = (Arc::new(info), SlotPool::new(SLOTS, PIXELS, 0).unwrap());
         writer.begin();
         writer.announce_source(&info);

@@ -34,17 +34,7 @@ fn depth() -> StreamInfo {
 }
 
 fn info(name: &str) -> CameraInfo {
-    CameraInfo {
-        name: name.to_owned(),
-        driver: "test".to_owned(),
-        serial: String::new(),
-        model: String::new(),
-        firmware: String::new(),
-        usb_type: String::new(),
-        depth_unit_meters: 0.001,
-        streams: vec![depth()],
-        pose: None,
-    }
+    CameraInfo { name: name.to_owned(), streams: vec![depth()], ..CameraInfo::default() }
 }
 
 fn headers(number: u64) -> FrameHeaders {

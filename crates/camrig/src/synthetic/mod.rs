@@ -126,11 +126,9 @@ impl Driver for Synthetic {
             driver: DRIVER.to_owned(),
             serial: self.serial.clone(),
             model: self.options.model.name().to_owned(),
-            firmware: String::new(),
-            usb_type: String::new(),
             depth_unit_meters: self.options.model.depth_unit_meters(),
             streams: self.streams.clone(),
-            pose: None,
+            ..CameraInfo::default()
         }
     }
 
