@@ -33,7 +33,7 @@
 //! | `announced` | `count_announced` | `announced` | the announcement in the channel |
 //! | `ended` | `end` | `ended` | everything that was queued before the end |
 //!
-//! Words by which an end that is about to sleep, or to leave, meets one that goes on need sequential consistency on both
+//! Words by which an end that is about to sleep, or to leave, meets one that continues need sequential consistency on both
 //! sides: each side writes its own word and then looks at the other's, and at least one must see the other.
 //!
 //! | writes, then looks: one side | the other side | otherwise |
@@ -144,7 +144,7 @@ impl LinkState {
 
     /// Marks that nothing more will be produced on this link. The reader has to be woken, even if it was before.
     pub fn end(&self) {
-        // Pairs with `ended`: whoever sees it sees everything that was queued before.
+        // Pairs with `ended`: a reader that sees it also sees everything that was queued before.
         self.ended.store(1, Ordering::SeqCst);
         self.notify();
     }

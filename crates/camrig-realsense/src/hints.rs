@@ -42,8 +42,8 @@ impl HintFile {
     /// Replaces its text, if that is possible.
     pub(crate) fn write(&self, text: &str) {
         let Some(folder) = self.0.parent() else { return };
-        // In a folder of all users, the name beside cannot be guessed, and the file's own name, which may be another user's
-        // link, is replaced.
+        // In a folder of all users, the name of the temporary file cannot be guessed, and a link of another user under the
+        // final name is replaced.
         let permissions = Permissions::from_mode(0o644);
         let beside = tempfile::Builder::new().prefix(".camrig-").permissions(permissions).tempfile_in(folder);
         let written = beside.and_then(|mut file| file.write_all(text.as_bytes()).map(|()| file));

@@ -50,7 +50,7 @@ const ON_ETHERNET: [&str; 1] = ["D555"];
 /// The `bus` of an Ethernet link.
 const ETHERNET: &str = "ethernet";
 
-/// Share of an Ethernet link that is used on nearly any network: cameras send each frame at once.
+/// Share of an Ethernet link that is used on nearly any network: cameras send each frame in one burst.
 const CAUTIOUS_PERCENT: u64 = 80;
 
 /// Share of an Ethernet link that is used on a good network.

@@ -1,4 +1,4 @@
-//! Tests of `camrig run` as a service: what it tells the service manager, and priorities that a service may not have.
+//! Tests of `camrig run` as a service: its notifications for the service manager, and priorities that a service may not have.
 
 use std::os::unix::net::UnixDatagram;
 use std::process::Stdio;

@@ -8,7 +8,7 @@ use camrig::frame::{CameraInfo, Clock, Role};
 use crate::bag::{Bag, BagCamera};
 use crate::read::{Content, Parts, ReadError};
 
-/// Number of contents of a recording in which a camera that begins with the clock of the host may change to another one: a
+/// Number of records of a recording within which a camera that begins with the clock of the host may change to another one: a
 /// library that maps the clocks of cameras needs a second or two.
 const SETTLED: usize = 128;
 

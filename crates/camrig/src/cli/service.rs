@@ -1,4 +1,5 @@
-//! The service manager of the system: told that a rig runs, and that it still does, as `sd_notify(3)` describes.
+//! Notifications for the service manager of the system: that a rig has started, and that it still runs, as `sd_notify(3)`
+//! describes.
 
 use std::env;
 use std::ffi::OsString;
@@ -15,17 +16,17 @@ use crate::threads;
 /// Name of the manager's socket; of an abstract one it begins with `@`.
 const SOCKET_VARIABLE: &str = "NOTIFY_SOCKET";
 
-/// The time without a sign of life after which the manager ends the program, in microseconds.
+/// The time without a watchdog notification after which the manager ends the program, in microseconds.
 const WATCHDOG_VARIABLE: &str = "WATCHDOG_USEC";
 
-/// Number of signs of life within that time.
-const SIGNS: u32 = 3;
+/// Number of watchdog notifications within that time.
+const NOTIFICATIONS: u32 = 3;
 
 /// Minimum time between two of them.
-const SIGN_MIN: Duration = Duration::from_millis(1);
+const PAUSE_MIN: Duration = Duration::from_millis(1);
 
-/// Tells the service manager that the rig has started, and as long as its supervisor answers that it runs. Without a manager
-/// it does nothing.
+/// Notifies the service manager that the rig has started, and, as long as its supervisor answers, that it still runs. Does
+/// nothing without a manager.
 ///
 /// # Errors
 /// When no thread can be started.
@@ -42,18 +43,18 @@ pub(super) fn tell(rig: RigHandle) -> io::Result<()> {
     let Some(pause) = pause(env::var_os(WATCHDOG_VARIABLE)) else { return Ok(()) };
     threads::spawn("service", move || {
         while !rig.wait_timeout(pause) {
-            // It waits for the supervisor. One that does not answer gives no sign of life.
+            // Waits for the supervisor: if it does not answer, no notification is sent.
             let _ = rig.status();
-            // A manager that has ended is not served.
+            // A manager that has ended gets none.
             let _ = manager.say("WATCHDOG=1");
         }
     })
 }
 
-/// Returns the time between two signs of life; `None` where the manager waits for none.
+/// Returns the time between two watchdog notifications; `None` if the manager expects none.
 fn pause(watchdog: Option<OsString>) -> Option<Duration> {
     let micros = watchdog?.to_str()?.parse().ok().filter(|&micros| micros > 0)?;
-    Some((Duration::from_micros(micros) / SIGNS).max(SIGN_MIN))
+    Some((Duration::from_micros(micros) / NOTIFICATIONS).max(PAUSE_MIN))
 }
 
 /// The socket of the service manager.
@@ -85,7 +86,7 @@ mod tests {
     fn signs_of_life_come_several_times_within_the_time() {
         let pause = |text: &str| pause(Some(text.into()));
         assert_eq!(pause("30000000"), Some(Duration::from_secs(10)));
-        assert_eq!(pause("1"), Some(SIGN_MIN));
+        assert_eq!(pause("1"), Some(PAUSE_MIN));
         assert_eq!((pause("0"), pause("soon"), super::pause(None)), (None, None, None));
     }
 }
