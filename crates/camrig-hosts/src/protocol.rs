@@ -200,7 +200,8 @@ mod tests {
         );
         assert!(read::<Request>("it", unknown.as_bytes()).unwrap_err().contains("unknown variant `run`"));
         // Names in a message are quoted, on one line and shortened.
-        let field = format!(r#"{{"a\nb{}":0}}"#, "x".repeat(5000));
+        let head = format!(r#""camrig_hosts":{VERSION},"program":"{PROGRAM}""#);
+        let field = format!(r#"{{{head},"content":"hello","a\nb{}":0}}"#, "x".repeat(5000));
         let refused = read::<Request>("it", field.as_bytes()).unwrap_err();
         assert!(refused.contains("unknown field `a bx") && refused.len() < 1200, "{refused}");
         let program = format!(r#"{{"camrig_hosts":{VERSION},"program":"a\nb","content":0}}"#);
