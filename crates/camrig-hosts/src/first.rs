@@ -2,60 +2,38 @@
 
 mod agents;
 mod changes;
+mod ending;
+mod host;
 mod windows;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use camrig::hosts::{
     HostDevices, HostPart, HostPlan, Hosts, LinkPlan, PartChange, PreparedHosts, RunningHosts, StreamNeed,
     WholeTopology,
 };
 use camrig::status::control;
-use camrig::status::{ClockStatus, HostState, HostStatus, RigStatus};
-use camrig::{Exit, HostSpec, Report, read_topology, spawn_thread};
+use camrig::status::{HostStatus, RigStatus};
+use camrig::{HostSpec, Report, read_topology, spawn_thread};
 
 use self::agents::Agent;
-use crate::clock::{ClockFilter, HostClock};
-use crate::protocol::{Answer, PartRequest, PartState, Request};
+use self::host::{Host, StopRig};
+use crate::clock::ClockFilter;
+use crate::protocol::{Answer, PartRequest, Request};
 use crate::split::{self, crossings_of, split};
 use crate::{identity, plan};
-
-/// Interval at which agents are asked for the state of their parts.
-const INTERVAL: Duration = Duration::from_millis(400);
 
 /// Number of exchanges of times before a rig over several hosts starts, with a host whose clock matters for a match.
 const EXCHANGES: usize = 16;
 
-/// Interval at which the clocks of hosts are compared.
-const CLOCK_PERIOD: Duration = Duration::from_millis(500);
-
-/// Maximum time in which an agent reports the state of its part; then its host counts as lost.
-const STATUS_TIME: Duration = Duration::from_millis(1500);
-
 /// Maximum time for the check and for the start of a part: cameras may take long to open.
 const CHECK_TIME: Duration = Duration::from_secs(180);
 
-/// Maximum time in which an agent takes a request to stop.
-const REQUEST_TIME: Duration = Duration::from_secs(5);
-
-/// Maximum time in which a part ends after it was asked to; then it is ended immediately.
+/// Maximum time in which parts end after they were asked to; then they are ended immediately.
 const STOP_TIME: Duration = Duration::from_secs(30);
-
-/// Maximum time for which a host may be lost and is still waited for at the end of a rig: a machine that is suspended for a
-/// moment is not lost.
-const LOST_TIME: Duration = Duration::from_secs(10);
-
-/// Maximum time in which it then ends.
-const END_TIME: Duration = Duration::from_secs(5);
-
-/// Maximum number of starts of a part whose agent was restarted.
-const RESTARTS_MAX: u32 = 5;
-
-/// The error of a part whose agent was restarted.
-const RESTARTED: &str = "its agent was restarted, and its counts are lost";
 
 /// Reaches agents over Zenoh.
 pub struct OverZenoh;
@@ -246,8 +224,9 @@ impl PreparedHosts for PreparedRig {
             framesets: self.framesets,
             hosts: Mutex::default(),
             reads: Mutex::default(),
-            own: Arc::default(),
-            asked: AtomicBool::new(false),
+            stop_rig: Arc::default(),
+            is_asked: AtomicBool::new(false),
+            own_has_ended: AtomicBool::new(false),
         };
         for prepared in self.hosts {
             errors.extend(running.add(prepared).err());
@@ -255,45 +234,9 @@ impl PreparedHosts for PreparedRig {
         if errors.is_empty() {
             return Ok(Arc::new(running));
         }
-        running.stop();
+        running.end_others(false);
         Err(errors)
     }
-}
-
-/// The function that stops the part of the first host.
-type StopOwn = Box<dyn Fn() + Send + Sync>;
-
-/// Observations of a part.
-#[derive(Default)]
-struct Seen {
-    state: HostState,
-    error: String,
-    status: Option<RigStatus>,
-    report: Option<Report>,
-    restarts: u32,
-    /// Whether it was asked to stop.
-    stops: bool,
-    /// Since when the host is lost.
-    lost: Option<Instant>,
-}
-
-impl Seen {
-    /// Returns whether the part may still end by itself.
-    fn may_end(&self, now: Instant) -> bool {
-        match self.state {
-            HostState::Running => true,
-            HostState::Lost => self.lost.is_some_and(|lost| now.saturating_duration_since(lost) < LOST_TIME),
-            HostState::Ended => false,
-        }
-    }
-}
-
-/// The part of one host.
-struct Host {
-    agent: Agent,
-    part: Mutex<PartRequest>,
-    seen: Mutex<Seen>,
-    clock: Mutex<ClockFilter>,
 }
 
 struct RunningRig {
@@ -303,144 +246,21 @@ struct RunningRig {
     hosts: Mutex<Vec<Arc<Host>>>,
     /// The hosts whose framesets each host reads.
     reads: Mutex<BTreeMap<String, Vec<Option<String>>>>,
-    /// Stops the part of the first host.
-    own: Arc<Mutex<Option<StopOwn>>>,
-    /// Whether a signal asked the rig to stop.
-    asked: AtomicBool,
+    /// Stops the rig.
+    stop_rig: Arc<Mutex<Option<StopRig>>>,
+    /// Whether the rig was asked to stop.
+    is_asked: AtomicBool,
+    /// Whether the part of the first host has ended.
+    own_has_ended: AtomicBool,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Host {
-    fn name(&self) -> &str {
-        &self.agent.spec().name
-    }
-
-    fn part(&self) -> PartRequest {
-        locked(&self.part).clone()
-    }
-
-    fn run(&self) -> String {
-        locked(&self.part).run.clone()
-    }
-
-    fn has_ended(&self) -> bool {
-        locked(&self.seen).state == HostState::Ended
-    }
-
-    /// Requests the state of the part, until it has ended or the rig is over.
-    fn watch(&self, own: &Mutex<Option<StopOwn>>) {
-        while locked(&self.seen).state != HostState::Ended {
-            let began = Instant::now();
-            let answer = self.agent.ask(&Request::Status { run: self.run() }, STATUS_TIME);
-            self.note(answer);
-            let is_fault = |report: &Report| matches!(report.exit, Exit::Failed | Exit::Unavailable);
-            let has_failed = locked(&self.seen).report.as_ref().is_some_and(is_fault);
-            if let Some(stop) = locked(own).as_ref().filter(|_| has_failed) {
-                log::error!("host `{}`: its part has failed: the rig stops", self.name());
-                stop();
-            }
-            std::thread::sleep(INTERVAL.saturating_sub(began.elapsed()));
-        }
-    }
-
-    /// Compares the host's clock with this one's, until the part has ended.
-    fn measure(&self) {
-        while locked(&self.seen).state != HostState::Ended {
-            if let Some(exchange) = self.agent.clock() {
-                locked(&self.clock).add(exchange);
-            }
-            std::thread::sleep(CLOCK_PERIOD);
-        }
-    }
-
-    /// Notes the state of the part. A part that its agent no longer has is started again: the agent was restarted.
-    fn note(&self, answer: Result<Answer, String>) {
-        let mut seen = locked(&self.seen);
-        let was_lost = seen.state == HostState::Lost;
-        match answer {
-            Ok(Answer::Part(PartState::Running(status))) => {
-                seen.state = HostState::Running;
-                seen.status = Some(*status);
-            }
-            Ok(Answer::Part(PartState::Ended(report))) => {
-                seen.state = HostState::Ended;
-                seen.status = None;
-                seen.report = Some(*report);
-            }
-            Ok(Answer::Part(PartState::Unknown)) if seen.stops || seen.restarts >= RESTARTS_MAX => {
-                seen.state = HostState::Ended;
-                RESTARTED.clone_into(&mut seen.error);
-            }
-            Ok(Answer::Part(PartState::Unknown)) => {
-                seen.restarts += 1;
-                RESTARTED.clone_into(&mut seen.error);
-                drop(seen);
-                log::error!("host `{}`: its agent was restarted: its part starts again", self.name());
-                match self.agent.done(&Request::Start(self.part()), CHECK_TIME) {
-                    Ok(()) => locked(&self.seen).state = HostState::Running,
-                    Err(errors) => errors.iter().for_each(|error| log::error!("{error}")),
-                }
-                return;
-            }
-            Ok(Answer::Refused(lines)) => seen.error = lines.join("; "),
-            Ok(_) => "its agent answered another request".clone_into(&mut seen.error),
-            Err(fact) => {
-                if !was_lost {
-                    log::error!("{fact}");
-                    seen.lost = Some(Instant::now());
-                }
-                seen.state = HostState::Lost;
-                seen.status = None;
-                seen.error = fact;
-                return;
-            }
-        }
-        if was_lost {
-            log::warn!("host `{}` is back", self.name());
-        }
-    }
-
-    /// Waits until the part has ended by itself, within a bounded time. A host that is lost for longer is not waited for.
-    fn finish(&self) {
-        let until = Instant::now() + STOP_TIME;
-        while Instant::now() < until && locked(&self.seen).may_end(Instant::now()) {
-            std::thread::sleep(INTERVAL / 8);
-        }
-    }
-
-    /// Stops the part, and waits until it has ended, within a bounded time. A host that is lost is not waited for.
-    fn stop(&self) {
-        locked(&self.seen).stops = true;
-        let run = self.run();
-        for (request, time) in [
-            (Request::Stop { run: run.clone() }, STOP_TIME),
-            (Request::Interrupt { run: run.clone() }, END_TIME),
-        ] {
-            if locked(&self.seen).state == HostState::Ended {
-                return;
-            }
-            match self.agent.done(&request, REQUEST_TIME) {
-                Ok(()) => locked(&self.seen).state = HostState::Running,
-                Err(errors) => locked(&self.seen).error = errors.join("; "),
-            }
-            let until = Instant::now() + time;
-            // An agent that does not answer for a moment continues stopping.
-            while Instant::now() < until && locked(&self.seen).state != HostState::Ended {
-                self.note(self.agent.ask(&Request::Status { run: run.clone() }, STATUS_TIME));
-                std::thread::sleep(INTERVAL / 8);
-            }
-        }
-        // The thread that watches it ends.
-        locked(&self.seen).state = HostState::Ended;
-    }
-}
-
 impl RunningHosts for RunningRig {
-    fn watch(&self, stop: StopOwn) {
-        *locked(&self.own) = Some(stop);
+    fn watch(&self, stop: StopRig) {
+        *locked(&self.stop_rig) = Some(stop);
     }
 
     fn split(&self, topology: &WholeTopology) -> Result<Vec<HostPart>, String> {
@@ -460,52 +280,24 @@ impl RunningHosts for RunningRig {
     }
 
     fn statuses(&self) -> Vec<(HostStatus, Option<RigStatus>)> {
-        let status = |host: &Arc<Host>| {
-            let seen = locked(&host.seen);
-            let spec = host.agent.spec();
-            let status = HostStatus {
-                name: spec.name.clone(),
-                address: spec.address.clone(),
-                state: seen.state,
-                error: seen.error.clone(),
-                clock: locked(&host.clock).estimate().map(clock_status),
-                synchronized_by: host.agent.hello().synchronized_by.clone(),
-            };
-            (status, seen.status.clone())
-        };
         let hosts = self.hosts();
         // If the part of a host has ended and started again, the newest one.
         let is_newest = |(index, host): &(usize, &Arc<Host>)| {
             hosts[index + 1..].iter().all(|later| later.name() != host.name())
         };
-        hosts.iter().enumerate().filter(is_newest).map(|(_, host)| status(host)).collect()
+        hosts.iter().enumerate().filter(is_newest).map(|(_, host)| host.status()).collect()
     }
 
-    fn stop_sources(&self) {
-        self.asked.store(true, Ordering::Release);
-        self.stop_some(&sources(&locked(&self.reads).clone()));
+    fn drain(&self, drain_own: &dyn Fn(), stop_own: &dyn Fn()) {
+        self.drain_all(drain_own, stop_own);
     }
 
-    fn stop(&self) {
-        // Each camera has the same number of framesets to deliver: a part is not ended early because this one was faster.
-        if !self.asked.load(Ordering::Acquire) {
-            self.hosts().iter().filter(|_| self.framesets.is_some()).for_each(|host| host.finish());
-        }
-        self.stop_some(&order(&locked(&self.reads).clone()));
+    fn stop(&self, in_order: bool) {
+        self.end_others(in_order);
     }
 
     fn reports(&self) -> Vec<(String, Result<Report, String>)> {
-        let report = |host: &Arc<Host>| {
-            let mut seen = locked(&host.seen);
-            let error = seen.error.clone();
-            let report = seen.report.take().ok_or(if error.is_empty() {
-                "it has not ended".to_owned()
-            } else {
-                error
-            });
-            (host.name().to_owned(), report)
-        };
-        self.hosts().iter().map(report).collect()
+        self.hosts().iter().map(|host| (host.name().to_owned(), host.take_report())).collect()
     }
 }
 
@@ -517,101 +309,12 @@ impl RunningRig {
     /// Takes a host whose part was started, and watches it.
     fn add(&self, prepared: Prepared) -> Result<(), String> {
         let Prepared { agent, part, reads } = prepared;
-        let host = Host { agent, part: Mutex::new(part), seen: Mutex::default(), clock: Mutex::default() };
-        let host = Arc::new(host);
+        let host = Arc::new(Host::new(agent, part));
         locked(&self.reads).insert(host.name().to_owned(), reads);
         locked(&self.hosts).push(Arc::clone(&host));
-        let (own, measured) = (Arc::clone(&self.own), Arc::clone(&host));
-        let watching = spawn_thread("host", move || host.watch(&own));
+        let (stop_rig, measured) = (Arc::clone(&self.stop_rig), Arc::clone(&host));
+        let watching = spawn_thread("host", move || host.watch(&stop_rig));
         let measuring = spawn_thread("host-clock", move || measured.measure());
         watching.and(measuring).map(drop).map_err(|error| error.to_string())
-    }
-
-    fn stop_some(&self, names: &[String]) {
-        for name in names {
-            self.hosts().iter().filter(|host| host.name() == name).for_each(|host| host.stop());
-        }
-    }
-}
-
-/// Returns an estimate in the form of the status.
-fn clock_status(estimate: HostClock) -> ClockStatus {
-    ClockStatus {
-        offset_ms: estimate.offset_nanos as f64 / 1e6,
-        // That of the other clock.
-        drift_ppm: -estimate.drift_ppm,
-        uncertainty_us: estimate.uncertainty_nanos as f64 / 1e3,
-    }
-}
-
-/// Returns the order in which hosts stop: one that reads others' framesets stops after them. Those that read each other in a
-/// cycle come last.
-fn order(reads: &BTreeMap<String, Vec<Option<String>>>) -> Vec<String> {
-    let mut left: Vec<_> = reads.keys().cloned().collect();
-    let mut order: Vec<String> = Vec::new();
-    while !left.is_empty() {
-        let is_free = |name: &String| reads[name].iter().flatten().all(|read| order.contains(read));
-        let (free, rest): (Vec<_>, Vec<_>) = left.iter().cloned().partition(is_free);
-        if free.is_empty() {
-            order.extend(rest);
-            break;
-        }
-        order.extend(free);
-        left = rest;
-    }
-    order
-}
-
-/// Returns the hosts that stop before the first host: those that read no frameset of it, even by others.
-fn sources(reads: &BTreeMap<String, Vec<Option<String>>>) -> Vec<String> {
-    let mut sources = order(reads);
-    loop {
-        let reads_first = |name: &String, sources: &[String]| {
-            reads[name].iter().any(|read| read.as_ref().is_none_or(|read| !sources.contains(read)))
-        };
-        let kept: Vec<_> = sources.iter().filter(|name| !reads_first(name, &sources)).cloned().collect();
-        if kept.len() == sources.len() {
-            return kept;
-        }
-        sources = kept;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn reads(of: &[(&str, &[Option<&str>])]) -> BTreeMap<String, Vec<Option<String>>> {
-        let owned = |read: Option<&str>| read.map(str::to_owned);
-        of.iter()
-            .map(|(name, reads)| ((*name).to_owned(), reads.iter().copied().map(owned).collect()))
-            .collect()
-    }
-
-    #[test]
-    fn a_host_that_does_not_answer_for_a_moment_is_waited_for() {
-        let begin = Instant::now();
-        let mut seen = Seen { state: HostState::Lost, lost: Some(begin), ..Seen::default() };
-        assert!(seen.may_end(begin + LOST_TIME / 2) && !seen.may_end(begin + LOST_TIME));
-        seen.state = HostState::Running;
-        assert!(seen.may_end(begin + 2 * LOST_TIME));
-        seen.state = HostState::Ended;
-        assert!(!seen.may_end(begin));
-    }
-
-    #[test]
-    fn readers_stop_after_their_sources() {
-        let chain = reads(&[("a", &[Some("b")]), ("b", &[Some("c")]), ("c", &[])]);
-        assert_eq!(order(&chain), ["c", "b", "a"]);
-        assert_eq!(sources(&chain), ["c", "b", "a"]);
-        let circle = reads(&[("a", &[Some("b")]), ("b", &[Some("a")]), ("c", &[])]);
-        assert_eq!(order(&circle), ["c", "a", "b"]);
-    }
-
-    #[test]
-    fn readers_of_the_first_host_stop_after_it() {
-        let reads = reads(&[("a", &[None]), ("b", &[Some("a")]), ("c", &[]), ("d", &[Some("c"), None])]);
-        assert_eq!(sources(&reads), ["c"]);
-        assert_eq!(order(&reads), ["a", "c", "b", "d"]);
     }
 }

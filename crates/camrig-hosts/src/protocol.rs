@@ -10,7 +10,7 @@ use camrig::status::control;
 use serde::{Deserialize, Serialize};
 
 /// The version of requests and answers.
-pub(crate) const VERSION: u32 = 3;
+pub(crate) const VERSION: u32 = 4;
 
 /// The version of this program.
 pub(crate) const PROGRAM: &str = env!("CARGO_PKG_VERSION");
@@ -75,7 +75,9 @@ pub(crate) enum Request {
     Check(PartRequest),
     /// To run its part.
     Start(PartRequest),
-    /// To stop the part of a run in order.
+    /// To stop the cameras of the part of a run; those that relay framesets of another host go on until that has no more.
+    Drain { run: String },
+    /// To stop the part of a run in order, without what would still come from other hosts.
     Stop { run: String },
     /// To end the part of a run immediately.
     Interrupt { run: String },

@@ -125,9 +125,10 @@ pub trait Driver: Sized + 'static {
         false
     }
 
-    /// Returns whether it passes on framesets of cameras of another host, by [`CameraOutput::loan_relayed`]: their descriptions
-    /// have their poses.
-    fn relays(&self) -> bool {
+    /// Returns whether its cameras pass on framesets of another host, by [`CameraOutput::loan_relayed`]. The descriptions of those
+    /// cameras have their poses. A limit of framesets is that of the other host, and a rig whose cameras have
+    /// [stopped](crate::RigHandle::drain) takes what comes until [`Captured::End`].
+    fn relays() -> bool {
         false
     }
 

@@ -197,7 +197,7 @@ pub trait PreparedHosts {
 
 /// The parts of a rig on other hosts, while they run.
 pub trait RunningHosts: Send + Sync {
-    /// Takes the function that stops the part of this host, which is called when another one fails for good.
+    /// Takes the function that stops the rig, which is called when the part of another host fails for good.
     fn watch(&self, stop: Box<dyn Fn() + Send + Sync>);
 
     /// Splits another topology of the rig into the parts of the hosts that have actors, that of this host first. An actor
@@ -220,12 +220,14 @@ pub trait RunningHosts: Send + Sync {
     /// Returns the newest status of each host, and of its part if there is one. Does not wait.
     fn statuses(&self) -> Vec<(HostStatus, Option<RigStatus>)>;
 
-    /// Stops the parts that read no frameset of this host, those first whose framesets others read, and waits until they have
-    /// ended, within a bounded time. To be called before this host's part stops.
-    fn stop_sources(&self);
+    /// Stops the cameras of all hosts, those of this host by `drain_own`. Everything else ends when it has no more input, also
+    /// where that comes from another host. Waits until the other parts have ended, within a bounded time; then nothing more
+    /// comes for this host's part, and `stop_own` is called.
+    fn drain(&self, drain_own: &dyn Fn(), stop_own: &dyn Fn());
 
-    /// As [`Self::stop_sources`], with all other parts. To be called after the end of this host's part.
-    fn stop(&self);
+    /// Ends all other parts as [`Self::drain`] does, and waits for that within a bounded time. To be called after the end of this
+    /// host's part. If that ended `in_order` at a limit of framesets, the cameras of the other hosts reach theirs first.
+    fn stop(&self, in_order: bool);
 
     /// Returns the report of each host's part; `Err` with the fact if there is none. To be called after [`Self::stop`].
     fn reports(&self) -> Vec<(String, Result<Report, String>)>;

@@ -249,6 +249,8 @@ pub(crate) trait CameraOptions: Send + Sync {
     fn clock(&self) -> Option<Clock>;
     /// Returns the command of the process that runs it, where that is not this program.
     fn command(&self) -> Option<Vec<String>>;
+    /// Returns whether it passes on framesets of another host.
+    fn relays(&self) -> bool;
     /// Returns the options themselves, of the driver's type.
     #[cfg(any(test, feature = "program"))]
     fn typed(&self) -> &dyn Any;
@@ -266,8 +268,6 @@ pub(crate) trait ErasedCamera {
     fn join(&mut self, timeline: Range<u64>);
     /// Returns whether a declared stream may be silent while others continue.
     fn may_fall_silent(&self) -> bool;
-    /// Returns whether it passes on framesets of cameras of another host.
-    fn relays(&self) -> bool;
     fn start(&mut self) -> Result<(), DriverError>;
     fn capture(&mut self, output: &mut CameraOutput, timeout: Duration) -> Result<Captured, DriverError>;
     /// Returns the options that can be read while it is open.
@@ -375,6 +375,10 @@ impl<D: Driver> CameraOptions for TypedOptions<D> {
         D::command(&self.0)
     }
 
+    fn relays(&self) -> bool {
+        D::relays()
+    }
+
     #[cfg(any(test, feature = "program"))]
     fn typed(&self) -> &dyn Any {
         &self.0
@@ -394,10 +398,6 @@ impl<D: Driver> ErasedCamera for TypedCamera<D> {
 
     fn may_fall_silent(&self) -> bool {
         self.0.may_fall_silent()
-    }
-
-    fn relays(&self) -> bool {
-        self.0.relays()
     }
 
     fn start(&mut self) -> Result<(), DriverError> {

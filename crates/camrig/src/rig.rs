@@ -295,6 +295,12 @@ impl RigHandle {
         self.control.stop();
     }
 
+    /// Stops the rig as a part of one over several hosts: as [`Self::stop`], but its cameras that pass on framesets of another host
+    /// go on until that host has no more. [`Self::stop`] ends these too.
+    pub fn drain(&self) {
+        self.control.drain();
+    }
+
     /// Stops the rig in order; if that was already requested, kills all its workers. Actors in this process then
     /// end as soon as possible, without being waited for.
     pub fn interrupt(&self) {

@@ -284,9 +284,9 @@ impl RigWiring {
             thread: spec.thread.clone(),
             slots: spec.slots,
             reset: false,
-            framesets: self.framesets,
+            framesets: self.framesets.filter(|_| !spec.relays()),
             stall_timeout_millis: spec.stall_timeout.map(|timeout| timeout.as_millis() as u64),
-            calibrated: topology.calibrated(actor).cloned(),
+            calibrated: topology.calibrated(actor).filter(|_| !spec.relays()).cloned(),
         };
         Ok(Part::Actor { actor: Box::new(actor), counters })
     }

@@ -56,6 +56,7 @@ impl Parts {
                 self.rig(&part).and_then(|rig| rig.probe().map_err(|problems| lines(&problems.to_string()))),
             ),
             Request::Start(part) => done(self.start(&part)),
+            Request::Drain { run } => done(self.with(&run, RigHandle::drain)),
             Request::Stop { run } => done(self.with(&run, RigHandle::stop)),
             Request::Interrupt { run } => done(self.with(&run, end_immediately)),
             Request::Status { run } => Answer::Part(self.status(&run)),

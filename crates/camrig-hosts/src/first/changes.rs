@@ -6,7 +6,7 @@ use std::sync::Arc;
 use camrig::hosts::PartChange;
 use camrig::status::control;
 
-use super::{CHECK_TIME, Host, Prepared, RunningRig, check, locked, request, sources};
+use super::{CHECK_TIME, Host, Prepared, RunningRig, check, locked, request};
 use crate::protocol::{Answer, Request};
 
 impl RunningRig {
@@ -30,13 +30,13 @@ impl RunningRig {
                 done(Ok(()), "its part ends")
             }
             (Some(host), Some(part)) => {
-                let known = host.agent.spec();
+                let known = host.agent().spec();
                 if (&known.address, &known.fingerprint) != (&spec.address, &spec.fingerprint) {
                     let fact =
                         "it has another address or fingerprint than when the rig began: start the rig again";
                     return control::Answer::refused(fact);
                 }
-                let is_same = locked(&host.part).text == part.text && change.restarts.is_empty();
+                let is_same = host.part().text == part.text && change.restarts.is_empty();
                 if is_same {
                     return control::Answer::Changes(Vec::new());
                 }
@@ -45,7 +45,7 @@ impl RunningRig {
                 let has_changed =
                     matches!(answer, control::Answer::Changes(_) | control::Answer::Failed { .. });
                 if has_changed && !dry_run {
-                    locked(&host.part).text.clone_from(&part.text);
+                    host.part().text.clone_from(&part.text);
                     locked(&self.reads).insert(spec.name.clone(), part.reads.clone());
                 }
                 answer
@@ -77,8 +77,40 @@ impl RunningRig {
 /// first host.
 pub(super) fn order(reads: &BTreeMap<String, Vec<Option<String>>>) -> Vec<Option<String>> {
     let sources = sources(reads);
-    let others = super::order(reads).into_iter().filter(|name| !sources.contains(name)).map(Some);
+    let others = by_sources(reads).into_iter().filter(|name| !sources.contains(name)).map(Some);
     sources.iter().cloned().map(Some).chain([None]).chain(others.collect::<Vec<_>>()).collect()
+}
+
+/// Returns the other hosts: one that reads others' framesets comes after them. Those that read each other in a cycle come last.
+fn by_sources(reads: &BTreeMap<String, Vec<Option<String>>>) -> Vec<String> {
+    let mut left: Vec<_> = reads.keys().cloned().collect();
+    let mut order: Vec<String> = Vec::new();
+    while !left.is_empty() {
+        let is_free = |name: &String| reads[name].iter().flatten().all(|read| order.contains(read));
+        let (free, rest): (Vec<_>, Vec<_>) = left.iter().cloned().partition(is_free);
+        if free.is_empty() {
+            order.extend(rest);
+            break;
+        }
+        order.extend(free);
+        left = rest;
+    }
+    order
+}
+
+/// Returns the hosts that change before the first host: those that read no frameset of it, even by others.
+fn sources(reads: &BTreeMap<String, Vec<Option<String>>>) -> Vec<String> {
+    let mut sources = by_sources(reads);
+    loop {
+        let reads_first = |name: &String, sources: &[String]| {
+            reads[name].iter().any(|read| read.as_ref().is_none_or(|read| !sources.contains(read)))
+        };
+        let kept: Vec<_> = sources.iter().filter(|name| !reads_first(name, &sources)).cloned().collect();
+        if kept.len() == sources.len() {
+            return kept;
+        }
+        sources = kept;
+    }
 }
 
 fn apply(change: &PartChange<'_>, text: &str) -> control::Request {
@@ -97,7 +129,7 @@ fn apply(change: &PartChange<'_>, text: &str) -> control::Request {
 /// Has the agent of a host answer a request about its part.
 fn ask(host: &Host, request: control::Request) -> control::Answer {
     let unavailable = |message| control::Answer::Refused { message, unavailable: true };
-    match host.agent.ask(&Request::Rig { run: host.run(), request }, CHECK_TIME) {
+    match host.agent().ask(&Request::Rig { run: host.run(), request }, CHECK_TIME) {
         Ok(Answer::Rig(answer)) => answer,
         Ok(Answer::Refused(lines)) => unavailable(lines.join("; ")),
         Ok(_) => unavailable("its agent answered another request".to_owned()),
@@ -116,19 +148,35 @@ fn done(done: Result<(), Vec<String>>, line: &str) -> control::Answer {
 mod tests {
     use super::*;
 
+    fn reads(of: &[(&str, &[Option<&str>])]) -> BTreeMap<String, Vec<Option<String>>> {
+        let owned = |read: Option<&str>| read.map(str::to_owned);
+        of.iter()
+            .map(|(name, reads)| ((*name).to_owned(), reads.iter().copied().map(owned).collect()))
+            .collect()
+    }
+
+    #[test]
+    fn readers_come_after_their_sources() {
+        let chain = reads(&[("a", &[Some("b")]), ("b", &[Some("c")]), ("c", &[])]);
+        assert_eq!(by_sources(&chain), ["c", "b", "a"]);
+        assert_eq!(sources(&chain), ["c", "b", "a"]);
+        let circle = reads(&[("a", &[Some("b")]), ("b", &[Some("a")]), ("c", &[])]);
+        assert_eq!(by_sources(&circle), ["c", "a", "b"]);
+    }
+
+    #[test]
+    fn readers_of_the_first_host_come_after_it() {
+        let reads = reads(&[("a", &[None]), ("b", &[Some("a")]), ("c", &[]), ("d", &[Some("c"), None])]);
+        assert_eq!(sources(&reads), ["c"]);
+        assert_eq!(by_sources(&reads), ["a", "c", "b", "d"]);
+    }
+
     #[test]
     fn hosts_change_before_their_readers() {
-        let reads = |of: &[(&str, &[Option<&str>])]| {
-            let owned = |read: Option<&str>| read.map(str::to_owned);
-            let row = |(name, reads): &(&str, &[Option<&str>])| {
-                ((*name).to_owned(), reads.iter().copied().map(owned).collect())
-            };
-            order(&of.iter().map(row).collect())
-        };
         let named = |name: &str| Some(name.to_owned());
-        assert_eq!(reads(&[]), [None]);
+        assert_eq!(order(&reads(&[])), [None]);
         assert_eq!(
-            reads(&[("a", &[None]), ("b", &[Some("a")]), ("c", &[])]),
+            order(&reads(&[("a", &[None]), ("b", &[Some("a")]), ("c", &[])])),
             [named("c"), None, named("a"), named("b")]
         );
     }

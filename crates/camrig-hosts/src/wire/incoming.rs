@@ -171,7 +171,7 @@ impl Driver for WireIn {
         true
     }
 
-    fn relays(&self) -> bool {
+    fn relays() -> bool {
         true
     }
 

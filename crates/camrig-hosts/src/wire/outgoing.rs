@@ -323,6 +323,8 @@ impl Processor for WireOut {
     fn finish(&mut self, output: &mut ProcessorOutput) -> Result<(), ProcessorError> {
         let delivered = self.number(output)?;
         let begin = self.ended.unwrap_or_else(Instant::now);
+        // Without a frameset, none was taken yet.
+        self.take_answers(Duration::ZERO)?;
         let Some(place) = self.sender.as_ref().map(|sender| sender.place(delivered)) else { return Ok(()) };
         if self.answered.is_none() {
             return Ok(());

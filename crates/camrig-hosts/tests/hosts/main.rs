@@ -9,6 +9,7 @@ mod agents;
 mod bench;
 mod cable;
 mod changes;
+mod circle;
 mod crossing;
 #[allow(dead_code)] // It serves other tests too.
 #[path = "../../../camrig/tests/rig/harness.rs"]
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
     crossing::add_to(&mut trials);
     agents::add_to(&mut trials);
     changes::add_to(&mut trials);
+    circle::add_to(&mut trials);
     orphans::add_to(&mut trials);
     same::add_to(&mut trials);
     hostile::add_to(&mut trials);

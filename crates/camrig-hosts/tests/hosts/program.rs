@@ -23,11 +23,21 @@ impl Processor<Match> for Pairs {
     }
 }
 
+/// Passes framesets on as they are.
+struct PassOn;
+
+impl Processor for PassOn {
+    fn process(&mut self, frames: &FrameSet, output: &mut ProcessorOutput) -> Result<(), ProcessorError> {
+        Ok(output.forward(frames)?)
+    }
+}
+
 pub(crate) fn main() -> ExitCode {
     let words: Vec<_> = std::env::args().skip(1).collect();
     if bench::bare(&words) {
         return ExitCode::SUCCESS;
     }
     let app = camrig_hosts::add_to(camrig_record::add_to(App::new())).driver::<Still>("still");
+    let app = app.processor("pass-on", |_: NoOptions| Ok(PassOn));
     app.processor("pairs", |_: NoOptions| Ok(Pairs)).main()
 }

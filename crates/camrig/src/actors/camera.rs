@@ -97,7 +97,7 @@ impl CameraInstance {
         }
         let mut info = camera.info();
         (info.name, info.driver) = (name, driver_name);
-        if let Some(CalibratedPose { serial, pose }) = calibrated.filter(|_| !camera.relays()) {
+        if let Some(CalibratedPose { serial, pose }) = calibrated {
             if serial != info.serial {
                 return Err(Failure::new(of_another_device(&serial, &info.serial)));
             }

@@ -22,7 +22,7 @@ const SHORT: Duration = Duration::from_millis(10);
 
 /// Runs a rig, whose devices were found, to its end. Ctrl-C, SIGTERM and SIGHUP stop it in order, a second Ctrl-C immediately.
 /// SIGHUP of a rig whose file is watched applies the file instead, unless its terminal was closed. A rig over several hosts has
-/// its limit of time here: the others' parts, whose framesets it reads, stop first.
+/// its limit of time here: its cameras stop on all hosts.
 ///
 /// # Errors
 /// When it cannot be started; nothing is left running then.
@@ -40,29 +40,29 @@ pub(super) fn drive(
     }
     let reload = watched.as_ref().map(Watched::reload);
     if let Some((others, time)) = &others {
-        let own = running.handle();
-        others.watch(Box::new(move || own.stop()));
+        let (own, all) = (running.handle(), Arc::downgrade(others));
+        others.watch(Box::new(move || signals::stop(&own, all.upgrade().as_ref())));
         if let Some(time) = *time {
             stop_after(time, running.handle(), Arc::clone(others))?;
         }
     }
-    signals::pass_on(signals, running.handle(), reload, others.map(|(others, _)| others))?;
+    let others = others.map(|(others, _)| others);
+    signals::pass_on(signals, running.handle(), reload, others.clone())?;
     service::tell(running.handle())?;
     if let Some(watched) = watched {
-        watched.watch(running.handle())?;
+        watched.watch(running.handle(), others)?;
     }
     show_progress(&running)?;
     Ok(running.wait())
 }
 
-/// Stops the parts of other hosts and then the rig, on a thread, once the rig has run for a time.
+/// Stops the rig with its parts on other hosts, on a thread, once it has run for a time.
 fn stop_after(time: Duration, rig: RigHandle, others: Arc<dyn RunningHosts>) -> io::Result<()> {
     threads::spawn("limit", move || {
         loop {
             let left = time.saturating_sub(Duration::from_secs_f64(rig.status().seconds));
             if left.is_zero() {
-                others.stop_sources();
-                return rig.stop();
+                return signals::drain(&rig, &*others);
             }
             // At its start and while it is stopped by its terminal, a rig has no seconds.
             if rig.wait_timeout(left.max(SHORT)) {

@@ -438,7 +438,7 @@ fn run_topology(
         Err(code) => return code,
     };
     plan::warn(&topology, usb);
-    // The parts of other hosts stop before this one does: only `drive` can have them do so.
+    // Cameras stop on all hosts then: only `drive` can have them do so.
     let time = if others.is_some() { None } else { args.time };
     let limits = RunLimits { time, framesets: args.framesets };
     let rig = Rig::new(topology, registry, limits);

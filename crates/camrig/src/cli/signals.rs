@@ -80,7 +80,6 @@ pub fn take() -> io::Result<Receiver<i32>> {
 }
 
 /// Passes signals on to a rig, on a thread that lasts as long as the program. SIGHUP sets `reload` instead, if there is one.
-/// The parts on other hosts stop first: a reader has their last framesets then.
 pub(super) fn pass_on(
     signals: Receiver<i32>,
     rig: RigHandle,
@@ -88,18 +87,6 @@ pub(super) fn pass_on(
     others: Option<Arc<dyn RunningHosts>>,
 ) -> io::Result<()> {
     let mut received = Received::default();
-    let stop = move |rig: RigHandle| match others.clone() {
-        None => rig.stop(),
-        // On a thread of its own, so that the next signal is not waited for.
-        Some(others) => {
-            let stopped = rig.clone();
-            let stop = move || {
-                others.stop_sources();
-                rig.stop();
-            };
-            threads::spawn("stop", stop).unwrap_or_else(|_| stopped.stop());
-        }
-    };
     let pass_on = move || {
         for signal in signals {
             if let Some(reload) = reload.as_ref().filter(|_| signal == SIGHUP) {
@@ -107,12 +94,24 @@ pub(super) fn pass_on(
                 continue;
             }
             match received.take(signal, Instant::now()) {
-                Effect::Stop => stop(rig.clone()),
+                Effect::Stop => stop(&rig, others.as_ref()),
                 Effect::StopAtOnce => rig.interrupt(),
             }
         }
     };
     threads::spawn("signals", pass_on)
+}
+
+/// Stops a rig in order, with its parts on other hosts. Does not wait.
+pub(super) fn stop(rig: &RigHandle, others: Option<&Arc<dyn RunningHosts>>) {
+    let Some(others) = others else { return rig.stop() };
+    let (own, others) = (rig.clone(), Arc::clone(others));
+    threads::spawn("stop", move || drain(&own, &*others)).unwrap_or_else(|_| rig.stop());
+}
+
+/// Stops a rig over several hosts in order. Waits for the end of the parts on other hosts.
+pub(super) fn drain(rig: &RigHandle, others: &dyn RunningHosts) {
+    others.drain(&|| rig.drain(), &|| rig.stop());
 }
 
 /// Returns whether this process ignores the signal; without /proc it is assumed that it does not.

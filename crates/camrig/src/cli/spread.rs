@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::{RunOptions, code, refuse};
 use crate::console::print_error;
+use crate::exit::Exit;
 use crate::hosts::{PreparedHosts, WholeTopology, add_reports};
 use crate::late::StartTime;
 use crate::registry::Registry;
@@ -36,7 +37,8 @@ pub(super) fn begin(
 /// As for this host's part.
 pub(super) fn end(driven: io::Result<Report>, others: Option<Others>) -> io::Result<Report> {
     let Some(others) = others else { return driven };
-    others.hosts().stop();
+    let in_order = driven.as_ref().is_ok_and(|report| matches!(report.exit, Exit::Asked | Exit::Inputs));
+    others.hosts().stop(in_order);
     let mut report = driven?;
     report.hosts = others.hosts().statuses().into_iter().map(|(host, _)| host).collect();
     add_reports(&mut report, others.hosts().reports());

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::{TopologyArgs, is_colored};
+use super::{TopologyArgs, is_colored, signals};
 use crate::console::{print_error, print_stderr};
+use crate::hosts::RunningHosts;
 use crate::registry::Registry;
 use crate::rig::{Rig, RigHandle};
 use crate::supervisor::{ChangeError, RunLimits};
@@ -66,13 +67,17 @@ impl Watched {
     }
 
     /// Watches the file, on a thread that lasts as long as the rig.
-    pub(super) fn watch(mut self, rig: RigHandle) -> std::io::Result<()> {
+    pub(super) fn watch(
+        mut self,
+        rig: RigHandle,
+        others: Option<Arc<dyn RunningHosts>>,
+    ) -> std::io::Result<()> {
         threads::spawn("watch", move || {
             while !rig.wait_timeout(LOOK) {
                 // A terminal that closes sends SIGHUP too.
                 if self.reload.load(Ordering::Acquire) && self.had_terminal && !has_terminal() {
                     log::warn!("the terminal was closed, and the rig stops");
-                    rig.stop();
+                    signals::stop(&rig, others.as_ref());
                     return;
                 }
                 // Before every actor is ready, the rig does not change; the file is checked again then.

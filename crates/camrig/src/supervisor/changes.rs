@@ -153,7 +153,7 @@ impl Shell {
             return;
         }
         self.send(process, WorkerCommand::Go);
-        if self.core.is_stopping() {
+        if self.core.stops_cameras() {
             self.send(process, WorkerCommand::StopCameras);
         }
     }

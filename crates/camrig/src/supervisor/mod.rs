@@ -91,6 +91,7 @@ enum Message {
     /// A call to the open device of the camera with this name, and the place for its answer.
     Device(String, DeviceCall, SyncSender<DeviceAnswer>),
     Stop,
+    Drain,
     Interrupt,
 }
 
@@ -157,6 +158,11 @@ impl RunControl {
     pub(crate) fn stop(&self) {
         // An error means that the run is over.
         let _ = self.messages.send(Message::Stop);
+    }
+
+    /// As [`Self::stop`], but cameras that relay framesets of another host end when their sources do.
+    pub(crate) fn drain(&self) {
+        let _ = self.messages.send(Message::Drain);
     }
 
     /// Stops the run in order; if that was already requested, ends it immediately.

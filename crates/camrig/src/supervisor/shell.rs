@@ -240,6 +240,7 @@ impl Shell {
             Message::Note(changes, by) => self.note_change(&changes, by),
             Message::Device(camera, call, answer) => self.call_device(&camera, call, answer),
             Message::Stop => self.decide(Event::Stop),
+            Message::Drain => self.decide(Event::Drain),
             Message::Interrupt => self.decide(Event::Interrupt),
         }
     }

@@ -203,6 +203,11 @@ impl ActorSpec {
         self.options.text.as_deref().unwrap_or_default()
     }
 
+    /// Returns whether it is a camera that passes on framesets of another host.
+    pub(crate) fn relays(&self) -> bool {
+        self.camera_options().is_some_and(CameraOptions::relays)
+    }
+
     /// Returns the options of a camera, read; `None` of a processor.
     pub(crate) fn camera_options(&self) -> Option<&dyn CameraOptions> {
         self.options.camera.as_deref()

@@ -101,10 +101,19 @@ mod tests {
             device_timeout: Duration::ZERO,
         };
         let (name, process) = ("left".to_owned(), EYE);
-        let (is_camera, is_guest, thread) = (true, false, None);
+        let (is_camera, relays, is_guest, thread) = (true, false, false, None);
         let (stall_timeout, start_timeout) = (None, None);
-        let camera =
-            ActorSetup { name, is_camera, is_guest, process, thread, restart, stall_timeout, start_timeout };
+        let camera = ActorSetup {
+            name,
+            is_camera,
+            relays,
+            is_guest,
+            process,
+            thread,
+            restart,
+            stall_timeout,
+            start_timeout,
+        };
         let processes = vec!["main".to_owned(), "eye".to_owned()];
         let mut core =
             Core::new(Setup { actors: vec![camera], processes, limits: RunLimits::default() }, now);

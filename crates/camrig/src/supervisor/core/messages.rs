@@ -34,6 +34,8 @@ pub(in crate::supervisor) enum Event {
     Unreaped(ProcessId, Unreaped),
     /// Stop in order.
     Stop,
+    /// Stop in order, and let cameras that relay go on until their sources end.
+    Drain,
     /// Stop in order; if that was already requested, end immediately.
     Interrupt,
     /// A process reports that a camera has stopped its streams (true), or was asked to start them again.

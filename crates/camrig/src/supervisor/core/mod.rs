@@ -40,6 +40,7 @@ pub(super) use self::messages::{Activity, Changing, Command, Event, Observation}
 pub(super) use self::notice::Notice;
 use self::policy::Recovery;
 use super::RunLimits;
+use crate::control::ActorCommand;
 use crate::exit::Exit;
 use crate::ids::{ActorId, ProcessId};
 use crate::stock::attached;
@@ -74,6 +75,8 @@ pub(super) struct Setup {
 pub(super) struct ActorSetup {
     pub(super) name: String,
     pub(super) is_camera: bool,
+    /// Whether it is a camera that passes on framesets of another host.
+    pub(super) relays: bool,
     /// Whether it runs in another program, which may end at any time: the rig continues without it.
     pub(super) is_guest: bool,
     pub(super) process: ProcessId,
@@ -91,6 +94,7 @@ impl ActorSetup {
         Self {
             name: spec.name.clone(),
             is_camera: matches!(spec.role, Role::Camera { .. }),
+            relays: spec.relays(),
             is_guest: matches!(&spec.role, Role::Processor { kind } if kind == attached::KIND),
             process: spec.process,
             thread: spec.thread.clone(),
@@ -166,6 +170,7 @@ struct Due {
 }
 
 /// The supervisor's state.
+#[allow(clippy::struct_excessive_bools)] // As of an actor.
 #[derive(Debug)]
 pub(super) struct Core {
     setup: Setup,
@@ -182,6 +187,8 @@ pub(super) struct Core {
     /// Time at which the last actor ended.
     ended_at: Option<Instant>,
     stopping: bool,
+    /// Whether cameras that relay go on although it stops, until their sources end.
+    drains: bool,
     /// Whether the end was requested.
     asked: bool,
     interrupted: bool,
@@ -221,6 +228,7 @@ impl Core {
             going_since: None,
             ended_at: None,
             stopping: false,
+            drains: false,
             asked: setup.limits.framesets.is_some(),
             interrupted: false,
             drained: (0, now),
@@ -295,6 +303,10 @@ impl Core {
                 }
             }
             Event::Change(changing) => self.change(changing),
+            Event::Drain => {
+                self.asked = true;
+                self.drain();
+            }
             Event::Interrupt if self.stopping && self.asked => self.interrupted = true,
             Event::Stop | Event::Interrupt => self.stop_as_asked(),
             Event::Abandon { started } => {
@@ -338,6 +350,11 @@ impl Core {
     /// Returns whether the rig is stopping, or its actors have ended.
     pub(super) fn is_stopping(&self) -> bool {
         self.stopping || self.phase != Phase::Active
+    }
+
+    /// Returns whether every camera stops, also those that relay.
+    pub(super) fn stops_cameras(&self) -> bool {
+        self.stopping && !self.drains
     }
 
     /// Returns the seconds from the time at which every actor was ready to the end of the last one, or to the
@@ -404,7 +421,7 @@ impl Core {
             process,
             actors,
             go: self.going_since.is_some(),
-            stop_cameras: self.stopping,
+            stop_cameras: self.stops_cameras(),
         });
     }
 
@@ -469,11 +486,43 @@ impl Core {
 
     /// Stops the cameras; everything else ends when it has no more input.
     fn stop(&mut self) {
+        if self.stops_cameras() {
+            return;
+        }
+        (self.stopping, self.drains) = (true, false);
+        self.commands.push(Command::StopCameras);
+        self.settle_actors_without_instance();
+    }
+
+    /// Stops the cameras of this host; those that relay end when their sources do.
+    fn drain(&mut self) {
         if self.stopping {
             return;
         }
+        self.drains = self.going_since.is_some() && self.ids().any(|id| self.is_relaying(id));
+        if !self.drains {
+            return self.stop();
+        }
         self.stopping = true;
-        self.commands.push(Command::StopCameras);
+        for id in self.ids() {
+            if self.is_camera(id) && self.has_live_instance(id) && !self.is_relaying(id) {
+                self.commands.push(Command::Actor(id, ActorCommand::Finish));
+            }
+        }
+        self.settle_actors_without_instance();
+    }
+
+    /// Returns whether a camera has an instance that passes on framesets of another host.
+    fn is_relaying(&self, id: ActorId) -> bool {
+        self.setup.actors[id.index()].relays && self.has_live_instance(id)
+    }
+
+    fn has_live_instance(&self, id: ActorId) -> bool {
+        let actor = self.actor(id);
+        actor.hosted && actor.due.is_none() && !actor.has_ended()
+    }
+
+    fn settle_actors_without_instance(&mut self) {
         // Between two instances: a camera ends, a processor is restarted to process the framesets in flight.
         for id in self.ids() {
             let now = self.now;
@@ -508,7 +557,7 @@ impl Core {
 
     /// Returns whether no camera will produce another frameset, so that all remaining actors must end.
     fn is_draining(&self) -> bool {
-        self.stopping || self.ids().all(|id| !self.is_camera(id) || self.actor(id).has_ended())
+        self.stops_cameras() || self.ids().all(|id| !self.is_camera(id) || self.actor(id).has_ended())
     }
 
     fn set_state(&mut self, id: ActorId, state: ActorState) {

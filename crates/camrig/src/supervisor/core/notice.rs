@@ -125,6 +125,7 @@ mod tests {
         let actor = |name: &str, is_camera| ActorSetup {
             name: name.to_owned(),
             is_camera,
+            relays: false,
             is_guest: false,
             process: ProcessId::new(1),
             thread: None,

@@ -120,8 +120,8 @@ impl World {
     fn handle(&mut self, event: Event) {
         let active = !self.ended && !self.all_have_ended();
         match event {
-            Event::Interrupt if active && self.asked && self.stopped => self.interrupted = true,
-            Event::Stop | Event::Interrupt if active => self.asked = true,
+            Event::Interrupt if active && self.asked && self.core.stopping => self.interrupted = true,
+            Event::Stop | Event::Drain | Event::Interrupt if active => self.asked = true,
             _ => {}
         }
         let commands = self.core.on(event, self.now);
@@ -408,7 +408,7 @@ impl World {
                     _ => {}
                 }
             }
-            STOP => self.handle(Event::Stop),
+            STOP => self.handle(if flag { Event::Drain } else { Event::Stop }),
             _ => self.handle(Event::Interrupt),
         }
     }
@@ -460,23 +460,27 @@ impl World {
 }
 
 fn actors(processes: usize) -> impl Strategy<Value = Vec<ActorSetup>> {
-    let actor = (any::<bool>(), any::<bool>(), 0..processes, 0_usize..4, any::<bool>(), any::<bool>());
-    let actor = actor.prop_map(|(is_camera, is_guest, process, max, may_stall, shares)| ActorSetup {
-        name: "actor".to_owned(),
-        is_camera,
-        is_guest: is_guest && !is_camera,
-        process: ProcessId::new(process),
-        // A thread is one of a process: its name has that of the process.
-        thread: shares.then(|| format!("thread of {process}")),
-        restart: RestartPolicy {
-            max,
-            window: Duration::from_secs(5),
-            backoff: Duration::from_millis(100),
-            backoff_max: Duration::from_millis(400),
-            device_timeout: Duration::from_secs(3),
-        },
-        stall_timeout: may_stall.then_some(Duration::from_secs(1)),
-        start_timeout: may_stall.then_some(Duration::from_secs(2)),
+    let actor = (any::<[bool; 5]>(), 0..processes, 0_usize..4);
+    let actor = actor.prop_map(|(facts, process, max)| {
+        let [is_camera, relays, is_guest, may_stall, shares] = facts;
+        ActorSetup {
+            name: "actor".to_owned(),
+            is_camera,
+            relays: relays && is_camera,
+            is_guest: is_guest && !is_camera,
+            process: ProcessId::new(process),
+            // A thread is one of a process: its name has that of the process.
+            thread: shares.then(|| format!("thread of {process}")),
+            restart: RestartPolicy {
+                max,
+                window: Duration::from_secs(5),
+                backoff: Duration::from_millis(100),
+                backoff_max: Duration::from_millis(400),
+                device_timeout: Duration::from_secs(3),
+            },
+            stall_timeout: may_stall.then_some(Duration::from_secs(1)),
+            start_timeout: may_stall.then_some(Duration::from_secs(2)),
+        }
     });
     prop::collection::vec(actor, 1..6)
 }

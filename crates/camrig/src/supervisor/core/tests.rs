@@ -23,6 +23,7 @@ impl Run {
         let actor = |name: &str, process, start_timeout| ActorSetup {
             name: name.to_owned(),
             is_camera: process == WORKER,
+            relays: false,
             is_guest: name == "guest",
             process,
             thread: None,
@@ -212,6 +213,33 @@ fn a_rig_continues_without_an_attached_actor() {
     run.on(Event::Stop);
     run.on(Event::Finished(WORKER, CAMERA));
     run.on(Event::Finished(ProcessId::MAIN, READER));
+    run.on(Event::Exited(WORKER, "exited".to_owned()));
+    assert_eq!((run.core.is_over(), run.core.exit()), (true, Exit::Asked));
+}
+
+/// A camera of this host, and one that passes on framesets of another host.
+#[test]
+fn a_camera_that_relays_goes_on_until_its_source_ends() {
+    let both = |relays| {
+        let mut run = Run::new(None);
+        for actor in &mut run.core.setup.actors {
+            actor.is_camera = true;
+        }
+        run.core.setup.actors[CAMERA.index()].relays = relays;
+        run.on(Event::Connected(WORKER));
+        run.on(Event::Ready(WORKER, CAMERA));
+        run.on(Event::Ready(ProcessId::MAIN, READER));
+        run.observe_after(Duration::ZERO);
+        run
+    };
+    assert_eq!(both(false).on(Event::Drain), [Command::StopCameras]);
+    let mut run = both(true);
+    assert_eq!(run.on(Event::Drain), [Command::Actor(READER, ActorCommand::Finish)]);
+    run.on(Event::Finished(ProcessId::MAIN, READER));
+    assert_eq!(run.observe_after(DRAIN_TIMEOUT * 3), []);
+    assert_eq!(run.on(Event::Stop), [Command::StopCameras]);
+    assert_eq!(run.on(Event::Stop), []);
+    run.on(Event::Finished(WORKER, CAMERA));
     run.on(Event::Exited(WORKER, "exited".to_owned()));
     assert_eq!((run.core.is_over(), run.core.exit()), (true, Exit::Asked));
 }
