@@ -14,13 +14,14 @@ use crate::crossing::free_address;
 use crate::program::PAIR;
 use crate::test;
 
-/// Matches that are compared.
-const MATCHES: usize = 90;
+/// Matches after which a run ends.
+const MATCHES: usize = 40;
 
-/// Half the time between two framesets, in microseconds: two cameras that run freely are never further apart.
-const HALF_MICROS: i64 = 16_667;
+/// Half the time between two framesets of `right`, in microseconds: no frameset of `left` is further from the nearest one.
+const HALF_MICROS: i64 = 83_333;
 
-/// A camera on each host, matched on both.
+/// A camera on each host, matched on both. Their rates differ, so that framesets of every distance are matched; and the time
+/// between two framesets is long beside what is not known of the clocks, also on a machine that does other work.
 fn topology(folder: &Path, address: &str) -> String {
     let text = format!(
         r#"
@@ -31,22 +32,22 @@ fn topology(folder: &Path, address: &str) -> String {
         [camera.left]
         driver  = "synthetic"
         host    = "arm"
-        options = {{ model = "any", seed = 1, depth = "320x240@30", color = "320x240@30" }}
+        options = {{ model = "any", seed = 1, depth = "320x240@5", color = "320x240@5" }}
 
         [camera.right]
         driver  = "synthetic"
-        options = {{ model = "any", seed = 2, depth = "320x240@30", color = "320x240@30" }}
+        options = {{ model = "any", seed = 2, depth = "320x240@6", color = "320x240@6" }}
 
         [processor.here]
         kind   = "pairs"
         inputs = ["left", "right"]
-        match  = {{ window_millis = 20, clock = "estimated" }}
+        match  = {{ window_millis = 90, clock = "estimated" }}
 
         [processor.there]
         kind   = "pairs"
         host   = "arm"
         inputs = ["left", "right"]
-        match  = {{ window_millis = 20, clock = "estimated" }}
+        match  = {{ window_millis = 90, clock = "estimated" }}
         "#
     );
     let path = folder.join("rig.toml").display().to_string();
@@ -104,6 +105,7 @@ fn same_matches(quality: Quality, agent: Command, offset_seconds: f64) {
             compared += 1;
         }
     }
+    assert!(compared > 0, "nothing was compared: {known} us, {here:?} {there:?}");
     println!("matches: {compared} of {} alike, {clock}", here.len());
     for (sender, receiver) in [("arm/left", "left"), ("right", "arm/right")] {
         let crossing = Crossing::of(&report, sender, receiver);
