@@ -19,6 +19,7 @@ mod matches;
 mod namespaces;
 mod orphans;
 mod program;
+mod recordings;
 mod same;
 mod soak;
 
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
     circle::add_to(&mut trials);
     orphans::add_to(&mut trials);
     same::add_to(&mut trials);
+    recordings::add_to(&mut trials);
     hostile::add_to(&mut trials);
     matches::add_to(&mut trials);
     bench::add_to(&mut trials);

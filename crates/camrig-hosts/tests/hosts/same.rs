@@ -43,19 +43,21 @@ fn topology(folder: &Path, address: Option<&str>, host: &str, codec: &str) -> St
     );
     let text = match address {
         Some(address) => format!("[host.arm]\naddress = \"{address}\"\n{host}\n{text}"),
-        None => text
-            .lines()
-            .filter(|line| !["host ", "wire "].iter().any(|key| line.trim_start().starts_with(key)))
-            .collect::<Vec<_>>()
-            .join("\n"),
+        None => on_one_host(&text),
     };
     let path = folder.join("rig.toml").display().to_string();
     std::fs::write(&path, text).unwrap();
     path
 }
 
+/// Returns a topology whose actors are all on this host.
+pub(crate) fn on_one_host(text: &str) -> String {
+    let is_of_hosts = |line: &&str| ["host ", "wire "].iter().any(|key| line.trim_start().starts_with(key));
+    text.lines().filter(|line| !is_of_hosts(line)).collect::<Vec<_>>().join("\n")
+}
+
 /// Returns the lines that processors of kind `verify` print, sorted.
-fn digests(stdout: &str) -> Vec<String> {
+pub(crate) fn digests(stdout: &str) -> Vec<String> {
     let mut lines: Vec<_> =
         stdout.lines().filter(|line| line.starts_with("verify: ")).map(str::to_owned).collect();
     lines.sort_unstable();
