@@ -17,7 +17,7 @@ use crate::harness::MARK;
 use crate::test;
 
 /// Maximum time of a wait: its end is a failure.
-const WATCHDOG: Duration = Duration::from_secs(120);
+pub(crate) const WATCHDOG: Duration = Duration::from_secs(120);
 
 /// A process under test, which ends with the test.
 pub(crate) struct Program {

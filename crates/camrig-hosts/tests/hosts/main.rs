@@ -22,6 +22,7 @@ mod program;
 mod recordings;
 mod same;
 mod soak;
+mod viewers;
 
 use std::process::ExitCode;
 
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
     orphans::add_to(&mut trials);
     same::add_to(&mut trials);
     recordings::add_to(&mut trials);
+    viewers::add_to(&mut trials);
     hostile::add_to(&mut trials);
     matches::add_to(&mut trials);
     bench::add_to(&mut trials);

@@ -37,7 +37,8 @@ pub(crate) fn main() -> ExitCode {
     if bench::bare(&words) {
         return ExitCode::SUCCESS;
     }
-    let app = camrig_hosts::add_to(camrig_record::add_to(App::new())).driver::<Still>("still");
+    let app =
+        camrig_hosts::add_to(camrig_view::add_to(camrig_record::add_to(App::new()))).driver::<Still>("still");
     let app = app.processor("pass-on", |_: NoOptions| Ok(PassOn));
     app.processor("pairs", |_: NoOptions| Ok(Pairs)).main()
 }
