@@ -1,18 +1,29 @@
 //! Tests of hosts that are network namespaces, with a cable between them.
 
-use std::process::Command;
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use libtest_mimic::Trial;
 use rustix::process::Signal;
 
 use crate::agents::{Crossing, Program, agent_by, identity, report, wait};
+use crate::same::{digests, on_one_host};
 use crate::test;
+
+/// The program that carries packets.
+const BAD_CABLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/hosts/bad_cable.py");
 
 /// Network namespaces: `first`, and one for each other host, with a cable between both. They end with the test.
 pub(crate) struct Network {
     /// The other hosts.
     hosts: Vec<String>,
+    /// Distinguishes the networks of tests that run at the same time.
+    number: u32,
 }
+
+static NETWORKS: AtomicU32 = AtomicU32::new(0);
 
 /// Runs `ip`; returns whether it could.
 fn ip(words: &[&str]) -> bool {
@@ -21,7 +32,8 @@ fn ip(words: &[&str]) -> bool {
 
 impl Network {
     pub(crate) fn new(hosts: &[&str]) -> Self {
-        let network = Self { hosts: hosts.iter().map(|host| (*host).to_owned()).collect() };
+        let number = NETWORKS.fetch_add(1, Ordering::Relaxed);
+        let network = Self { hosts: hosts.iter().map(|host| (*host).to_owned()).collect(), number };
         let first = network.of("first");
         let must = |words: &[&str]| assert!(ip(words), "ip {words:?}");
         must(&["netns", "add", &first]);
@@ -49,7 +61,7 @@ impl Network {
 
     /// Returns the namespace of a host.
     pub(crate) fn of(&self, host: &str) -> String {
-        format!("camrig-{host}-{}-{}", std::process::id(), self.hosts.len())
+        format!("camrig-{host}-{}-{}", std::process::id(), self.number)
     }
 
     /// Returns the address of another host on its end of the cable.
@@ -78,6 +90,83 @@ impl Drop for Network {
     }
 }
 
+/// A cable that loses packets, delays all, and lets some overtake others.
+struct BadCable {
+    namespace: String,
+    carrier: Child,
+    lines: BufReader<ChildStdout>,
+}
+
+impl BadCable {
+    /// Replaces the cable of a host by one that delays each way by `delay_millis` and up to `jitter_millis` more.
+    fn of(network: &Network, host: &str, [delay_millis, jitter_millis, loss]: [f64; 3]) -> Self {
+        let (first, other, namespace) = (network.of("first"), network.of(host), network.of("between"));
+        let here = format!("{}1/24", network.address(host).trim_end_matches('2'));
+        let there = format!("{}/24", network.address(host));
+        for words in [
+            &["netns", "add", &namespace][..],
+            &["-n", &first, "link", "delete", host],
+            &["-n", &first, "link", "add", host, "type", "veth", "peer", "name", "one", "netns", &namespace],
+            &[
+                "-n", &other, "link", "add", "cable", "type", "veth", "peer", "name", "other", "netns",
+                &namespace,
+            ],
+            &["-n", &first, "address", "add", &here, "dev", host],
+            &["-n", &other, "address", "add", &there, "dev", "cable"],
+            &["-n", &first, "link", "set", host, "up"],
+            &["-n", &other, "link", "set", "cable", "up"],
+            &["-n", &namespace, "link", "set", "one", "up"],
+            &["-n", &namespace, "link", "set", "other", "up"],
+        ] {
+            assert!(ip(words), "ip {words:?}");
+        }
+        let python = |namespace: &str| {
+            let mut command = Command::new("ip");
+            command.args(["netns", "exec", namespace, "python3", BAD_CABLE]);
+            command
+        };
+        for (namespace, interface) in [(&first, host), (&other, "cable")] {
+            assert!(python(namespace).args(["whole", interface]).status().unwrap().success());
+        }
+        let numbers = [delay_millis, jitter_millis, loss].map(|number| number.to_string());
+        let mut carrier = python(&namespace);
+        carrier.args(["carry", "one", "other"]).args(numbers).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut carrier = carrier.spawn().unwrap();
+        let mut lines = BufReader::new(carrier.stdout.take().unwrap());
+        let mut line = String::new();
+        lines.read_line(&mut line).unwrap();
+        assert_eq!(line, "ready\n");
+        Self { namespace, carrier, lines }
+    }
+
+    /// Ends; returns the numbers of packets that were carried, lost and overtaken.
+    fn finish(mut self) -> [u64; 3] {
+        drop(self.carrier.stdin.take());
+        let mut line = String::new();
+        self.lines.read_to_string(&mut line).unwrap();
+        let numbers: Vec<u64> = line.split_whitespace().map(|number| number.parse().unwrap()).collect();
+        numbers.try_into().unwrap()
+    }
+}
+
+impl Drop for BadCable {
+    fn drop(&mut self) {
+        let _ = self.carrier.kill();
+        let _ = self.carrier.wait();
+        ip(&["netns", "delete", &self.namespace]);
+    }
+}
+
+/// Starts an agent on host `arm`; returns it with the table of the host.
+fn agent_on_arm(network: &Network, folder: &Path) -> (Program, String) {
+    let (first, arm) = (identity(folder, "first.pem"), identity(folder, "arm.pem"));
+    let (listen, file) =
+        (format!("tls/{}:7447", network.address("arm")), folder.join("arm.pem").display().to_string());
+    let pinned = ["--listen", &listen, "--identity", &file, "--peer", &first];
+    let agent = agent_by(inside(&network.of("arm")), folder, "agent", &pinned);
+    (agent, format!("[host.arm]\naddress = \"{listen}\"\nfingerprint = \"{arm}\"\n"))
+}
+
 /// Returns the command that runs the program in a namespace.
 pub(crate) fn inside(namespace: &str) -> Command {
     let mut command = Command::new("ip");
@@ -90,18 +179,11 @@ fn cut() {
     let network = Network::new(&["arm"]);
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    let (first, arm) = (identity(folder, "first.pem"), identity(folder, "arm.pem"));
-    let (listen, file) =
-        (format!("tls/{}:7447", network.address("arm")), folder.join("arm.pem").display().to_string());
-    let pinned = ["--listen", &listen, "--identity", &file, "--peer", &first];
-    let agent = agent_by(inside(&network.of("arm")), folder, "agent", &pinned);
+    let (agent, host) = agent_on_arm(&network, folder);
     let path = folder.join("rig.toml").display().to_string();
     let text = format!(
         r#"
-        [host.arm]
-        address     = "{listen}"
-        fingerprint = "{arm}"
-
+        {host}
         [camera.there]
         driver  = "synthetic"
         host    = "arm"
@@ -142,9 +224,50 @@ fn cut() {
     assert!(link["dropped"]["drop-oldest"].as_u64().is_some_and(|dropped| dropped > 0), "{link:#}");
 }
 
+/// Below TCP, packets are lost and overtake others: framesets do not, and have the content of one host.
+fn bad_cable() {
+    let network = Network::new(&["arm"]);
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let text = r#"
+        [camera.there]
+        driver  = "synthetic"
+        host    = "arm"
+        options = { model = "any", seed = 9, paced = false, depth = "160x120@30", color = "160x120@30" }
+
+        [processor.reader]
+        kind     = "verify"
+        inputs   = ["there"]
+        overflow = "block"
+        wire     = { depth = "delta", color = "zstd" }
+        options  = { digest = true }
+        "#;
+    let path = folder.join("rig.toml").display().to_string();
+    let report_file = folder.join("report.json").display().to_string();
+    let run = |text: &str| {
+        std::fs::write(&path, text).unwrap();
+        let words = ["run", &path, "--framesets", "150", "--report", &report_file];
+        let mut run = Program::start_by(inside(&network.of("first")), folder, "run", &words);
+        let (code, stdout) = run.finish();
+        assert_eq!(code, Some(0), "{}", run.stderr());
+        digests(&stdout)
+    };
+    let of_one_host = run(&on_one_host(text));
+    let cable = BadCable::of(&network, "arm", [3.0, 2.0, 0.01]);
+    let (_agent, host) = agent_on_arm(&network, folder);
+    assert_eq!(run(&(host + text)), of_one_host);
+    let [carried, lost, overtaken] = cable.finish();
+    let report = report(folder);
+    let crossing = Crossing::of(&report, "arm/there", "there");
+    println!("bad cable: {carried} packets carried, {lost} lost, {overtaken} overtaken; {crossing:?}");
+    assert_eq!((crossing.delivered, crossing.published, crossing.lost), (150, 150, 0), "{report:#}");
+    assert!(lost > 0 && overtaken > 0, "{carried} {lost} {overtaken}");
+}
+
 /// They create namespaces, which only root may: `just test-hosts` runs them.
 pub(crate) fn add_to(trials: &mut Vec<Trial>) {
     let mut of_root = Vec::new();
     test(&mut of_root, "namespaces::a_cable_that_is_cut_costs_what_is_counted", cut);
+    test(&mut of_root, "namespaces::a_cable_that_loses_and_reorders_packets_changes_nothing", bad_cable);
     trials.extend(of_root.into_iter().map(|trial| trial.with_ignored_flag(true)));
 }
