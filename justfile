@@ -62,7 +62,7 @@ test-realsense *args:
     cargo build {{ with_realsense }} --example write-bag
     cargo test {{ with_realsense }} --lib --test devices --test points --test realsense {{ args }}
 
-# Run the tests of several hosts, also those whose hosts are network namespaces: needs root and iproute2
+# Run the tests of several hosts, also in network namespaces: needs root, iproute2 and Python; CAMRIG_PYTHON is one with `camrig`
 test-hosts *args:
     cargo test -p camrig-hosts -- --include-ignored --skip bench:: {{ args }}
 

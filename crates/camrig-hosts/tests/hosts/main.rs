@@ -19,6 +19,7 @@ mod matches;
 mod namespaces;
 mod orphans;
 mod program;
+mod python;
 mod recordings;
 mod same;
 mod soak;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
     circle::add_to(&mut trials);
     orphans::add_to(&mut trials);
     same::add_to(&mut trials);
+    python::add_to(&mut trials);
     recordings::add_to(&mut trials);
     viewers::add_to(&mut trials);
     hostile::add_to(&mut trials);
