@@ -406,11 +406,11 @@ fn another_version() {
     assert!(said.starts_with(&format!("{both}{own} with protocol ")), "{said}");
 }
 
-/// Eight hosts with a camera each, read on the first one; then two rigs on the same agents at the same time.
-fn eight_hosts() {
+/// Hosts with a camera each, read on the first one; then two rigs on four of these agents each, at the same time.
+fn many_hosts(count: usize) {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    let agents: Vec<_> = (0..8)
+    let agents: Vec<_> = (0..count)
         .map(|index| {
             let listen = format!("tcp/{}", free_address());
             let agent = agent(folder, &format!("agent{index}"), &["--listen", &listen]);
@@ -454,8 +454,8 @@ fn eight_hosts() {
     let start = |name: &str, path: &str, report: &str| {
         Program::start(folder, name, &["run", path, "--framesets", "60", "--report", report])
     };
-    let all = start("all", &rig("all.toml", 0..8), &file("all.json"));
-    finish(all, &file("all.json"), 0..8);
+    let all = start("all", &rig("all.toml", 0..count), &file("all.json"));
+    finish(all, &file("all.json"), 0..count);
     // Each of these agents has a part of both.
     let (left, right) = (rig("left.toml", 0..4), rig("right.toml", 0..4));
     let runs = [start("left", &left, &file("left.json")), start("right", &right, &file("right.json"))];
@@ -557,7 +557,11 @@ pub(crate) fn add_to(trials: &mut Vec<Trial>) {
     test(trials, "agents::parts_stop_when_their_first_host_is_killed", first_host_killed);
     test(trials, "agents::a_host_without_an_agent_is_named", nothing_listens);
     test(trials, "agents::an_agent_of_another_version_is_refused_with_both_named", another_version);
-    test(trials, "agents::eight_hosts_and_two_rigs_on_the_same_agents", eight_hosts);
+    test(trials, "agents::eight_hosts_and_two_rigs_on_the_same_agents", || many_hosts(8));
+    // They are some 100 processes: `just test-hosts` runs them.
+    let mut of_many = Vec::new();
+    test(&mut of_many, "agents::the_most_hosts_of_a_rig", || many_hosts(32));
+    trials.extend(of_many.into_iter().map(|trial| trial.with_ignored_flag(true)));
     test(trials, "agents::a_host_without_room_is_named", full);
     test(trials, "agents::a_disk_that_is_full_there_is_named", full_disk);
     test(trials, "agents::a_part_that_its_agent_refuses_is_named", refused_part);
