@@ -170,7 +170,7 @@ fn unexpected(spec: &HostSpec, answer: Answer) -> String {
 
 /// Splits a topology; the part of this host has its identity, and the others have the poses.
 fn parts_of(topology: &WholeTopology, run: &str) -> Result<Vec<HostPart>, String> {
-    let mut parts = split(&topology.text, &topology.hosts, run)?;
+    let mut parts = split(&topology.text, &topology.hosts, &topology.declarations, run)?;
     for part in &mut parts {
         part.text = match part.host {
             None => split::with_identity(&part.text, &identity::default_file())?,

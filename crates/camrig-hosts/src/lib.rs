@@ -8,6 +8,7 @@
 //! * `session`: sessions of Zenoh without scouting and without other listeners
 //! * `wire`: the crossing of framesets, with its account
 //! * `codec`: the forms in which frames cross, pure
+//! * `streams`: the streams that cross, as texts, pure
 //! * `clock`: the offset of another host's clock
 #![forbid(unsafe_code)]
 
@@ -21,6 +22,7 @@ mod plan;
 mod protocol;
 pub mod session;
 pub mod split;
+mod streams;
 pub mod wire;
 
 use camrig::App;

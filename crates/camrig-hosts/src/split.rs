@@ -12,9 +12,12 @@ use std::io::Write;
 use std::path::Path;
 
 use camrig::HostSpec;
-use camrig::hosts::{FIRST, HostPart};
+use camrig::hosts::{Declaration, FIRST, HostPart};
+use camrig_frame::DeviceProfile;
 use tempfile::TempPath;
 use toml_edit::{Array, DocumentMut, InlineTable, Item, Table, TableLike, Value, value};
+
+use crate::streams;
 
 /// The kind of the processor that sends framesets to another host.
 pub const OUT_KIND: &str = "wire-out";
@@ -42,6 +45,7 @@ pub(crate) struct Crossing {
     /// The narrowest window in which its readers match it, in milliseconds.
     pub(crate) window_millis: Option<i64>,
     restart: Option<Item>,
+    declaration: Declaration,
 }
 
 /// The properties of an actor that decide the split.
@@ -52,15 +56,24 @@ struct Actor {
     restart: Option<Item>,
 }
 
-/// Splits a topology, in which every name is known, into the parts of the hosts that have actors. `run` names the run in the
-/// keys of its crossings. The part of the first host comes first.
+/// Splits a topology, in which every name is known, into the parts of the hosts that have actors. `declarations` has what is
+/// known of the framesets of actors, by their names; `run` names the run in the keys of its crossings. The part of the first host
+/// comes first.
 ///
 /// # Errors
 /// A line that says which crossings contradict each other.
-pub fn split(text: &str, hosts: &[HostSpec], run: &str) -> Result<Vec<HostPart>, String> {
+pub fn split(
+    text: &str,
+    hosts: &[HostSpec],
+    declarations: &BTreeMap<String, Declaration>,
+    run: &str,
+) -> Result<Vec<HostPart>, String> {
     let document: DocumentMut = text.parse().map_err(|error: toml_edit::TomlError| error.to_string())?;
     let actors = actors(&document);
-    let crossings = crossings(&document, &actors)?;
+    let mut crossings = crossings(&document, &actors)?;
+    for crossing in &mut crossings {
+        crossing.declaration = declarations.get(&crossing.actor).cloned().unwrap_or_default();
+    }
     let is_used = |host: &&HostSpec| actors.values().any(|actor| actor.host.as_ref() == Some(&host.name));
     let used = hosts.iter().filter(is_used).map(|host| Some(host.name.clone()));
     std::iter::once(None)
@@ -144,6 +157,7 @@ fn crossing(name: &str, actor: &Actor, to: Option<&str>, reader: &Item) -> Cross
         codecs: codecs.filter_map(codec).collect(),
         window_millis,
         restart: actor.restart.clone(),
+        declaration: Declaration::default(),
     }
 }
 
@@ -289,8 +303,31 @@ fn in_table(crossing: &Crossing, hosts: &[HostSpec], run: &str) -> Result<Table,
     if let Some(window) = crossing.window_millis {
         options.insert("match_window_millis", Value::from(window as f64));
     }
+    declare(crossing, &mut options);
     finish(&mut table, options, is_at_agent, crossing);
     Ok(table)
+}
+
+/// Adds what is known of the framesets of a crossing to the options of its reader's end.
+fn declare(crossing: &Crossing, options: &mut InlineTable) {
+    let Declaration { cameras, streams } = &crossing.declaration;
+    let text = |stream: &DeviceProfile| Some((stream.stream.name().to_owned(), streams::text(stream)?));
+    // A part of them would not be what they are.
+    if let Some(streams) = streams.iter().map(text).collect::<Option<InlineTable>>()
+        && !streams.is_empty()
+    {
+        options.insert("streams", streams.into());
+    }
+    let clocks: InlineTable =
+        cameras.iter().filter_map(|camera| Some((camera.name.as_str(), camera.clock?.name()))).collect();
+    let is_itself = matches!(&cameras[..], [camera] if camera.name == crossing.actor);
+    if !is_itself && !cameras.is_empty() || !clocks.is_empty() {
+        options
+            .insert("cameras", cameras.iter().map(|camera| camera.name.as_str()).collect::<Array>().into());
+    }
+    if !clocks.is_empty() {
+        options.insert("clocks", clocks.into());
+    }
 }
 
 /// Returns the host whose agent's session the crossing uses: the producer's, or the reader's where the producer's host has no

@@ -66,6 +66,15 @@ pub trait Driver: Sized + 'static {
         None
     }
 
+    /// Returns the cameras of another host whose framesets a camera with these options passes on, by
+    /// [`CameraOutput::loan_relayed`]; an empty list for one camera of the same name, `None` for a camera of this host. The
+    /// descriptions of relayed cameras have their poses. A limit of framesets is that of the other host, and a rig whose cameras
+    /// have [stopped](crate::RigHandle::drain) takes what comes until [`Captured::End`].
+    fn relayed(options: &Self::Options) -> Option<Vec<RelayedCamera>> {
+        let _ = options;
+        None
+    }
+
     /// Returns the command of the process that runs a camera with these options, where that is another program than this
     /// one: the program and its arguments. Such a camera is in a process of its own, or in one with other actors of the
     /// same command.
@@ -122,13 +131,6 @@ pub trait Driver: Sized + 'static {
     /// Returns whether a declared stream may be silent while others continue, as in a recording. For other cameras that is a
     /// failure after `stall_timeout_millis`.
     fn may_fall_silent(&self) -> bool {
-        false
-    }
-
-    /// Returns whether its cameras pass on framesets of another host, by [`CameraOutput::loan_relayed`]. The descriptions of those
-    /// cameras have their poses. A limit of framesets is that of the other host, and a rig whose cameras have
-    /// [stopped](crate::RigHandle::drain) takes what comes until [`Captured::End`].
-    fn relays() -> bool {
         false
     }
 
@@ -216,6 +218,15 @@ pub trait Driver: Sized + 'static {
     fn devices() -> Result<Option<Vec<Device>>, DriverError> {
         Ok(None)
     }
+}
+
+/// A camera whose framesets pass through other actors.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RelayedCamera {
+    /// Its name.
+    pub name: String,
+    /// The clock of its timestamps; `None` if it is not known before the first frameset.
+    pub clock: Option<Clock>,
 }
 
 /// Outcome of [`Driver::capture`].

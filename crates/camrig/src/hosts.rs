@@ -12,6 +12,7 @@ use camrig_status::control::{Answer, Request};
 use camrig_status::{HostStatus, RigStatus};
 use serde::{Deserialize, Serialize};
 
+use crate::driver::{DeviceProfile, RelayedCamera};
 #[cfg(any(test, feature = "program"))]
 use crate::exit::Exit;
 use crate::report::Report;
@@ -48,8 +49,19 @@ pub struct WholeTopology {
     pub text: String,
     /// The other hosts.
     pub hosts: Vec<HostSpec>,
+    /// What is known of the framesets of its actors, by the names of these.
+    pub declarations: BTreeMap<String, Declaration>,
     /// The number of framesets after which each camera stops.
     pub framesets: Option<u64>,
+}
+
+/// What is known of the framesets of an actor before the first one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Declaration {
+    /// The cameras whose framesets it may publish.
+    pub cameras: Vec<RelayedCamera>,
+    /// Its streams; empty if they are not known, or are those of several cameras.
+    pub streams: Vec<DeviceProfile>,
 }
 
 /// The part of one host: an ordinary topology.

@@ -72,7 +72,9 @@ pub use clap;
 #[cfg(feature = "program")]
 pub use cli::{Attachment, MadeTopology, devices_here, parse_time, plan_here, take_signals, time_of};
 pub use clock::monotonic_nanos;
-pub use driver::{Captured, Control, ControlRange, ControlValue, Device, DeviceProfile, Driver, DriverError};
+pub use driver::{
+    Captured, Control, ControlRange, ControlValue, Device, DeviceProfile, Driver, DriverError, RelayedCamera,
+};
 pub use error::WrongOptions;
 pub use exit::Exit;
 pub use folders::probe_folder;

@@ -22,7 +22,9 @@ use toml::de::{DeTable, DeValue, ValueDeserializer};
 use crate::calling::{self, ActorInput, InputActor, Instance};
 #[cfg(feature = "program")]
 use crate::demands::UsbDemands;
-use crate::driver::{Captured, Control, ControlValue, Device, DeviceProfile, Driver, DriverError};
+use crate::driver::{
+    Captured, Control, ControlValue, Device, DeviceProfile, Driver, DriverError, RelayedCamera,
+};
 use crate::error::{WrongOption, WrongOptions};
 use crate::hosts::Hosts;
 use crate::inputs::{Delivered, Inputs};
@@ -249,8 +251,8 @@ pub(crate) trait CameraOptions: Send + Sync {
     fn clock(&self) -> Option<Clock>;
     /// Returns the command of the process that runs it, where that is not this program.
     fn command(&self) -> Option<Vec<String>>;
-    /// Returns whether it passes on framesets of another host.
-    fn relays(&self) -> bool;
+    /// Returns the cameras of another host whose framesets it passes on; `None` for a camera of this host.
+    fn relayed(&self) -> Option<Vec<RelayedCamera>>;
     /// Returns the options themselves, of the driver's type.
     #[cfg(any(test, feature = "program"))]
     fn typed(&self) -> &dyn Any;
@@ -375,8 +377,8 @@ impl<D: Driver> CameraOptions for TypedOptions<D> {
         D::command(&self.0)
     }
 
-    fn relays(&self) -> bool {
-        D::relays()
+    fn relayed(&self) -> Option<Vec<RelayedCamera>> {
+        D::relayed(&self.0)
     }
 
     #[cfg(any(test, feature = "program"))]

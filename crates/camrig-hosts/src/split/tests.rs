@@ -1,5 +1,8 @@
 //! Tests of the parts of hosts: complete texts.
 
+use camrig::RelayedCamera;
+use camrig_frame::{Clock, PixelFormat, Stream};
+
 use super::*;
 
 fn host(name: &str, fingerprint: Option<&str>) -> HostSpec {
@@ -16,7 +19,7 @@ fn host(name: &str, fingerprint: Option<&str>) -> HostSpec {
 }
 
 fn parts(text: &str, hosts: &[HostSpec]) -> Vec<(String, String)> {
-    let parts = split(text, hosts, "r1").unwrap();
+    let parts = split(text, hosts, &BTreeMap::new(), "r1").unwrap();
     parts.into_iter().map(|part| (part.host.unwrap_or_default(), part.text)).collect()
 }
 
@@ -120,7 +123,7 @@ options = { key = "camrig/r1/left/main", codecs = { color = "jpeg:90", depth = "
 
 #[test]
 fn a_part_names_the_hosts_whose_framesets_it_reads() {
-    let split = split(TEXT, &[host("arm", None)], "r1").unwrap();
+    let split = split(TEXT, &[host("arm", None)], &BTreeMap::new(), "r1").unwrap();
     let reads: Vec<_> = split.into_iter().map(|part| part.reads).collect();
     assert_eq!(reads, [vec![Some("arm".to_owned())], vec![None]]);
 }
@@ -154,14 +157,14 @@ fn readers_on_one_host_share_a_crossing() {
     assert!(
         parts[1].1.contains("queue = 5\n") && parts[1].1.contains("{ color = \"jpeg:80\", depth = \"raw\" }")
     );
-    let refused = |more: &str| split(&with(more), &hosts, "r1").unwrap_err();
+    let refused = |more: &str| split(&with(more), &hosts, &BTreeMap::new(), "r1").unwrap_err();
     assert_eq!(
         refused("wire = { depth = 'zstd' }"),
         "processor `q`: `a` crosses to the same host for another processor with `depth` as `raw`, not `zstd`: give both the same"
     );
     // The policy that drops least is that of the crossing.
     let overflow = |more: &str| {
-        let arm = split(&with(more), &hosts, "r1").unwrap().remove(1).text;
+        let arm = split(&with(more), &hosts, &BTreeMap::new(), "r1").unwrap().remove(1).text;
         let line = arm
             .split_once("wire-out")
             .unwrap()
@@ -235,4 +238,32 @@ fn sessions_with_pinned_peers_get_the_identity() {
     assert_eq!(identified.replace(added, " }"), *own);
     let insecure = &parts(TEXT, &[host("arm", None)])[0].1;
     assert_eq!(with_identity(insecure, Path::new("/id.pem")).unwrap(), *insecure);
+}
+
+#[test]
+fn a_reader_knows_what_was_declared() {
+    let profile = |stream, format: PixelFormat| DeviceProfile {
+        stream,
+        format: format.into(),
+        profile: "64x48@30".parse().unwrap(),
+    };
+    let camera = |name: &str, clock| RelayedCamera { name: name.to_owned(), clock };
+    let options = |declaration: Declaration| {
+        let declarations = [("left".to_owned(), declaration)].into();
+        let own = split(TEXT, &[host("arm", None)], &declarations, "r1").unwrap().remove(0).text;
+        let line = own.lines().find(|line| line.contains("/left/main")).unwrap().to_owned();
+        line.split_once("match_window_millis = 17.0").unwrap().1.to_owned()
+    };
+    let own = Declaration { cameras: vec![camera("left", None)], streams: Vec::new() };
+    assert_eq!(options(own.clone()), " }");
+    let streams = vec![profile(Stream::DEPTH, PixelFormat::Z16), profile(Stream::COLOR, PixelFormat::Rgb8)];
+    assert_eq!(
+        options(Declaration { streams, ..own }),
+        r#", streams = { depth = "z16 64x48@30", color = "rgb8 64x48@30" } }"#
+    );
+    let cameras = vec![camera("eye", Some(Clock::Hardware)), camera("left", None)];
+    assert_eq!(
+        options(Declaration { cameras, streams: Vec::new() }),
+        r#", cameras = ["eye", "left"], clocks = { eye = "hardware" } }"#
+    );
 }

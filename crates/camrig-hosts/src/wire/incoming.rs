@@ -10,8 +10,10 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver as Queue, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
-use camrig::{CameraOutput, Captured, Driver, DriverError, LostReason, monotonic_nanos};
-use camrig_frame::{CameraInfo, Clock, MAX_FRAMESET_BYTES, Payload, SAMPLE_BYTES, Timestamp};
+use camrig::{CameraOutput, Captured, Driver, DriverError, LostReason, RelayedCamera, monotonic_nanos};
+use camrig_frame::{
+    CameraInfo, Clock, DeviceProfile, MAX_FRAMESET_BYTES, Payload, SAMPLE_BYTES, StreamInfo, Timestamp,
+};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use zenoh::bytes::ZBytes;
@@ -25,6 +27,7 @@ use super::{Ends, check_key, keys};
 use crate::clock::HostClock;
 use crate::codec::{Coding, Decoder};
 use crate::session::{self, SessionOptions};
+use crate::streams;
 
 /// Share of the window after which an answer is sent although more is waiting.
 const ANSWERS_PER_WINDOW: u32 = 4;
@@ -54,6 +57,15 @@ pub struct WireInOptions {
     #[serde(default)]
     #[schemars(range(min = 0), extend("x-unit" = "ms"))]
     match_window_millis: f64,
+    /// The streams, if they are known before the first frameset: a format and a profile for each, such as `z16 848x480@30`.
+    #[serde(default)]
+    streams: BTreeMap<String, String>,
+    /// The cameras whose framesets come, if it is not one of the name of this one.
+    #[serde(default)]
+    cameras: Vec<String>,
+    /// The clocks of their timestamps, as far as they are known: `hardware`, `global` or `system`.
+    #[serde(default)]
+    clocks: BTreeMap<String, String>,
 }
 
 fn default_framesets() -> u32 {
@@ -131,7 +143,29 @@ impl Driver for WireIn {
         check_key(&options.key).map_err(|error| DriverError::new(error).at("key"))?;
         session::check(&options.session)
             .map_err(|error| DriverError::new(error.to_string()).at("session"))?;
+        for (stream, text) in &options.streams {
+            streams::read(stream, text).map_err(|error| DriverError::new(error).at("streams"))?;
+        }
+        for (camera, name) in &options.clocks {
+            clock(name).ok_or_else(|| {
+                let text =
+                    format!("the clock of `{camera}` is `{name}`; expected `hardware`, `global` or `system`");
+                DriverError::new(text).at("clocks")
+            })?;
+        }
         Ok(())
+    }
+
+    fn streams(options: &WireInOptions) -> Vec<DeviceProfile> {
+        options.streams.iter().filter_map(|(stream, text)| streams::read(stream, text).ok()).collect()
+    }
+
+    fn relayed(options: &WireInOptions) -> Option<Vec<RelayedCamera>> {
+        let camera = |name: &String| RelayedCamera {
+            name: name.clone(),
+            clock: options.clocks.get(name).and_then(|name| clock(name)),
+        };
+        Some(options.cameras.iter().map(camera).collect())
     }
 
     fn claims(options: &WireInOptions) -> Vec<String> {
@@ -162,16 +196,14 @@ impl Driver for WireIn {
         })
     }
 
-    /// Its streams are known with the first frameset.
+    /// Streams that the options lack are known with the first frameset.
     fn info(&self) -> CameraInfo {
-        CameraInfo { name: self.name.clone(), ..CameraInfo::default() }
+        let info = |it: DeviceProfile| StreamInfo::with_profile(it.stream, it.format, it.profile);
+        let streams = Self::streams(&self.options).into_iter().filter_map(info).collect();
+        CameraInfo { name: self.name.clone(), streams, ..CameraInfo::default() }
     }
 
     fn may_fall_silent(&self) -> bool {
-        true
-    }
-
-    fn relays() -> bool {
         true
     }
 
@@ -310,6 +342,11 @@ impl WireIn {
         output.publish_relayed(loan);
         Ok(())
     }
+}
+
+/// Returns the clock of a name.
+fn clock(name: &str) -> Option<Clock> {
+    [Clock::Hardware, Clock::Global, Clock::System].into_iter().find(|clock| clock.name() == name)
 }
 
 /// Maps a time of the other host's wall clock to that of this one. Hardware clocks are the devices' own.

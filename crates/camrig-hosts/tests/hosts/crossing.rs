@@ -158,6 +158,22 @@ fn sender_on_the_thread_of_its_camera() {
     assert_eq!((ended.code(), ended.stderr[0].as_str()), (Some(78), refused), "{:?}", ended.stderr);
 }
 
+/// The streams that the options name are those of the camera before there is a sender.
+fn declared() {
+    let streams = r#"test/left", streams = { color = "rgb8 160x120@60", depth = "z16 160x120@60" }"#;
+    let receives = receiver(&free_address()).replace("test/left\"", streams);
+    let mut receives = Plan::new(&receives, Placement::MultiProcess).start();
+    let names = receives.wait_for("the streams of `left`", |rig| {
+        let status = rig.status();
+        let camera = status.actors.into_iter().find(|actor| actor.name == "left")?;
+        let names: Vec<_> = camera.streams.into_iter().map(|stream| stream.stream).collect();
+        (!names.is_empty()).then_some(names)
+    });
+    assert_eq!(names, ["color", "depth"]);
+    receives.signal(Signal::INT);
+    receives.finish();
+}
+
 pub(crate) fn add_to(trials: &mut Vec<Trial>) {
     for (codec, receiver_first) in [("raw", true), ("zstd", false), ("delta", true), ("raw", false)] {
         let first = if receiver_first { "receiver" } else { "sender" };
@@ -171,6 +187,7 @@ pub(crate) fn add_to(trials: &mut Vec<Trial>) {
     test(trials, "crossing::a_sender_that_is_killed_loses_what_is_counted", || {
         killed(|sends, _| sends.kill_worker("left-to-main"));
     });
+    test(trials, "crossing::a_receiver_without_a_sender_has_the_declared_streams", declared);
     test(trials, "crossing::a_cut_cable_loses_at_most_a_window", cut);
     test(
         trials,

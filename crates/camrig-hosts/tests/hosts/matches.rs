@@ -113,6 +113,44 @@ fn same_matches(quality: Quality, agent: Command, offset_seconds: f64) {
     }
 }
 
+/// Framesets that a processor of another host has made from those of its camera are matched by that camera.
+fn processed() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let listen = format!("tcp/{}", free_address());
+    let agent = agent_by(plain(), folder, "agent", &["--listen", &listen]);
+    let camera = |name: &str, place: &str| {
+        format!(
+            "[camera.{name}]\ndriver = 'synthetic'\n{place}\n\
+             options = {{ model = 'any', color = 'off', depth = '32x24@30' }}\n"
+        )
+    };
+    let text = format!(
+        r#"
+        [host.arm]
+        address = "{listen}"
+
+        [processor.clouds]
+        kind   = "pointcloud"
+        host   = "arm"
+        inputs = ["left"]
+
+        [processor.both]
+        kind   = "pairs"
+        inputs = ["clouds", "right"]
+        match  = {{ window_millis = 500, clock = "estimated", wait = ["left", "right"] }}
+        "#
+    );
+    let path = folder.join("rig.toml").display().to_string();
+    std::fs::write(&path, camera("left", "host = 'arm'") + &camera("right", "") + &text).unwrap();
+    let mut run = Program::start(folder, "run", &["run", &path]);
+    let lines = run.lines();
+    let context = || run.stderr() + &agent.stderr();
+    wait("matches", || pairs(&lines.lock().unwrap()).len() >= 5, context);
+    run.signal(Signal::INT);
+    assert_eq!(run.finish().0, Some(0), "{}", run.stderr());
+}
+
 fn plain() -> Command {
     Command::new(std::env::current_exe().unwrap())
 }
@@ -132,6 +170,7 @@ pub(crate) fn add_to(trials: &mut Vec<Trial>) {
     test(trials, "matches::a_slow_cable_of_100_megabits_changes_no_match", move || {
         same_matches(slow, plain(), 0.0);
     });
+    test(trials, "matches::framesets_of_a_processor_are_matched_by_their_camera", processed);
     // Only root may set the clock of others.
     let mut of_root = Vec::new();
     test(&mut of_root, "matches::a_clock_that_is_wrong_by_3_s_changes_no_match", || {

@@ -74,6 +74,7 @@ pub(super) fn whole(topology: &Topology, framesets: Option<u64>) -> WholeTopolog
         name: topology.name().to_owned(),
         text: topology.running_text(),
         hosts: topology.hosts().to_vec(),
+        declarations: topology.declarations(),
         framesets,
     }
 }

@@ -215,6 +215,7 @@ impl Rig {
             name: topology.name().to_owned(),
             text: topology.running_text(),
             hosts: topology.hosts().to_vec(),
+            declarations: topology.declarations(),
             framesets: others.framesets,
         };
         let parts = others.hosts.split(&whole).map_err(ChangeError::Refused)?;

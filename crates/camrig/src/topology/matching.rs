@@ -10,6 +10,7 @@ use super::draft::{Draft, MatchDraft};
 use super::problem::{Problems, did_you_mean, quote, there_are};
 use super::section::Section;
 use super::{LinkSpec, MATCH_QUEUE_DEFAULT, MATCH_WINDOW_MILLIS_MAX, QUEUE_MAX, Role};
+use crate::driver::RelayedCamera;
 use crate::ids::ActorId;
 use crate::matching::{MatchClock, MatchSpec, MatchedCamera, clock_of_all};
 
@@ -86,25 +87,19 @@ fn specify_one(
     let mut clocks = Vec::new();
     for link in links.iter().filter(|link| link.to == actor) {
         let input = &drafts[link.from.index()].name;
-        for camera in cameras_of(link.from, drafts, links) {
-            let name = &drafts[camera.index()].name;
-            if let Some(other) = cameras.iter().find(|camera| camera.name == *name) {
+        let behind = cameras_of(link.from, drafts, links);
+        for RelayedCamera { name, clock } in behind.into_iter().flat_map(|id| relayed(&drafts[id.index()])) {
+            if let Some(other) = cameras.iter().find(|camera| camera.name == name) {
                 let title = format!(
                     "camera {} reaches {processor} by {} and by {}",
-                    quote(name),
+                    quote(&name),
                     quote(&other.input),
                     quote(input)
                 );
                 problems.add(matching.span.clone(), title, "a match has one frameset of each camera");
             } else {
-                let options = drafts[camera.index()].options.camera.as_ref();
-                clocks.push((name.as_str(), options.and_then(|options| options.clock())));
-                cameras.push(MatchedCamera {
-                    name: name.clone(),
-                    input: input.clone(),
-                    awaited: true,
-                    required: false,
-                });
+                clocks.push((name.clone(), clock));
+                cameras.push(MatchedCamera { name, input: input.clone(), awaited: true, required: false });
             }
         }
     }
@@ -149,10 +144,10 @@ fn specify_one(
 fn clock_of(
     matching: &MatchDraft,
     processor: &str,
-    clocks: &[(&str, Option<Clock>)],
+    clocks: &[(String, Option<Clock>)],
     problems: &mut Problems,
 ) -> MatchClock {
-    let known = || clocks.iter().filter_map(|&(name, clock)| Some((name, clock?)));
+    let known = || clocks.iter().filter_map(|(name, clock)| Some((name, (*clock)?)));
     let Some(declared) = matching.clock else {
         return match clocks.first() {
             Some((_, Some(Clock::System)))
@@ -173,6 +168,15 @@ fn clock_of(
         problems.add(matching.span.clone(), title, label);
     }
     declared
+}
+
+/// Returns the cameras whose framesets a camera publishes: itself, or those of another host that it passes on.
+fn relayed(camera: &Draft) -> Vec<RelayedCamera> {
+    let options = camera.options.camera.as_ref();
+    let relayed = options.and_then(|options| options.relayed()).filter(|relayed| !relayed.is_empty());
+    relayed.unwrap_or_else(|| {
+        vec![RelayedCamera { name: camera.name.clone(), clock: options.and_then(|options| options.clock()) }]
+    })
 }
 
 /// Returns the cameras whose framesets an actor may publish: itself, or those that it reads, in the order of its inputs.

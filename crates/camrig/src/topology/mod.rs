@@ -64,8 +64,9 @@ pub(crate) use self::processes::{ProcessCommand, ProcessScheduling};
 pub(crate) use self::schema::schema;
 use self::section::Options;
 pub(crate) use self::streams::PublishedStreams;
-use crate::driver::Device;
-use crate::hosts::HostSpec;
+use self::streams::profiles;
+use crate::driver::{Device, RelayedCamera};
+use crate::hosts::{Declaration, HostSpec};
 use crate::ids::{ActorId, ProcessId};
 use crate::late::StartTime;
 use crate::matching::MatchSpec;
@@ -205,7 +206,7 @@ impl ActorSpec {
 
     /// Returns whether it is a camera that passes on framesets of another host.
     pub(crate) fn relays(&self) -> bool {
-        self.camera_options().is_some_and(CameraOptions::relays)
+        self.camera_options().is_some_and(|options| options.relayed().is_some())
     }
 
     /// Returns the options of a camera, read; `None` of a processor.
@@ -382,6 +383,33 @@ impl Topology {
     /// Returns the file's name in problems.
     pub(crate) fn name(&self) -> &str {
         &self.source.file
+    }
+
+    /// Returns what is known of the framesets of each actor before the first one, for its readers on other hosts.
+    pub(crate) fn declarations(&self) -> BTreeMap<String, Declaration> {
+        let declaration = |(index, actor): (usize, &ActorSpec)| {
+            let cameras = self.cameras_behind(ActorId::new(index));
+            (actor.name.clone(), Declaration { cameras, streams: profiles(&actor.streams) })
+        };
+        self.actors.iter().enumerate().map(declaration).collect()
+    }
+
+    /// Returns the cameras whose framesets an actor may publish, in the order of its inputs.
+    fn cameras_behind(&self, actor: ActorId) -> Vec<RelayedCamera> {
+        let (mut cameras, mut seen, mut left) = (Vec::new(), vec![false; self.actors.len()], vec![actor]);
+        while let Some(id) = left.pop() {
+            let actor = self.actor(id);
+            if std::mem::replace(&mut seen[id.index()], true) {
+                continue;
+            }
+            if let Role::Camera { .. } = actor.role {
+                let clock = actor.camera_options().and_then(CameraOptions::clock);
+                cameras.push(RelayedCamera { name: actor.name.clone(), clock });
+            } else {
+                left.extend(self.links.iter().filter(|link| link.to == id).rev().map(|link| link.from));
+            }
+        }
+        cameras
     }
 
     /// Returns every actor, in the order of the file. An [`ActorId`] is an index in this list.

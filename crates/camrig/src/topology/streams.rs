@@ -50,6 +50,18 @@ pub(super) fn declared_streams(
     }
 }
 
+/// Returns the streams of an actor that publishes framesets of one camera, if their profiles determine them; otherwise none.
+pub(super) fn profiles(published: &PublishedStreams) -> Vec<DeviceProfile> {
+    let PublishedStreams::Cameras(cameras) = published else { return Vec::new() };
+    let [streams] = &cameras[..] else { return Vec::new() };
+    let profile = |info: &StreamInfo| {
+        let it = DeviceProfile::of(info)?;
+        let same = StreamInfo::with_profile(it.stream, it.format, it.profile)?;
+        (same.role == info.role && same.payload == info.payload).then_some(it)
+    };
+    streams.iter().map(profile).collect::<Option<_>>().unwrap_or_default()
+}
+
 /// Returns the streams of a camera.
 fn camera_streams(options: &Options) -> PublishedStreams {
     let Some(options) = &options.camera else { return PublishedStreams::Unknown };
