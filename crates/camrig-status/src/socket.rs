@@ -348,17 +348,17 @@ mod tests {
         }
     }
 
-    /// Returns a status that is larger than the kernel's buffer of a socket.
-    fn large() -> RigStatus {
-        RigStatus { topology: "x".repeat(8 << 20), ..RigStatus::default() }
+    /// Returns a status of this many megabytes, which is larger than the kernel's buffer of a socket.
+    fn large(megabytes: usize) -> RigStatus {
+        RigStatus { topology: "x".repeat(megabytes << 20), ..RigStatus::default() }
     }
 
     #[test]
     fn clients_that_do_not_read_do_not_delay_others() {
         let socket = StatusSocket::open().unwrap();
         let name = socket.name().to_owned();
-        let status = large();
-        let _serving = socket.serve(move || Some(large())).unwrap();
+        let status = large(1);
+        let _serving = socket.serve(move || Some(large(1))).unwrap();
         let _silent: Vec<_> = (0..2 * CLIENTS_MAX).map(|_| connect(&name).unwrap()).collect();
         for _ in 0..3 {
             assert_eq!(read(&name).unwrap(), status);
@@ -369,7 +369,7 @@ mod tests {
     fn a_client_that_trickles_delays_no_other_and_is_disconnected() {
         let socket = StatusSocket::open().unwrap();
         let name = socket.name().to_owned();
-        let _serving = socket.serve(move || Some(large())).unwrap();
+        let _serving = socket.serve(move || Some(large(8))).unwrap();
         let mut trickling = connect(&name).unwrap();
         let started = Instant::now();
         let mut bytes = 0;
@@ -381,7 +381,7 @@ mod tests {
             thread::sleep(Duration::from_millis(2));
             if started.elapsed() < TIMEOUT && reads < 3 {
                 reads += 1;
-                assert_eq!(read(&name).unwrap(), large());
+                assert_eq!(read(&name).unwrap(), large(8));
             }
             assert!(started.elapsed() < 10 * TIMEOUT, "it is never given up");
         }
