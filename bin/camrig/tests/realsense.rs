@@ -624,6 +624,37 @@ fn a_plan_depends_on_options_only() {
     assert_eq!(plan["cameras"].as_array().unwrap().len(), 1);
 }
 
+/// Without times of the host, a file begins with the rig, or as much later as its options say.
+#[test]
+fn a_file_begins_after_its_offset() {
+    let folder = Folder::new();
+    write_bag(&folder, "a.bag", 5);
+    for placement in PLACEMENTS {
+        let topology = r#"
+            [camera.now]
+            driver = "realsense"
+            options = { file = "a.bag" }
+
+            [camera.tomorrow]
+            driver = "realsense"
+            stall_timeout_millis = 500
+            options = { file = "a.bag", start_offset_millis = 86_400_000 }
+
+            [processor.verify]
+            kind = "verify"
+            inputs = ["now", "tomorrow"]
+            options = { content = false }
+        "#;
+        folder.write("t.toml", topology);
+        let args = ["run", "t.toml", "--for", "2s", "--placement", placement, "--report", "report.json"];
+        let run = camrig(&folder, &args);
+        assert_eq!(run.status.code(), Some(0), "{}", text(&run.stderr));
+        let links = deliveries(&folder.path().join("report.json"));
+        assert!(links["now -> verify"].0 > 0, "{links:?}");
+        assert_eq!(links["tomorrow -> verify"], (0, 0, 0), "{}", text(&run.stderr));
+    }
+}
+
 /// Both files begin when the rig starts without a common timeline: then no frameset has a partner.
 #[test]
 fn files_that_were_recorded_together_play_together() {

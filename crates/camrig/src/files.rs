@@ -209,6 +209,24 @@ mod tests {
     }
 
     #[test]
+    fn nobody_can_guess_the_name_beside() {
+        let folder = folder("files-beside");
+        let path = folder.path().join("a");
+        let [one, other] = [(); 2].map(|()| NewFile::replacing(&path).unwrap());
+        let random = |new: &NewFile| {
+            let name = new.beside().file_name().unwrap().to_string_lossy().into_owned();
+            let random = name.strip_prefix(".a-").and_then(|rest| rest.strip_suffix(".part"));
+            let random = random.unwrap_or_default().to_owned();
+            assert!(random.len() >= 6, "{name}");
+            random
+        };
+        assert_ne!(random(&one), random(&other));
+        assert!(one.beside().exists() && other.beside().exists());
+        drop((one, other));
+        assert!(folder.file_names().is_empty());
+    }
+
+    #[test]
     fn a_device_is_written_directly() {
         write_text(Path::new("/dev/null"), "text").unwrap();
         check(Path::new("/dev/full")).unwrap();

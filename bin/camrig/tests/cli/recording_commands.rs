@@ -251,6 +251,26 @@ fn wrong_arguments_are_named_and_no_file_is_read_without_end() {
     }
 }
 
+/// With less memory than a file without an end would take.
+#[test]
+fn a_topology_without_an_end_is_not_read_to_the_end() {
+    let mut test = Test::new();
+    let large = "`/dev/zero` is larger than 1024 KiB";
+    let other = "`/dev/zero` is not an MCAP file";
+    for (args, reason, code) in [
+        (&["check", "/dev/zero"][..], large, 78),
+        (&["run", "/dev/zero"], large, 78),
+        (&["record", "/dev/zero", "-o", "x.mcap"], large, 66),
+        (&["recording", "info", "/dev/zero"], other, 66),
+        (&["replay", "/dev/zero"], other, 66),
+    ] {
+        test.set_args(args);
+        let (stdout, stderr, found) = test.output_of("ulimit -v 1000000; exec \"$@\"");
+        assert_eq!((stdout.as_str(), found), ("", Some(code)), "{args:?}: {stderr}");
+        assert!(stderr.ends_with(&format!("{reason}\n")), "{args:?}: {stderr}");
+    }
+}
+
 #[test]
 fn a_fast_replay_loses_nothing() {
     let mut folder = two_cameras();

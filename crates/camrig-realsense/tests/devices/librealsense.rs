@@ -7,6 +7,7 @@
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::mem::transmute;
 use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use realsense_sys as rs2;
 
@@ -19,6 +20,13 @@ pub(crate) const TAKES_RESETS: &str = "CAMRIG_TEST_TAKES_RESETS";
 
 /// The environment variable that makes software cameras take presets: JSON of the values of `exposure` and `gain`.
 pub(crate) const TAKES_PRESETS: &str = "CAMRIG_TEST_TAKES_PRESETS";
+
+/// The environment variable with a file: sensors of software cameras take regions of auto exposure, and write them into it. Like
+/// those of a real camera, they refuse the first ones.
+pub(crate) const TAKES_REGIONS: &str = "CAMRIG_TEST_TAKES_REGIONS";
+
+/// Number of regions that are refused.
+const REGIONS_REFUSED: u32 = 2;
 
 /// The options of a preset.
 const PRESET: [(&str, rs2::rs2_option); 2] =
@@ -176,6 +184,44 @@ extern "C" fn rs2_is_device_extendable_to(
     }
     // SAFETY: as in `create_context`.
     unsafe { transmute::<*mut c_void, Call>(next(c"rs2_is_device_extendable_to"))(device, extension, error) }
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn rs2_is_sensor_extendable_to(
+    sensor: *const rs2::rs2_sensor,
+    extension: rs2::rs2_extension,
+    error: Error,
+) -> c_int {
+    type Call = unsafe extern "C" fn(*const rs2::rs2_sensor, rs2::rs2_extension, Error) -> c_int;
+    let is_region = extension == rs2::rs2_extension_RS2_EXTENSION_ROI;
+    if is_region && std::env::var_os(TAKES_REGIONS).is_some() {
+        return 1;
+    }
+    // SAFETY: as in `create_context`.
+    unsafe { transmute::<*mut c_void, Call>(next(c"rs2_is_sensor_extendable_to"))(sensor, extension, error) }
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn rs2_set_region_of_interest(
+    sensor: *const rs2::rs2_sensor,
+    left: c_int,
+    top: c_int,
+    right: c_int,
+    bottom: c_int,
+    error: Error,
+) {
+    type Call = unsafe extern "C" fn(*const rs2::rs2_sensor, c_int, c_int, c_int, c_int, Error);
+    static CALLS: AtomicU32 = AtomicU32::new(0);
+    let file = std::env::var_os(TAKES_REGIONS);
+    if let Some(file) = file.filter(|_| CALLS.fetch_add(1, Ordering::Relaxed) >= REGIONS_REFUSED) {
+        std::fs::write(file, format!("{left} {top} {right} {bottom}")).unwrap();
+        return;
+    }
+    // SAFETY: as in `create_context`. Software cameras refuse it.
+    unsafe {
+        let call = transmute::<*mut c_void, Call>(next(c"rs2_set_region_of_interest"));
+        call(sensor, left, top, right, bottom, error);
+    }
 }
 
 /// Calls `act` with the options of a device's first sensor, which measures depth.

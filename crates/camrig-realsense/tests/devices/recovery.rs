@@ -1,5 +1,6 @@
 //! Tests of every step of the supervisor's recovery with a RealSense camera.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use libtest_mimic::Trial;
@@ -9,7 +10,7 @@ use tempfile::TempDir;
 use crate::cameras::{Behaviour, FILE, SKIPPED};
 use crate::conformance;
 use crate::harness::{Ended, Placement, Plan, Rig};
-use crate::librealsense::TAKES_RESETS;
+use crate::librealsense::{TAKES_REGIONS, TAKES_RESETS};
 
 const RIG: &str = "
 [camera.front]
@@ -202,6 +203,18 @@ fn losses(placement: Placement) {
     assert_eq!((lost("rear", "device"), lost("rear", "repeated")), (0, 0));
 }
 
+/// A camera that refuses its region of auto exposure until it has streamed for a while gets it then.
+fn region(placement: Placement) {
+    let control = File::new();
+    let taken = control.path().with_extension("region");
+    let rig = RIG.replacen("depth = '64x48@90'", "depth = '64x48@90', exposure_region = [1, 2, 30, 40]", 1);
+    let plan = Plan::new(&rig, placement).environment(FILE, control.path().to_str().unwrap());
+    let mut rig = plan.environment(TAKES_REGIONS, taken.to_str().unwrap()).start();
+    rig.wait_for("a region", |_| (fs::read_to_string(&taken).ok()? == "1 2 30 40").then_some(()));
+    wait_for_more(&mut rig);
+    end(rig, &[], 0, &[]);
+}
+
 /// Notifications of a camera are logged, each once although its number differs, and by the camera that sent them.
 fn notifications(placement: Placement) {
     let control = File::new();
@@ -230,5 +243,6 @@ pub(crate) fn add_to(trials: &mut Vec<Trial>) {
     conformance(trials, "recovery::a_reset_helps", reset_helps);
     conformance(trials, "recovery::a_reset_at_the_start", reset_at_the_start);
     conformance(trials, "recovery::losses_have_reasons", losses);
+    conformance(trials, "recovery::a_region_is_set_when_the_camera_streams", region);
     conformance(trials, "recovery::notifications_are_logged_once_by_camera", notifications);
 }

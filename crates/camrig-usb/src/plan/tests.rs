@@ -195,6 +195,12 @@ fn unequal_cameras_get_profiles_that_they_have() {
     // 442 and 123 Mb/s, or 62 and 123 Mb/s.
     assert_eq!(largest_of(&cameras, 600), ["`near` depth 1280x720@30", "`far` depth 640x400@30"]);
     assert_eq!(largest_of(&cameras, 300), ["`near` depth 480x270@30", "`far` depth 640x400@30"]);
+    // The profile that both have would cost a rate.
+    let with_slow = |fast| [fast, "640x480@15"].map(|it| stream(Stream::DEPTH, PixelFormat::Z16, it));
+    let (one, other) = (with_slow("1280x720@30"), with_slow("848x480@30"));
+    let slow: [(&str, &[DeviceProfile], &[DeviceProfile]); 2] =
+        [("one", &one[..1], &one), ("other", &other[..1], &other)];
+    assert_eq!(largest_of(&slow, 2000), ["`one` depth 1280x720@30", "`other` depth 848x480@30"]);
     let plan = |budget| {
         let camera = |&(name, streams, profiles): &(&str, &[DeviceProfile], &[DeviceProfile])| UsbCamera {
             name: name.to_owned(),

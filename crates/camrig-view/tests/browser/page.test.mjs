@@ -521,8 +521,8 @@ const allDrawn = (page, panes) =>
 test("six cameras fit small windows, and their names are legible", async (t) => {
   const names = ["front", "rear", "left", "right", "top", "wrist-upper-left"];
   const rig = await Rig.start(cameras(names,
-    { rear: ", unplug_at = 1.0", left: ", stall_at = 1.0" },
-    { rear: "device_timeout_millis = 500", left: "stall_timeout_millis = 3600000" }));
+    { rear: ", unplug_at = 1.0", left: ", stall_at = 1.0", top: ', stall_at = 1.0, stall_stream = "color"' },
+    { rear: "device_timeout_millis = 500", left: "stall_timeout_millis = 3600000", top: "stall_timeout_millis = 3600000" }));
   t.after(() => rig.remove());
   const page = await open(rig.found[0], { width: 800, height: 600 });
   const rear = page.locator('.tile[data-camera="1"]');
@@ -536,6 +536,14 @@ test("six cameras fit small windows, and their names are legible", async (t) => 
     await until("a longer silence", async () => (await silence()) > first);
     assert.equal(await left.locator(".latency").textContent(), "");
     assert.match(await page.locator('.tile[data-camera="0"] .latency').textContent(), /^\d+\.\d ms$/);
+  });
+
+  await t.test("a stream that stops says for how long, while the other one has a rate", async () => {
+    const rate = (stream) => page.locator(`.tile[data-camera="4"] [data-stream="${stream}"] .facts .hertz`).textContent();
+    const silence = async () => Number(/^no frames for (\d+\.\d) s$/.exec(await rate("color"))?.[1]);
+    const first = await until("a silent stream", silence);
+    await until("a longer silence", async () => (await silence()) > first);
+    await until("a rate", async () => /^\d+\.\d Hz$/.test(await rate("depth")));
   });
 
   await allDrawn(page, 8);

@@ -14,7 +14,8 @@ use tempfile::TempDir;
 
 use crate::harness::MARK;
 
-/// The environment variable that selects the devices: `two`, `none` or `locked`; if unset, the driver cannot list any.
+/// The environment variable that selects the devices: `two`, `slow`, `broken`, `none` or `locked`; if unset, the driver cannot
+/// list any.
 const SHELF: &str = "CAMRIG_TEST_SHELF";
 
 /// A driver whose devices can be listed but not opened.
@@ -49,6 +50,10 @@ impl Driver for Shelf {
         let Ok(shelf) = std::env::var(SHELF) else { return Ok(None) };
         match shelf.as_str() {
             "two" => Ok(Some(vec![depth_and_color(), silent()])),
+            "slow" => {
+                Ok(Some(vec![Device { usb_type: "2.1".to_owned(), ..depth_and_color() }, in_recovery()]))
+            }
+            "broken" => Ok(Some(vec![in_recovery()])),
             "none" => Ok(Some(Vec::new())),
             _ => Err(DriverError::unavailable("the shelf is locked")),
         }
@@ -83,6 +88,11 @@ fn depth_and_color() -> Device {
 
 fn silent() -> Device {
     Device { model: "S1".to_owned(), serial: "say \"7\"".to_owned(), ..Device::default() }
+}
+
+fn in_recovery() -> Device {
+    let problem = "is in recovery mode".to_owned();
+    Device { model: "S1 Recovery".to_owned(), usb_port: "2-2".to_owned(), problem, ..Device::default() }
 }
 
 /// Runs the program with these devices, and compares its output and exit code.
@@ -124,6 +134,24 @@ options = { serial = "0042", depth = "640x480@30" }
 [camera.s1-2]
 driver  = "shelf"
 options = { serial = 'say "7"', depth = "848x480@30" }
+"#;
+
+const SLOW: &str = r#"
+shelf: Shelf Cam S1, serial 0042, firmware 1.2, USB 2.1, port 2-1.3
+  on USB 2: profiles are fewer and slower
+  color  rgb8    640x480@30
+  color  yuyv    640x480@30
+  depth  z16     1280x720@30 640x480@60,30
+  gyro   motion  @400,200
+
+shelf: S1 Recovery, port 2-2
+  is in recovery mode
+
+For a topology:
+
+[camera.s1-1]
+driver  = "shelf"
+options = { serial = "0042", depth = "640x480@30" }
 "#;
 
 const TOPOLOGY: &str = r#"
@@ -224,6 +252,17 @@ pub(crate) fn add_to(trials: &mut Vec<Trial>) {
             "error: topology `no/a.toml` cannot be written: there is no folder `no`; create it first\n";
         prints(&folder, "two", &["init", "no/a.toml"], 73, "", nowhere);
         prints(&folder, "two", &["init", "a.toml"], 0, "wrote a.toml: 2 cameras\n", "");
+    });
+    crate::test(trials, "devices::a_camera_on_usb_2_and_one_in_recovery_are_said_to_be", || {
+        let folder = tempfile::tempdir().unwrap();
+        prints(&folder, "slow", &["devices"], 0, SLOW, "");
+        let left_out = "warning: left out: shelf: S1 Recovery at port 2-2 is in recovery mode\n";
+        prints(&folder, "slow", &["init"], 0, "wrote rig.toml: 1 camera\n", left_out);
+        let written = fs::read_to_string(folder.path().join("rig.toml")).unwrap();
+        assert_eq!(written.matches("[camera.").count(), 1, "{written}");
+        let unusable = format!("{left_out}error: no attached camera can be used\n");
+        prints(&folder, "broken", &["init", "none.toml"], 69, "", &unusable);
+        assert!(!folder.path().join("none.toml").exists());
     });
     crate::test(trials, "devices::init_needs_a_camera", || {
         let folder = tempfile::tempdir().unwrap();

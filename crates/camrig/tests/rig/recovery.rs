@@ -318,7 +318,13 @@ fn silent_stream(placement: Placement) {
     let mut rig = Plan::new(&with_silent_stream(9), placement).start();
     rig.wait_for_stderr_times("camera `front` is running again", 2);
     wait_for_more(&mut rig, "front");
-    let status = rig.status();
+    // The stream that goes on has a rate.
+    let status = rig.wait_for("the rate of a stream", |rig| {
+        let status = rig.status();
+        let front = status.actors.iter().find(|actor| actor.name == "front")?;
+        let depth = front.streams.iter().find(|stream| stream.stream == "depth")?;
+        (depth.rate_hz > 0.0).then_some(status)
+    });
     let text = camrig::status::prometheus::text(&status);
     for (stream, silences) in [("color", 2), ("depth", 0)] {
         let sample =
