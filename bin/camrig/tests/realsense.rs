@@ -467,7 +467,7 @@ fn a_damaged_recording_is_a_failure_with_a_name() {
     }
 }
 
-/// The supervisor and the process of the camera both open the file: one of them warns, whatever the placement.
+/// The supervisor and the process of the camera both open the file: one of them warns, in every placement.
 #[test]
 fn a_warning_about_a_recording_comes_once() {
     let folder = Folder::new();

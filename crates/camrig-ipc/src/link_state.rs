@@ -23,9 +23,10 @@
 //!
 //! # Orderings
 //!
-//! Words by which memory changes hands pair a release with an acquire: what one end wrote before, the other sees after.
+//! Words that pass the ownership of memory pair a release with an acquire: writes of one end before the release are seen by the
+//! other after the acquire.
 //!
-//! | word | release | acquire | changes hands |
+//! | word | release | acquire | passes |
 //! |---|---|---|---|
 //! | a slot, to queued | `publish` | the looks of `take` | header and pixels, to the reader |
 //! | a slot, to free | `release` | `slot_is_free` | the slot, to the producer |
@@ -194,12 +195,12 @@ impl LinkState {
         // Pairs with the change in `note_progress`: a later one ends the sleep.
         let seen = reader.progress.load(Ordering::SeqCst);
         // After `awaited` is set, every step of the reader wakes the producer: pairs with `note_progress`, whose caller has
-        // written what `is_there` looks at.
+        // written the words that `is_there` reads.
         reader.awaited.store(1, Ordering::SeqCst);
         if !is_there() {
             futex::sleep(&reader.progress, seen, timeout);
         }
-        // Pairs with nothing: a wake-up too many costs one call of the system.
+        // Pairs with nothing: a needless wake-up costs one call of the system.
         reader.awaited.store(0, Ordering::SeqCst);
     }
 

@@ -69,15 +69,15 @@ impl Listener {
         // Pairs with `notify`.
         if cells.notifications.load(Ordering::SeqCst) == self.seen {
             cells.asleep.fetch_add(1, Ordering::SeqCst);
-            // Looked at once more, because only a load that is SeqCst is ordered after `asleep`; that the kernel orders its
-            // own comparison is no promise of futex(2). A notification after this load sees `asleep`.
+            // Looked at once more, because only a load that is SeqCst is ordered after `asleep`; futex(2) does not promise that
+            // the kernel orders its own comparison. A notification after this load sees `asleep`.
             if cells.notifications.load(Ordering::SeqCst) == self.seen {
                 futex::sleep(&cells.notifications, self.seen, LOOK);
             }
-            // No pair: a wake-up too many costs one call of the system.
+            // No pair: a needless wake-up costs one call of the system.
             cells.asleep.fetch_sub(1, Ordering::SeqCst);
         }
-        // Pairs with `notify`: what the notifying process wrote before it is seen after.
+        // Pairs with `notify`: writes of the notifying process before it are seen after this load.
         self.seen = cells.notifications.load(Ordering::SeqCst);
     }
 }

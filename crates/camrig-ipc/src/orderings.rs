@@ -1,8 +1,8 @@
-//! The words by which memory changes hands, with loom, which shows every value that a load may return under its ordering:
+//! The words that pass the ownership of memory, with loom, which shows every value that a load may return under its ordering:
 //! `RUSTFLAGS="--cfg shuttle --cfg orderings" cargo test -p camrig-ipc --lib orderings`.
 //!
 //! The code is that of a rig; only its atomics and locks are loom's. Each test fails if an ordering of its words is `Relaxed`.
-//! loom treats `SeqCst` as `AcqRel`, so what needs more is in `link_state::meetings`.
+//! loom treats `SeqCst` as `AcqRel`, so the words that need more are in `link_state::meetings`.
 #![allow(unsafe_code)] // Accesses that loom checks.
 #![allow(clippy::unwrap_used)] // An error fails the test.
 
@@ -14,7 +14,7 @@ use loom::thread;
 use crate::LinkState;
 use crate::slots::Slots;
 
-/// What a word hands over.
+/// The memory whose ownership a word passes.
 struct Pixels(UnsafeCell<u64>);
 
 // SAFETY: loom fails the test where two threads access it at the same time.
@@ -50,7 +50,7 @@ where
     });
 }
 
-/// A link and what its words hand over, for each of two ends.
+/// A link and the memory whose ownership its words pass, for each of two ends.
 fn scene() -> [(Arc<LinkState>, Arc<Pixels>); 2] {
     let link_state = Arc::new(LinkState::new().unwrap());
     let pixels = Pixels::new();
@@ -114,7 +114,7 @@ fn a_slot_that_is_lent_again_is_no_longer_read_in_its_process() {
 }
 
 #[test]
-fn what_was_queued_before_the_end_is_seen_with_it() {
+fn a_reader_that_sees_the_end_sees_all_queued_framesets() {
     side_by_side(|| {
         let [(producer, _), (reader, _)] = scene();
         let end = move || {

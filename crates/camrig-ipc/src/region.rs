@@ -109,7 +109,7 @@ impl Region {
         assert!(range.start <= range.end && range.end <= self.len);
         let writable = self.access.contains(ProtFlags::WRITE);
         let advice = if writable { Advice::LinuxPopulateWrite } else { Advice::LinuxPopulateRead };
-        // The call refuses an address within a page; slots begin at multiples of 4 KiB, whatever the size of a page is.
+        // The call refuses an address within a page; slots begin at multiples of 4 KiB, for any page size.
         let start = range.start - range.start % page_bytes();
         // SAFETY: in bounds of this value's mapping by the assertion; the advice changes no byte.
         let _ = unsafe { madvise(self.base.as_ptr().add(start).cast(), range.end - start, advice) };

@@ -1,4 +1,5 @@
-//! USB and Ethernet bandwidth: the demand of cameras, the budgets of controllers and links, and what a machine has of them.
+//! USB and Ethernet bandwidth: the demand of cameras, the budgets of controllers and links, and the controllers and links of a
+//! machine.
 //!
 //! * [`UsbDemand`]: the data rates of a camera, and the selection of its device
 //! * [`UsbTree`], [`UsbSettings`]: the devices of a machine and its settings, read from sysfs

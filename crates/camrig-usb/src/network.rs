@@ -1,4 +1,4 @@
-//! The Ethernet interfaces of a machine, and what their links carry of a camera's frames.
+//! The Ethernet interfaces of a machine, and the capacity of their links for frames of cameras.
 
 use std::fs;
 use std::path::Path;

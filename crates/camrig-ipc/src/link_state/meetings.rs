@@ -1,5 +1,6 @@
-//! Two ends that write and then look at what the other wrote: at least one sees the other. Processors, x86 too, let a look pass
-//! an earlier write of the same thread unless both are sequentially consistent, so the threads meet many times.
+//! Two ends that write a word and then read that of the other: at least one sees the write of the other. Processors, x86
+//! included, reorder a read before an earlier write of the same thread unless both are sequentially consistent, so the threads
+//! meet many times.
 
 use std::hint::spin_loop;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -12,7 +13,7 @@ const ROUNDS: u32 = 100_000;
 /// Number of looks before a thread lets another one run.
 const SPINS: u32 = 10_000;
 
-/// Lets two threads go on at the same instant.
+/// Lets two threads continue at the same instant.
 #[derive(Default)]
 struct Meeting(AtomicU32);
 
@@ -31,7 +32,7 @@ impl Meeting {
     }
 }
 
-/// Runs both sides at the same time, then checks what they saw and prepares the next round.
+/// Runs both sides at the same time, then checks their results and prepares the next round.
 fn meet(one: impl Fn(u32) -> bool + Sync, other: impl Fn(u32) -> bool, check: impl Fn(u32, bool, bool)) {
     let (meeting, seen) = (Meeting::default(), AtomicBool::new(false));
     std::thread::scope(|scope| {
@@ -47,7 +48,7 @@ fn meet(one: impl Fn(u32) -> bool + Sync, other: impl Fn(u32) -> bool, check: im
             meeting.wait(3 * round + 1);
             let other = other(round);
             meeting.wait(3 * round + 2);
-            // A check that fails lets the other thread go on without this one.
+            // A check that fails lets the other thread continue without this one.
             let checked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
                 check(round, seen.load(Ordering::SeqCst), other);
             }));
@@ -85,7 +86,7 @@ fn a_frameset_wakes_its_reader_or_is_found() {
 #[test]
 fn a_frameset_is_not_left_queued_for_a_reader_that_is_gone() {
     let link_state = LinkState::new().unwrap();
-    // As a producer does: it takes back what it has queued for a reader that is gone.
+    // As a producer does: it takes back the framesets that it has queued for a reader that is gone.
     let queue = |round: u32| {
         link_state.publish(0, 0, u64::from(round));
         link_state.reader_gone()

@@ -47,7 +47,7 @@ impl LinkState {
 
     fn change_presence(&self, change: impl Fn(u32) -> u32) -> u32 {
         let gone = &self.reader.gone;
-        // Pairs with `reader_gone`: written before the look at the slots by which the caller takes back what is queued.
+        // Pairs with `reader_gone`: written before the caller reads the slots to take back queued framesets.
         let mut before = gone.load(Ordering::SeqCst);
         loop {
             let after = change(before);
