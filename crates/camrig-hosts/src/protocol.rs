@@ -75,9 +75,9 @@ pub(crate) enum Request {
     Check(PartRequest),
     /// To run its part.
     Start(PartRequest),
-    /// To stop the cameras of the part of a run; those that relay framesets of another host go on until that has no more.
+    /// To stop the cameras of the part of a run; those that relay framesets of another host continue until that has no more.
     Drain { run: String },
-    /// To stop the part of a run in order, without what would still come from other hosts.
+    /// To stop the part of a run in order, without the framesets that would still arrive from other hosts.
     Stop { run: String },
     /// To end the part of a run immediately.
     Interrupt { run: String },

@@ -56,9 +56,9 @@ struct Actor {
     restart: Option<Item>,
 }
 
-/// Splits a topology, in which every name is known, into the parts of the hosts that have actors. `declarations` has what is
-/// known of the framesets of actors, by their names; `run` names the run in the keys of its crossings. The part of the first host
-/// comes first.
+/// Splits a topology, in which every name is known, into the parts of the hosts that have actors. `declarations` has the known
+/// properties of the framesets of actors, by their names; `run` names the run in the keys of its crossings. The part of the
+/// first host comes first.
 ///
 /// # Errors
 /// A line that says which crossings contradict each other.
@@ -308,11 +308,11 @@ fn in_table(crossing: &Crossing, hosts: &[HostSpec], run: &str) -> Result<Table,
     Ok(table)
 }
 
-/// Adds what is known of the framesets of a crossing to the options of its reader's end.
+/// Adds the known properties of the framesets of a crossing to the options of its reader's end.
 fn declare(crossing: &Crossing, options: &mut InlineTable) {
     let Declaration { cameras, streams } = &crossing.declaration;
     let text = |stream: &DeviceProfile| Some((stream.stream.name().to_owned(), streams::text(stream)?));
-    // A part of them would not be what they are.
+    // All of them or none: an incomplete list would be wrong.
     if let Some(streams) = streams.iter().map(text).collect::<Option<InlineTable>>()
         && !streams.is_empty()
     {

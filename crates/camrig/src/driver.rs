@@ -68,8 +68,8 @@ pub trait Driver: Sized + 'static {
 
     /// Returns the cameras of another host whose framesets a camera with these options passes on, by
     /// [`CameraOutput::loan_relayed`]; an empty list for one camera of the same name, `None` for a camera of this host. The
-    /// descriptions of relayed cameras have their poses. A limit of framesets is that of the other host, and a rig whose cameras
-    /// have [stopped](crate::RigHandle::drain) takes what comes until [`Captured::End`].
+    /// descriptions of relayed cameras have their poses. A limit of framesets is that of the other host, and a rig whose
+    /// cameras have [stopped](crate::RigHandle::drain) takes the framesets that arrive until [`Captured::End`].
     fn relayed(options: &Self::Options) -> Option<Vec<RelayedCamera>> {
         let _ = options;
         None

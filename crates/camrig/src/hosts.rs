@@ -49,13 +49,13 @@ pub struct WholeTopology {
     pub text: String,
     /// The other hosts.
     pub hosts: Vec<HostSpec>,
-    /// What is known of the framesets of its actors, by the names of these.
+    /// The known properties of the framesets of its actors, by the names of these.
     pub declarations: BTreeMap<String, Declaration>,
     /// The number of framesets after which each camera stops.
     pub framesets: Option<u64>,
 }
 
-/// What is known of the framesets of an actor before the first one.
+/// The properties of the framesets of an actor that are known before the first one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Declaration {
     /// The cameras whose framesets it may publish.

@@ -295,8 +295,8 @@ impl RigHandle {
         self.control.stop();
     }
 
-    /// Stops the rig as a part of one over several hosts: as [`Self::stop`], but its cameras that pass on framesets of another host
-    /// go on until that host has no more. [`Self::stop`] ends these too.
+    /// Stops the rig as a part of one over several hosts: as [`Self::stop`], but its cameras that pass on framesets of another
+    /// host continue until that host has no more. [`Self::stop`] ends these too.
     pub fn drain(&self) {
         self.control.drain();
     }

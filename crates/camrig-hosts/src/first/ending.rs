@@ -1,6 +1,6 @@
 //! The end of a rig over several hosts: the cameras of all hosts stop at the same time, and everything else ends when it has no
 //! more input. The end of a producer crosses like its framesets, so it does not matter in which order hosts read each other.
-//! What waits for a host that has failed or vanished is stopped by the first host.
+//! The first host stops actors that wait for a host that has failed or vanished.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! What viewers see of a camera on another host is what they see of one here: over 127.0.0.1, in real processes.
+//! Viewers get the same pictures of a camera on another host as of one here: over 127.0.0.1, in real processes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufReader, Read, Write};
@@ -100,7 +100,7 @@ impl Socket {
             match kind {
                 0x81 => return Ok(serde_json::from_slice(&content).unwrap()),
                 0x82 => return Err(content),
-                // A question whether the client is there.
+                // A ping.
                 0x89 => {}
                 kind => panic!("a frame of kind {kind:#x}"),
             }
@@ -108,7 +108,7 @@ impl Socket {
     }
 }
 
-/// Returns what the page shows: color as JPEG and the units of depth, by the number of the frameset.
+/// Returns the pictures of the page: color as JPEG and the units of depth, by the number of the frameset.
 fn of_page(address: &str) -> BTreeMap<u64, Vec<u8>> {
     let mut socket = Socket::open(&format!("{address}socket"), "");
     let (mut shown, mut after) = (BTreeMap::new(), 0);
@@ -153,7 +153,7 @@ fn of_foxglove(address: &str) -> BTreeSet<Vec<u8>> {
     pictures
 }
 
-/// Returns what both viewers see of a rig, while it runs.
+/// Returns the pictures that both viewers get of a rig, while it runs.
 fn seen(folder: &Path, path: &str) -> (BTreeMap<u64, Vec<u8>>, BTreeSet<Vec<u8>>) {
     let mut run = Program::start(folder, "run", &["run", path]);
     let lines = run.lines();

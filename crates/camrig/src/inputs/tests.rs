@@ -63,7 +63,7 @@ fn an_input_that_was_held_back_is_polled_when_another_ends() {
     });
 }
 
-/// A link of another kind than those of this crate: what it carries has no handle and no slot of the producer.
+/// A link of another kind than those of this crate: its framesets have no handle and no slot of the producer.
 struct Cable {
     link_state: Arc<LinkState>,
     wake: Arc<Notify>,

@@ -385,7 +385,8 @@ impl Topology {
         &self.source.file
     }
 
-    /// Returns what is known of the framesets of each actor before the first one, for its readers on other hosts.
+    /// Returns the properties of the framesets of each actor that are known before the first one, for its readers on other
+    /// hosts.
     pub(crate) fn declarations(&self) -> BTreeMap<String, Declaration> {
         let declaration = |(index, actor): (usize, &ActorSpec)| {
             let cameras = self.cameras_behind(ActorId::new(index));
