@@ -96,6 +96,23 @@ test-python *args:
 wheel *args:
     crates/camrig-python/wheel {{ features }} {{ args }}
 
+# Build a .deb for amd64 or arm64 into target/pack/packages, with librealsense, for glibc 2.31 and newer; needs PyPI and dpkg-deb
+deb *args:
+    packaging/pack deb {{ args }}
+
+# Build a tarball with the files of the .deb; needs PyPI
+tarball *args:
+    packaging/pack tarball {{ args }}
+
+# Install a package in a bare root of a system and run the program there; needs root and debootstrap
+try-package suite architecture package *mirror:
+    packaging/try {{ suite }} {{ architecture }} {{ package }} {{ mirror }}
+
+# Make the files for crates.io of all crates that are published there, as `cargo package` does
+crates *args:
+    cargo package --locked --workspace --exclude camrig-bench --exclude camrig-docs --exclude camrig-python --exclude camrig-usbcam \
+        --exclude center-depth --exclude custom-camera --exclude detect --exclude embed --exclude embed-http --exclude mask {{ args }}
+
 # Test the Python package with LeRobot, PyTorch and Rerun, which take 8 GB; needs Python 3.12 or later
 test-lerobot *args:
     crates/camrig-python/test-lerobot {{ args }}
@@ -140,6 +157,11 @@ picture:
 bench *args:
     cargo run --release -p camrig-bench -- {{ args }}
 
+# Measure the memory of all processes of rigs, by number of cameras and by size
+bench-memory *rigs:
+    cargo build --release
+    bin/camrig/tests/memory/run target/release/camrig {{ rigs }}
+
 # Measure the processor time of recording, against a plain write and for six cameras; needs a gigabyte of /dev/shm
 bench-record:
     cargo test --release -p camrig-record --lib throughput -- --ignored --nocapture
@@ -172,6 +194,10 @@ bench-export *args:
     test -d target/readers || python3 -m venv target/readers
     target/readers/bin/python -m pip install --quiet -r crates/camrig-record/tests/readers/requirements.txt opencv-python-headless
     target/readers/bin/python crates/camrig-record/tests/export/run target/release/camrig {{ args }}
+
+# Test the orderings of words in shared memory with loom, which shows what a processor may do
+test-orderings:
+    RUSTFLAGS="--cfg shuttle --cfg orderings" cargo test -p camrig-ipc --lib --target-dir target/orderings orderings
 
 # Kill workers of a rig for a time such as 10m, or a thousand times; the printed seed repeats the choices
 soak time="" seed="":

@@ -64,6 +64,10 @@ class Wheel(NamedTuple):
     oldest_glibc: tuple[int, int]
     sha256: str
 
+    @property
+    def machine(self) -> str:
+        return "aarch64" if self.platform.endswith("_aarch64") else "x86_64"
+
 
 class Release(NamedTuple):
     """A version of librealsense, and its wheels by machine.
@@ -133,6 +137,9 @@ RELEASES = {
 }
 # The newest one whose recordings every tested version plays.
 DEFAULT_VERSION = "2.57.7"
+
+# The newest version of symbols that the wheels use of libstdc++: that of gcc 9.
+LIBSTDCXX_VERSION = "GLIBCXX_3.4.26"
 
 # The tools that a build with the library needs, and the packages that have them.
 TOOLS = {
@@ -204,9 +211,9 @@ def main() -> int:
     prefix = arguments.prefix.resolve()
     try:
         release = RELEASES[arguments.version]
-        wheel = wheel_for_this_machine(release)
+        wheel = wheel_for(release, arguments.machine)
         if not arguments.print_env:
-            install(prefix, release, wheel)
+            install(prefix, release, wheel, shlex.split(arguments.cc))
         elif not is_installed(prefix, release, wheel):
             version = release.version
             raise SdkError(f"`{prefix}` holds no complete librealsense {version}; run this script without --print-env")
@@ -244,6 +251,18 @@ def parse_arguments() -> argparse.Namespace:
         help=f"the version of librealsense (default: {DEFAULT_VERSION})",
     )
     parser.add_argument(
+        "--machine",
+        choices=["x86_64", "aarch64"],
+        default=platform.machine(),
+        help="the machine that the library is for; that of another one is not tried out (default: this one)",
+    )
+    parser.add_argument(
+        "--cc",
+        default="cc",
+        metavar="COMMAND",
+        help="the C compiler for that machine (default: cc)",
+    )
+    parser.add_argument(
         "--print-env",
         action="store_true",
         help="install nothing, only print the environment; exit 1 if nothing is installed",
@@ -271,15 +290,20 @@ def prepended(variable: str, folder: Path) -> str:
 # --- tools that must be installed first ----------------------------------------
 
 
-def wheel_for_this_machine(release: Release) -> Wheel:
-    system, machine = platform.system(), platform.machine()
+def wheel_for(release: Release, machine: str) -> Wheel:
+    system = platform.system()
     wheel = release.wheels.get(machine)
     if system != "Linux" or wheel is None:
         choices = ", ".join(f"`Linux {known}`" for known in release.wheels)
         version = release.version
         raise SdkError(f"`{system} {machine}` has no wheel of librealsense {version}; expected one of: {choices}")
-    require_glibc(wheel.oldest_glibc)
+    if is_for_this_machine(wheel):
+        require_glibc(wheel.oldest_glibc)
     return wheel
+
+
+def is_for_this_machine(wheel: Wheel) -> bool:
+    return wheel.machine == platform.machine()
 
 
 def require_glibc(oldest: tuple[int, int]) -> None:
@@ -291,8 +315,9 @@ def require_glibc(oldest: tuple[int, int]) -> None:
         raise SdkError(f"glibc {version} is too old; the wheel needs {wanted}")
 
 
-def require_tools() -> None:
+def require_tools(cc: list[str]) -> None:
     for tool, package in TOOLS.items():
+        tool = cc[0] if tool == "cc" else tool
         if shutil.which(tool) is None:
             raise SdkError(f"`{tool}` is not on PATH; install {package}")
 
@@ -303,6 +328,16 @@ def require_runtime_libraries() -> None:
             ctypes.CDLL(library)
         except OSError:
             raise SdkError(f"`{library}` cannot be loaded; install it (Debian: {package})") from None
+    require_libstdcxx()
+
+
+def require_libstdcxx() -> None:
+    """Without this check, the loader would name the version, but not what to do."""
+    with open("/proc/self/maps") as maps:
+        paths = {line.split(maxsplit=5)[-1].strip() for line in maps if "/libstdc++.so.6" in line}
+    if paths and not any(LIBSTDCXX_VERSION.encode() + b"\0" in Path(path).read_bytes() for path in paths):
+        found = ", ".join(f"`{path}`" for path in sorted(paths))
+        raise SdkError(f"{found} has no {LIBSTDCXX_VERSION}; the wheel needs libstdc++ of gcc 9 or newer")
 
 
 def require_pip() -> None:
@@ -313,10 +348,11 @@ def require_pip() -> None:
 # --- installing ---------------------------------------------------------------
 
 
-def install(prefix: Path, release: Release, wheel: Wheel) -> None:
+def install(prefix: Path, release: Release, wheel: Wheel, cc: list[str]) -> None:
     # Checked even when the library is there: a folder can outlive the machine it was made on.
-    require_tools()
-    require_runtime_libraries()
+    require_tools(cc)
+    if is_for_this_machine(wheel):
+        require_runtime_libraries()
     prefix.parent.mkdir(parents=True, exist_ok=True)
     with locked(prefix.parent):
         if is_installed(prefix, release, wheel):
@@ -326,8 +362,9 @@ def install(prefix: Path, release: Release, wheel: Wheel) -> None:
         require_pip()
         with scratch_folder(beside=prefix) as scratch:
             staged = scratch / "new"
-            build(staged, release, wheel, scratch)
-            check_by_loading(staged, release, scratch)
+            build(staged, release, wheel, cc, scratch)
+            if is_for_this_machine(wheel):
+                check_by_loading(staged, release, cc, scratch)
             write_manifest(staged, release, wheel)
             publish(staged, prefix, scratch)
     say(f"librealsense {release.version} is now in `{prefix}`")
@@ -399,7 +436,7 @@ def sha256_of(path: Path) -> str:
 # --- building -----------------------------------------------------------------
 
 
-def build(staged: Path, release: Release, wheel: Wheel, scratch: Path) -> None:
+def build(staged: Path, release: Release, wheel: Wheel, cc: list[str], scratch: Path) -> None:
     say(f"downloading {release.requirement} for {wheel.platform}")
     library = SharedLibrary(extension_module(download(release, wheel, scratch / "download")))
     library_folder = staged / "lib"
@@ -407,7 +444,7 @@ def build(staged: Path, release: Release, wheel: Wheel, scratch: Path) -> None:
     (library_folder / PKG_CONFIG_FILE).write_text(
         PKG_CONFIG_TEXT.format(requirement=release.requirement, version=release.version)
     )
-    compile_stub(stub_source(library), library_folder / STUB_NAME, scratch)
+    compile_stub(stub_source(library), library_folder / STUB_NAME, cc, scratch)
     library.rename(soname=release.soname, needs=STUB_NAME, runpath="$ORIGIN")
     (library_folder / release.soname).write_bytes(library.image)
     (library_folder / release.soname).chmod(0o755)
@@ -459,22 +496,22 @@ def stub_source(library: SharedLibrary) -> str:
     return STUB_PREAMBLE + "".join(lines)
 
 
-def compile_stub(source: str, target: Path, scratch: Path) -> None:
+def compile_stub(source: str, target: Path, cc: list[str], scratch: Path) -> None:
     source_path = scratch / "stub.c"
     source_path.write_text(source)
     run(
         f"compile {STUB_NAME}",
-        ["cc", "-O1", "-shared", "-fPIC", f"-Wl,-soname,{STUB_NAME}", str(source_path), "-o", str(target)],
+        [*cc, "-O1", "-shared", "-fPIC", f"-Wl,-soname,{STUB_NAME}", str(source_path), "-o", str(target)],
     )
 
 
-def check_by_loading(staged: Path, release: Release, scratch: Path) -> None:
+def check_by_loading(staged: Path, release: Release, cc: list[str], scratch: Path) -> None:
     """Build and run a program as a user would, with every symbol resolved when it starts."""
     variables = {**environment(staged), "LD_BIND_NOW": "1"}
     flags = run("find realsense2", ["pkg-config", "--cflags", "--libs", "realsense2"], variables)
     source, program = scratch / "probe.c", scratch / "probe"
     source.write_text(PROBE_SOURCE)
-    run("link with librealsense", ["cc", str(source), "-o", str(program), *shlex.split(flags)], variables)
+    run("link with librealsense", [*cc, str(source), "-o", str(program), *shlex.split(flags)], variables)
     answer = run("load librealsense and make a context", [str(program)], variables, name="the probe").strip()
     if answer != str(release.api_version):
         raise SdkError(f"the library says that its version is {answer}; {release.api_version} was expected")
