@@ -163,7 +163,7 @@ def watch(folder, rig, viewer):
     viewer.type("s", "gain=32", "Enter")
     until("what was set", viewer, lambda screen: re.search(r"option `gain` .*-> 32$", screen.rstrip().split("\n")[-1]))
     viewer.type("s", "gain=9999", "Enter")
-    until("a refusal", viewer, lambda screen: "it is 16 to 248" in screen)
+    until("a refusal", viewer, lambda screen: "it must be 16 to 248" in screen)
     viewer.type("?")
     until("the keys", viewer, lambda screen: "r restarts the selected actor, p pauses or resumes a camera" in screen)
     viewer.type("q")
