@@ -4,13 +4,16 @@
 //! that are not visible.
 
 use camrig_frame::{ColorView, DepthView, Format, Frame, MJPEG, Payload, PixelFormat};
-use jpeg_encoder::{ColorType, Encoder, SamplingFactor};
 
+use self::encode::{Channels, encode};
 use crate::shrink::{shrink, size, step};
 use crate::{Colorizer, DecodeError, LightImage};
 
-/// A frame that cannot be encoded.
-pub type JpegError = jpeg_encoder::EncodingError;
+mod encode;
+mod huffman;
+mod transform;
+
+pub use self::encode::JpegError;
 
 /// A frame of which no picture can be made.
 #[derive(Debug, thiserror::Error)]
@@ -29,12 +32,12 @@ pub fn jpeg(frame: Frame<'_>, quality: u8) -> Option<Result<Vec<u8>, JpegError>>
     let packed = frame.payload().row_bytes() == Some(stride_bytes);
     let converted;
     let (pixels, color) = match format {
-        PixelFormat::Rgb8 if packed => (frame.bytes(), ColorType::Rgb),
-        PixelFormat::Bgr8 if packed => (frame.bytes(), ColorType::Bgr),
-        PixelFormat::Y8 if packed => (frame.bytes(), ColorType::Luma),
+        PixelFormat::Rgb8 if packed => (frame.bytes(), Channels::Rgb),
+        PixelFormat::Bgr8 if packed => (frame.bytes(), Channels::Bgr),
+        PixelFormat::Y8 if packed => (frame.bytes(), Channels::Luma),
         _ => {
             converted = ColorView::new(frame)?.to_rgb8();
-            (converted.as_slice(), ColorType::Rgb)
+            (converted.as_slice(), Channels::Rgb)
         }
     };
     // Most images take less than a fifth of their pixels.
@@ -55,18 +58,18 @@ pub fn small_jpeg(frame: Frame<'_>, width: u32, quality: u8, file: &mut Vec<u8>)
     }
     if frame.payload().pixel_format() == Some(PixelFormat::Y8) {
         let rows: Vec<&[u8]> = frame.rows().collect();
-        encode(&shrink::<1>(&rows, step), size(frame, step), ColorType::Luma, quality, file)?;
+        encode(&shrink::<1>(&rows, step), size(frame, step), Channels::Luma, quality, file)?;
         return Ok(());
     }
     let image = LightImage::new(frame)?;
     let Some(view) = image.as_ref().and_then(LightImage::view) else { return Ok(()) };
     let converted;
     let (rows, color): (Vec<&[u8]>, _) = match view.format() {
-        PixelFormat::Rgb8 => (view.frame().rows().collect(), ColorType::Rgb),
-        PixelFormat::Bgr8 => (view.frame().rows().collect(), ColorType::Bgr),
+        PixelFormat::Rgb8 => (view.frame().rows().collect(), Channels::Rgb),
+        PixelFormat::Bgr8 => (view.frame().rows().collect(), Channels::Bgr),
         _ => {
             converted = view.to_rgb8();
-            (converted.chunks_exact(frame.width() as usize * 3).collect(), ColorType::Rgb)
+            (converted.chunks_exact(frame.width() as usize * 3).collect(), Channels::Rgb)
         }
     };
     encode(&shrink::<3>(&rows, step), size(frame, step), color, quality, file)?;
@@ -88,26 +91,7 @@ pub fn small_depth_jpeg(
     let frame = depth.frame();
     let step = step(frame, width);
     let rgb = colors.of_each(depth, step);
-    encode(&rgb, size(frame, step), ColorType::Rgb, quality, file)
-}
-
-/// Appends a JPEG, or nothing after an error.
-fn encode(
-    pixels: &[u8],
-    (width, height): (u32, u32),
-    color: ColorType,
-    quality: u8,
-    file: &mut Vec<u8>,
-) -> Result<(), JpegError> {
-    let start = file.len();
-    let mut encoder = Encoder::new(&mut *file, quality);
-    encoder.set_sampling_factor(SamplingFactor::F_2_2);
-    // The sides of a frame are below 2^16.
-    let encoded = encoder.encode(pixels, width as u16, height as u16, color);
-    if encoded.is_err() {
-        file.truncate(start);
-    }
-    encoded
+    encode(&rgb, size(frame, step), Channels::Rgb, quality, file)
 }
 
 #[cfg(test)]
