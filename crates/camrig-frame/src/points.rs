@@ -1,8 +1,8 @@
 //! Point clouds: depth images converted to 3D points, each with its color from the color image.
 
 use crate::{
-    ColorView, DepthView, Distortion, Extrinsics, Frame, FrameHeader, Intrinsics, Payload, Role, Stream,
-    StreamInfo,
+    ColorView, DepthView, Distortion, Extrinsics, Frame, FrameHeader, Intrinsics, Payload, PixelFormat, Role,
+    Stream, StreamInfo,
 };
 
 /// Size of one point in a frame, in bytes.
@@ -163,17 +163,35 @@ impl PointCloud {
         }
         let width = (self.lens.width as usize).div_ceil(self.step);
         let rows = points.chunks_exact_mut(width).zip(self.rays.chunks_exact(width));
-        for ((points, rays), depths) in rows.zip(depth.rows_meters().step_by(self.step)) {
-            let depths = depths.step_by(self.step).map(Option::unwrap_or_default);
-            for ((point, [x, y]), z) in points.iter_mut().zip(rays).zip(depths) {
-                // Without depth, all bits are 0: the sum of -0 and 0 is 0.
-                *point = Point { meters: [x * z + 0.0, y * z + 0.0, z], rgb: None }.to_bytes();
+        let z16 = depth.frame().payload().pixel_format() == Some(PixelFormat::Z16);
+        let mut others = depth.rows_meters().step_by(self.step);
+        for ((points, rays), row) in rows.zip(depth.frame().rows().step_by(self.step)) {
+            if z16 {
+                let units = row.as_chunks::<2>().0.iter();
+                let meters = |units: &[u8; 2]| match u16::from_le_bytes(*units) {
+                    0 => 0.0,
+                    units => f32::from(units) * depth.unit_meters(),
+                };
+                match self.step {
+                    1 => place(points, rays, units.map(meters)),
+                    step => place(points, rays, units.step_by(step).map(meters)),
+                }
+            } else if let Some(depths) = others.next() {
+                place(points, rays, depths.step_by(self.step).map(Option::unwrap_or_default));
             }
             if let Some((eye, color)) = colored {
                 eye.paint(color, points);
             }
         }
         Ok(())
+    }
+}
+
+/// Writes points without color at these depths in metres.
+fn place(points: &mut [[u8; POINT_BYTES]], rays: &[[f32; 2]], depths: impl Iterator<Item = f32>) {
+    for ((point, [x, y]), z) in points.iter_mut().zip(rays).zip(depths) {
+        // Without depth, all bits are 0: the sum of -0 and 0 is 0.
+        *point = Point { meters: [x * z + 0.0, y * z + 0.0, z], rgb: None }.to_bytes();
     }
 }
 
@@ -267,7 +285,7 @@ pub enum PointCloudError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Clock, PixelFormat, Timestamp};
+    use crate::{Clock, Timestamp};
 
     fn stream(stream: Stream, format: PixelFormat, width: u32, height: u32) -> StreamInfo {
         let lens = Intrinsics {
@@ -313,6 +331,40 @@ mod tests {
         assert_eq!(made(Some(&color), Some(&color_view)), [near(Some([4, 5, 6])), None, far(None)]);
         assert_eq!(made(None, Some(&color_view)), [near(None), None, far(None)]);
         assert_eq!(made(Some(&color), None), [near(None), None, far(None)]);
+    }
+
+    #[test]
+    fn each_point_is_at_the_depth_of_its_pixel() {
+        let (width, height) = (37, 5);
+        for (format, unit) in
+            [(PixelFormat::Z16, 0.001), (PixelFormat::Z16, 0.25), (PixelFormat::Distance, 0.001)]
+        {
+            let depth = stream(Stream::DEPTH, format, width, height);
+            let header = header(&depth);
+            let value = |index: u32| index * 2_654 % 5000 * u32::from(!index.is_multiple_of(7));
+            let bytes: Vec<u8> = (0..width * height)
+                .map(value)
+                .flat_map(|value| match format {
+                    PixelFormat::Z16 => (value as u16).to_le_bytes().to_vec(),
+                    _ => (value as f32 / 1000.0 - 0.5).to_le_bytes().to_vec(),
+                })
+                .collect();
+            let view = DepthView::new(Frame::new(&header, &bytes).unwrap(), unit, None).unwrap();
+            for step in 1..=3 {
+                let cloud = PointCloud::decimated(&depth, None, step).unwrap();
+                let mut points = vec![9; cloud.len() * POINT_BYTES];
+                cloud.write(&view, None, &mut points).unwrap();
+                let steps = |side: u32| (0..side).step_by(step as usize);
+                let places = steps(height).flat_map(|y| steps(width).map(move |x| (x, y)));
+                let expected = places.flat_map(|(x, y)| {
+                    let z = view.meters(x, y).unwrap_or_default();
+                    let [ray_x, ray_y, _] =
+                        depth.intrinsics.unwrap().deproject([x as f32, y as f32], 1.0).unwrap();
+                    Point { meters: [ray_x * z + 0.0, ray_y * z + 0.0, z], rgb: None }.to_bytes()
+                });
+                assert!(points.iter().copied().eq(expected), "{format} {unit} {step}");
+            }
+        }
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! Images scaled down by a whole number: each pixel is the mean of a square.
 //!
 //! Most pictures are a half, a third or a quarter of their frame. Their loops have a fixed length and no division, so the
-//! compiler makes vector instructions of them.
+//! compiler makes vector instructions of them, those that the processor has.
+#![allow(clippy::inline_always, reason = "only inlined code gets the instructions of its caller")]
 
 use camrig_frame::Frame;
+use pulp::{Arch, Simd, WithSimd};
 
 /// Bytes of a row that are added at a time: whole squares of every step that is fixed, in one channel and in three.
 const BLOCK: usize = 288;
@@ -25,13 +27,26 @@ pub(crate) fn size(frame: Frame<'_>, step: usize) -> (u32, u32) {
 pub(crate) fn shrink<const CHANNELS: usize>(rows: &[&[u8]], step: usize) -> Vec<u8> {
     match step {
         0 | 1 => rows.concat(),
-        2 => by::<CHANNELS, 2>(rows),
-        3 => by::<CHANNELS, 3>(rows),
-        4 => by::<CHANNELS, 4>(rows),
+        2 => Arch::new().dispatch(By::<CHANNELS, 2>(rows)),
+        3 => Arch::new().dispatch(By::<CHANNELS, 3>(rows)),
+        4 => Arch::new().dispatch(By::<CHANNELS, 4>(rows)),
         _ => by_any::<CHANNELS>(rows, step),
     }
 }
 
+/// Rows to be scaled down by a step that is fixed.
+struct By<'a, const CHANNELS: usize, const STEP: usize>(&'a [&'a [u8]]);
+
+impl<const CHANNELS: usize, const STEP: usize> WithSimd for By<'_, CHANNELS, STEP> {
+    type Output = Vec<u8>;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> Vec<u8> {
+        by::<CHANNELS, STEP>(self.0)
+    }
+}
+
+#[inline(always)]
 fn by<const CHANNELS: usize, const STEP: usize>(rows: &[&[u8]]) -> Vec<u8> {
     let pixels = rows.first().map_or(0, |row| row.len() / CHANNELS / STEP);
     let mut small = vec![0; rows.len() / STEP * pixels * CHANNELS];
@@ -46,6 +61,7 @@ fn by<const CHANNELS: usize, const STEP: usize>(rows: &[&[u8]]) -> Vec<u8> {
 }
 
 /// Writes the means of whole squares.
+#[inline(always)]
 fn means<const CHANNELS: usize, const STEP: usize>(rows: [&[u8]; STEP], small: &mut [u8]) {
     let mut sums = [0_u16; BLOCK + BEYOND];
     for row in rows {
