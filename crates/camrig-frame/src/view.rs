@@ -289,11 +289,6 @@ impl<'a> ColorView<'a> {
         let (width, height) = (self.frame.width() as usize, self.frame.height() as usize);
         let size = self.format.bytes_per_pixel() as usize;
         let pixels = || self.frame.rows().flat_map(|row| row.chunks_exact(size));
-        if let Some(Light::Yuv422(luma)) = self.format.light() {
-            let mut rgb = vec![0; width * height * 3];
-            yuv422::write_rgb8(self.frame.rows(), luma, rgb.chunks_exact_mut((width * 3).max(1)));
-            return rgb;
-        }
         let mut rgb = Vec::with_capacity(width * height * 3);
         match self.format.light() {
             Some(Light::Rgb(_)) if self.format == PixelFormat::Rgb8 => {
@@ -303,7 +298,8 @@ impl<'a> ColorView<'a> {
                 pixels().for_each(|pixel| rgb.extend(order.map(|channel| pixel[channel])));
             }
             Some(Light::Luminance(at)) => pixels().for_each(|pixel| rgb.extend([pixel[at]; 3])),
-            Some(Light::Yuv422(_)) | None => {}
+            Some(Light::Yuv422(luma)) => yuv422::append_rgb8(self.frame.rows(), luma, &mut rgb),
+            None => {}
         }
         rgb
     }
