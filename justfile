@@ -188,6 +188,10 @@ bench-pixels *args:
     target/pixels/bin/python -m pip install --quiet --disable-pip-version-check opencv-python-headless
     target/pixels/bin/python crates/camrig-image/bench target/release/examples/pixels {{ args }}
 
+# Compare the instructions of operations on pixels with stored figures, or `--store` them; needs valgrind
+instructions *args:
+    .ci/instructions {{ args }}
+
 # Compare `recording export` to PNG with a Python script over mcap and OpenCV; needs PyPI
 bench-export *args:
     cargo build --release
