@@ -16,10 +16,10 @@ pub(crate) fn serve(py: Python<'_>) -> Option<u8> {
     Some(u8::from(code != ExitCode::SUCCESS))
 }
 
-/// Hands the worker that a supervisor started over to the program at `place`, which attaches to the rig called `rig`.
+/// Hands the worker that a supervisor started over to the program at `place`, which attaches to a rig.
 #[pyfunction]
-pub(crate) fn hand_over(py: Python<'_>, place: &str, rig: &str) -> Option<u8> {
-    let code = py.detach(|| camrig::hand_over_worker(place, rig))?;
+pub(crate) fn hand_over(py: Python<'_>, place: &str) -> Option<u8> {
+    let code = py.detach(|| camrig::hand_over_worker(place))?;
     Some(u8::from(code != ExitCode::SUCCESS))
 }
 

@@ -1,20 +1,25 @@
 //! A processor of this program in a rig that another program runs.
 //!
 //! The supervisor of the rig starts a worker for it, which [hands over](hand_over_worker) its setup to this program. So
-//! the processor gets links as any other: the rig counts it, pixels are not copied, and the others do not wait for it.
+//! the processor gets links as any other: the rig counts it, pixels are not copied, and the others do not wait for it. As
+//! that of `camrig attach`, it leaves when its connection to the rig closes, however this program ends.
 
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use camrig_ipc::handover::{Place, hand_over};
 use camrig_ipc::{handshake, spawn_thread};
-use camrig_status::control::{self, Answer, Edit, Edits, Request};
+use camrig_status::control::{self, Answer, Attach, AttachedConnection};
 
 use crate::control::Setup;
 use crate::registry::Registry;
 use crate::stock::attached;
 use crate::worker;
+
+/// Maximum time in which the rig ends the worker of a program that has ended.
+const REMOVAL_TIME: Duration = Duration::from_secs(30);
 
 /// The first argument of a worker that hands its setup over, if the `main` of the program is that of an [`App`](crate::App).
 #[cfg(feature = "program")]
@@ -22,9 +27,9 @@ const HAND_OVER: &str = "hand-over";
 
 /// A processor of this program in a rig that another program runs.
 pub struct Attached {
-    rig: String,
     name: String,
-    by: String,
+    /// `None` when it has left.
+    connection: Mutex<Option<AttachedConnection>>,
     is_over: Arc<AtomicBool>,
 }
 
@@ -36,7 +41,7 @@ pub struct Joining {
     pub inputs: Vec<String>,
     /// Keys, each with the text of its value.
     pub settings: Vec<(String, String)>,
-    /// The program of the worker and its arguments; two are added, which are those of [`hand_over_worker`].
+    /// The program of the worker and its arguments; one is added, which is that of [`hand_over_worker`].
     pub command: Vec<String>,
     /// The origin of the change, for the log and the report.
     pub by: String,
@@ -54,13 +59,14 @@ impl Attached {
         let Joining { name, inputs, settings, mut command, by } = joining;
         let place = Place::<Setup>::open().map_err(|error| error.to_string())?;
         let place_name = place.name().to_owned();
-        command.extend([place_name.clone(), rig.to_owned()]);
+        command.push(place_name.clone());
         let own = [("command", toml::Value::from(command)), ("stall_timeout_millis", 0.into())];
         let own = own.into_iter().map(|(key, value)| (key.to_owned(), value.to_string()));
         // The supervisor starts no further worker: its name would be that of a place that is closed.
         let own = own.chain([("restart.max".to_owned(), "0".to_owned())]);
         let settings = own.chain(settings).collect();
-        let edit = Edit::Add { name: name.clone(), kind: Self::KIND.to_owned(), inputs, settings };
+        let kind = Self::KIND.to_owned();
+        let attach = Attach { name: name.clone(), kind, inputs, settings, program: Vec::new(), by };
         let is_over = Arc::new(AtomicBool::new(false));
         let (registry, over) = (Arc::new(registry.clone()), Arc::clone(&is_over));
         let serve = move || {
@@ -73,11 +79,13 @@ impl Attached {
             over.store(true, Ordering::Release);
         };
         spawn_thread(&name, serve).map_err(|error| error.to_string())?;
-        if let Err(error) = change(rig, &by, &edit) {
-            Place::<Setup>::close(&place_name);
-            return Err(error);
-        }
-        Ok(Self { rig: rig.to_owned(), name, by, is_over })
+        let added = match control::attach(rig, attach) {
+            Ok((_, Some(connection))) => Ok(connection),
+            Ok((answer, None)) => Err(refused(answer)),
+            Err(error) => Err(unanswered(&error)),
+        };
+        let connection = added.inspect_err(|_| Place::<Setup>::close(&place_name))?;
+        Ok(Self { name, connection: Mutex::new(Some(connection)), is_over })
     }
 
     /// Returns the name of the processor.
@@ -95,20 +103,23 @@ impl Attached {
     /// # Errors
     /// A message if the rig refuses it, or has ended.
     pub fn leave(&self) -> Result<(), String> {
-        change(&self.rig, &self.by, &Edit::Remove { name: self.name.clone() })
+        let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(connection) = connection else { return Ok(()) };
+        match connection.leave().map_err(|error| unanswered(&error))? {
+            Answer::Changes(_) => Ok(()),
+            answer => Err(refused(answer)),
+        }
     }
 }
 
 /// Serves as the worker of an [attached](Attached) processor, by handing over to the program at `place`; returns the exit
-/// code, and `None` in a process that was not started as a worker. If that program is gone, its processor is removed from
-/// the rig whose status socket is called `rig`.
-pub fn hand_over_worker(place: &str, rig: &str) -> Option<ExitCode> {
+/// code, and `None` in a process that was not started as a worker.
+pub fn hand_over_worker(place: &str) -> Option<ExitCode> {
     let Ok(setup) = handshake::accept::<Setup>()? else { return Some(ExitCode::FAILURE) };
-    let name = setup.process.clone();
     let Ok(ended) = hand_over(place, setup) else { return Some(ExitCode::FAILURE) };
     if ended.receive().is_err() {
-        // The supervisor ends this process before it answers. An error means that the rig ends.
-        let _ = change(rig, "a program that has ended", &Edit::Remove { name });
+        // The program has ended. The rig removes its processor, and ends this process.
+        std::thread::sleep(REMOVAL_TIME);
     }
     Some(ExitCode::SUCCESS)
 }
@@ -131,17 +142,17 @@ pub(crate) fn hand_over_if_asked() -> Option<ExitCode> {
     if arguments.next()? != HAND_OVER {
         return None;
     }
-    let (place, rig) = (arguments.next()?.into_string().ok()?, arguments.next()?.into_string().ok()?);
-    hand_over_worker(&place, &rig)
+    hand_over_worker(&arguments.next()?.into_string().ok()?)
 }
 
-/// Changes a rig.
-fn change(rig: &str, by: &str, edit: &Edit) -> Result<(), String> {
-    let edits = Edits { edits: vec![edit.clone()], by: by.to_owned(), ..Edits::default() };
-    let answer = control::ask(rig, &Request::Edit(edits));
-    match answer.map_err(|error| format!("the rig cannot be asked: {error}"))? {
-        Answer::Changes(_) => Ok(()),
-        Answer::Refused { message, .. } | Answer::Failed { message } => Err(message),
-        _ => Err("the rig has answered another request".to_owned()),
+fn unanswered(error: &std::io::Error) -> String {
+    format!("the rig cannot be asked: {error}")
+}
+
+/// Returns why a rig has refused a request.
+fn refused(answer: Answer) -> String {
+    match answer {
+        Answer::Refused { message, .. } | Answer::Failed { message } => message,
+        _ => "the rig has answered another request".to_owned(),
     }
 }

@@ -67,8 +67,8 @@ def serve():
 
 
 def hand_over():
-    """Serves as a worker that passes its setup to the attaching program; the last two arguments are the place and the rig."""
-    sys.exit(_camrig.hand_over(*sys.argv[-2:]))
+    """Serves as a worker that passes its setup to the attaching program; the last argument is the place."""
+    sys.exit(_camrig.hand_over(sys.argv[-1]))
 
 
 class Handler(logging.Handler):
