@@ -13,6 +13,7 @@ import pytest
 from conftest import WATCHDOG, program
 
 RAMP = r"""
+import pathlib
 import time
 import camrig
 import numpy as np
@@ -49,7 +50,7 @@ class Ramp(camrig.Driver):
         self.number += 1
 
     def close(self):
-        with open("closed", "a") as file:
+        with open(pathlib.Path(__file__).with_name("closed"), "a") as file:
             file.write("closed\n")
 """
 
