@@ -1,12 +1,11 @@
 //! Recordings as sequences of framesets.
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use camrig::frame::{CameraInfo, Role};
 use camrig::{MatchRules, Matcher};
-use camrig_record::{FrameSetPlace, OpenRecording, ReadAhead};
+use camrig_record::{OpenRecording, ReadAhead, ReadError, RecordedFrameSet, Sequence};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PySlice, PyTuple};
@@ -25,44 +24,48 @@ const MATCH_QUEUE: usize = 32;
 #[pyfunction]
 pub(crate) fn open(py: Python<'_>, path: PathBuf) -> PyResult<PyRecording> {
     let recording = py.detach(|| OpenRecording::open(&path)).map_err(error)?;
-    let numbers = (0..).take(recording.places().len()).collect();
-    Ok(PyRecording { recording: Arc::new(recording), numbers, path })
+    let framesets = recording.sequence();
+    Ok(PyRecording { recording: Arc::new(recording), framesets, path })
 }
 
 /// Framesets of a recording: of all cameras or of one, of all of its time or a part of it.
 #[pyclass(name = "Recording", frozen, module = "camrig")]
 pub(crate) struct PyRecording {
     recording: Arc<OpenRecording>,
-    /// The framesets of this sequence.
-    numbers: Arc<[u32]>,
+    framesets: Sequence,
     path: PathBuf,
 }
 
 impl PyRecording {
-    fn part(&self, numbers: impl IntoIterator<Item = u32>) -> Self {
-        let numbers = numbers.into_iter().collect();
-        Self { recording: Arc::clone(&self.recording), numbers, path: self.path.clone() }
+    fn part(&self, framesets: Sequence) -> Self {
+        Self { recording: Arc::clone(&self.recording), framesets, path: self.path.clone() }
     }
 
-    fn seconds_of(&self, number: u32) -> f64 {
+    fn seconds_of(&self, nanos: u64) -> f64 {
         let began = self.recording.range().start;
-        self.place(number).arrived_nanos.saturating_sub(began) as f64 * 1e-9
+        nanos.saturating_sub(began) as f64 * 1e-9
     }
 
-    fn place(&self, number: u32) -> &FrameSetPlace {
-        &self.recording.places()[number as usize]
+    /// Calls the recording without the interpreter.
+    fn ask<T: Send>(
+        &self,
+        py: Python<'_>,
+        what: impl FnOnce(&OpenRecording) -> Result<T, ReadError> + Send,
+    ) -> PyResult<T> {
+        py.detach(|| what(&self.recording)).map_err(error)
     }
 
-    fn read(&self, py: Python<'_>, number: u32) -> PyResult<PyFrameSet> {
-        let frames = py.detach(|| self.recording.read(number as usize)).map_err(error)?;
+    /// Reads the frameset at a position.
+    fn read(&self, py: Python<'_>, at: usize) -> PyResult<PyFrameSet> {
+        let frames = self.ask(py, |recording| recording.read(recording.number(&self.framesets, at)?))?;
         Ok(PyFrameSet { source: Source::Recorded(Arc::new(frames)) })
     }
 
     fn read_ahead(&self) -> Mutex<ReadAhead> {
-        Mutex::new(ReadAhead::new(Arc::clone(&self.recording), Arc::clone(&self.numbers)))
+        Mutex::new(ReadAhead::new(Arc::clone(&self.recording), self.framesets.clone()))
     }
 
-    fn of_cameras(&self, names: &[String]) -> PyResult<Self> {
+    fn of_cameras(&self, py: Python<'_>, names: &[String]) -> PyResult<Self> {
         let known = self.recording.cameras();
         let number = |name: &String| {
             known.iter().position(|camera| camera.name == *name).ok_or_else(|| {
@@ -72,20 +75,22 @@ impl PyRecording {
             })
         };
         let cameras = names.iter().map(number).collect::<PyResult<Vec<_>>>()?;
-        Ok(self.part(self.numbers.iter().copied().filter(|&it| cameras.contains(&self.place(it).camera()))))
+        self.ask(py, |recording| recording.of_cameras(&self.framesets, &cameras)).map(|part| self.part(part))
     }
 
-    fn camera_numbers(&self) -> Vec<usize> {
-        let found: BTreeSet<_> = self.numbers.iter().map(|&number| self.place(number).camera()).collect();
-        found.into_iter().collect()
+    /// Returns the position of the first frameset of each camera that has one, with the index of the camera.
+    fn firsts(&self, py: Python<'_>) -> PyResult<Vec<(usize, usize)>> {
+        let first = |camera| self.ask(py, |recording| recording.first_of(&self.framesets, camera));
+        let cameras = 0..self.recording.cameras().len();
+        let firsts = cameras.map(|camera| Ok(first(camera)?.map(|at| (camera, at))));
+        firsts.filter_map(PyResult::transpose).collect()
     }
 
-    fn between(&self, from: Option<f64>, to: Option<f64>) -> Self {
-        let is_in = |&number: &u32| {
-            let seconds = self.seconds_of(number);
-            from.is_none_or(|from| seconds >= from) && to.is_none_or(|to| seconds < to)
-        };
-        self.part(self.numbers.iter().copied().filter(is_in))
+    fn between(&self, py: Python<'_>, from: Option<f64>, to: Option<f64>) -> PyResult<Self> {
+        let is_before = |nanos| from.is_some_and(|from| self.seconds_of(nanos) < from);
+        let is_within = |nanos| to.is_none_or(|to| self.seconds_of(nanos) < to);
+        let between = |recording: &OpenRecording| recording.between(&self.framesets, is_before, is_within);
+        self.ask(py, between).map(|part| self.part(part))
     }
 }
 
@@ -128,24 +133,27 @@ impl PyRecording {
 
     /// Seconds since the start of the recording of each frameset: a list as long as the sequence.
     #[getter]
-    fn seconds(&self) -> Vec<f64> {
-        self.numbers.iter().map(|&number| self.seconds_of(number)).collect()
+    fn seconds(&self, py: Python<'_>) -> PyResult<Vec<f64>> {
+        self.ask(py, |recording| {
+            let place = |at| recording.place_in(&self.framesets, at);
+            (0..self.framesets.count()).map(|at| Ok(self.seconds_of(place(at)?.arrived_nanos))).collect()
+        })
     }
 
     fn __len__(&self) -> usize {
-        self.numbers.len()
+        self.framesets.count()
     }
 
     /// Framesets by number, a part by a slice of numbers or of seconds (`recording[1.5:3.0]`), cameras by
     /// name (`recording["left"]`, `recording["left", "right"]`).
     fn __getitem__(&self, py: Python<'_>, key: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
         if let Ok(name) = key.extract::<String>() {
-            return Ok(Py::new(py, self.of_cameras(&[name])?)?.into_any());
+            return Ok(Py::new(py, self.of_cameras(py, &[name])?)?.into_any());
         }
         if let Ok(names) =
             key.cast::<PyTuple>().map_err(PyErr::from).and_then(|names| names.extract::<Vec<String>>())
         {
-            return Ok(Py::new(py, self.of_cameras(&names)?)?.into_any());
+            return Ok(Py::new(py, self.of_cameras(py, &names)?)?.into_any());
         }
         if let Ok(slice) = key.cast::<PySlice>() {
             let [from, to, step] = ["start", "stop", "step"].map(|name| slice.getattr(name));
@@ -155,11 +163,12 @@ impl PyRecording {
                 if !step?.is_none() {
                     return Err(PyTypeError::new_err("a slice of seconds has no step"));
                 }
-                self.between(from.extract()?, to.extract()?)
+                self.between(py, from.extract()?, to.extract()?)?
             } else {
-                let indices = slice.indices(self.numbers.len() as isize)?;
-                let at = |index: isize| self.numbers[(indices.start + index * indices.step) as usize];
-                self.part((0..indices.slicelength as isize).map(at))
+                let indices = slice.indices(self.framesets.count() as isize)?;
+                // Without framesets it may begin anywhere.
+                let first = usize::try_from(indices.start).unwrap_or_default();
+                self.part(self.framesets.slice(first, indices.step, indices.slicelength))
             };
             return Ok(Py::new(py, part)?.into_any());
         }
@@ -168,12 +177,12 @@ impl PyRecording {
                 "a recording is indexed by a number, the name of a camera or several, or a slice of numbers or seconds",
             )
         })?;
-        let length = self.numbers.len() as isize;
+        let length = self.framesets.count() as isize;
         let from_start = if index < 0 { index + length } else { index };
         if !(0..length).contains(&from_start) {
-            return Err(no_index("the recording", self.numbers.len(), index));
+            return Err(no_index("the recording", self.framesets.count(), index));
         }
-        Ok(Py::new(py, self.read(py, self.numbers[from_start as usize])?)?.into_any())
+        Ok(Py::new(py, self.read(py, from_start as usize)?)?.into_any())
     }
 
     fn __iter__(&self) -> Walk {
@@ -189,42 +198,36 @@ impl PyRecording {
         if !(0.0..=10.0).contains(&window) {
             return Err(PyValueError::new_err(format!("`window` is {window}; it must be 0 to 10 seconds")));
         }
+        let firsts = self.firsts(py)?;
         let by_capture = match clock {
             Some("capture") => true,
             Some("arrival") => false,
-            None => self.share_a_clock(py)?,
+            None => self.share_a_clock(py, &firsts)?,
             Some(other) => {
                 return Err(PyValueError::new_err(format!(
                     "`clock` is `{other}`; expected one of: `capture`, `arrival`"
                 )));
             }
         };
-        let cameras = self.camera_numbers();
+        let cameras: Vec<_> = firsts.into_iter().map(|(camera, _)| camera).collect();
         let gap = |&camera: &usize| half_interval(&self.recording.cameras()[camera].info);
         let rules = MatchRules { window_nanos: (window * 1e9) as u64, partial, queue: MATCH_QUEUE };
         let matcher = Matcher::new(rules, cameras.iter().map(gap));
-        let recording = self.part(self.numbers.iter().copied());
-        let (framesets, state) =
-            (self.read_ahead(), MatchState { matcher, next: 0, number: 0, ended: false });
-        Ok(Matches { recording, cameras, by_capture, framesets, state: Mutex::new(state) })
+        let (framesets, state) = (self.read_ahead(), MatchState { matcher, number: 0, ended: false });
+        Ok(Matches { cameras, by_capture, framesets, state: Mutex::new(state) })
     }
 
     fn __repr__(&self) -> String {
         let (path, seconds) = (self.path.display(), self.duration());
-        format!("<camrig.Recording {path}: {} framesets, {seconds:.3} s>", self.numbers.len())
+        format!("<camrig.Recording {path}: {} framesets, {seconds:.3} s>", self.framesets.count())
     }
 }
 
 impl PyRecording {
     /// Returns whether the first framesets of all cameras are stamped by one clock that they share.
-    fn share_a_clock(&self, py: Python<'_>) -> PyResult<bool> {
-        let mut clocks = Vec::new();
-        for camera in self.camera_numbers() {
-            let first = self.numbers.iter().find(|&&number| self.place(number).camera() == camera);
-            if let Some(&first) = first {
-                clocks.push(self.read(py, first)?.source.clock());
-            }
-        }
+    fn share_a_clock(&self, py: Python<'_>, firsts: &[(usize, usize)]) -> PyResult<bool> {
+        let clock = |&(_, at): &(usize, usize)| Ok(self.read(py, at)?.source.clock());
+        let clocks = firsts.iter().map(clock).collect::<PyResult<Vec<_>>>()?;
         Ok(clocks.iter().all(|&clock| clock == clocks[0] && clock != Some("hardware")))
     }
 }
@@ -249,21 +252,21 @@ impl Walk {
     }
 
     fn __next__(&self, py: Python<'_>) -> PyResult<Option<PyFrameSet>> {
-        Ok(next(py, &self.framesets)?.map(|source| PyFrameSet { source }))
+        let frames = next(py, &self.framesets)?;
+        Ok(frames.map(|frames| PyFrameSet { source: Source::Recorded(Arc::new(frames)) }))
     }
 }
 
 /// Returns the next frameset; `None` at the end.
-fn next(py: Python<'_>, framesets: &Mutex<ReadAhead>) -> PyResult<Option<Source>> {
+fn next(py: Python<'_>, framesets: &Mutex<ReadAhead>) -> PyResult<Option<RecordedFrameSet>> {
     // Locked without the interpreter: another thread that waits here must not keep it.
     let read = py.detach(|| framesets.lock().unwrap_or_else(PoisonError::into_inner).next());
-    read.map(|read| read.map(|frames| Source::Recorded(Arc::new(frames))).map_err(error)).transpose()
+    read.transpose().map_err(error)
 }
 
 /// Iterates over matches.
 #[pyclass(frozen, module = "camrig")]
 pub(crate) struct Matches {
-    recording: PyRecording,
     /// The index of each matched camera.
     cameras: Vec<usize>,
     by_capture: bool,
@@ -273,7 +276,6 @@ pub(crate) struct Matches {
 
 struct MatchState {
     matcher: Matcher<Source>,
-    next: usize,
     number: u64,
     ended: bool,
 }
@@ -298,18 +300,17 @@ impl Matches {
                 return Ok(Some(PyMatch { number, spread_nanos, complete, framesets }));
             }
             let read = next(py, &self.framesets);
-            let position = state.next;
-            state.next += 1;
-            let Some(source) = read? else {
+            let Some(frames) = read? else {
                 if std::mem::replace(&mut state.ended, true) {
                     return Ok(None);
                 }
                 (0..self.cameras.len()).for_each(|lane| state.matcher.end(lane));
                 continue;
             };
-            let place = self.recording.place(self.recording.numbers[position]);
-            let captured = if self.by_capture { source.timestamp_nanos() } else { Some(place.arrived_nanos) };
-            let lane = self.cameras.iter().position(|&camera| camera == place.camera());
+            let lane = self.cameras.iter().position(|&camera| camera == frames.camera());
+            let arrived = frames.arrived_nanos();
+            let source = Source::Recorded(Arc::new(frames));
+            let captured = if self.by_capture { source.timestamp_nanos() } else { Some(arrived) };
             if let (Some(lane), Some(nanos)) = (lane, captured) {
                 state.matcher.push(lane, nanos, source);
             }

@@ -9,6 +9,7 @@ use camrig::spawn_thread;
 
 use crate::opened::{OpenRecording, RecordedFrameSet, Requested};
 use crate::read::ReadError;
+use crate::sequence::Sequence;
 
 /// Maximum number of threads that read for one iterator.
 const MAX_THREADS: usize = 4;
@@ -30,7 +31,7 @@ pub struct ReadAhead {
 
 struct Shared {
     recording: Arc<OpenRecording>,
-    numbers: Arc<[u32]>,
+    sequence: Sequence,
     /// By the index of the camera.
     requested: Vec<Arc<Requested>>,
     state: Mutex<State>,
@@ -49,18 +50,21 @@ struct State {
 }
 
 impl ReadAhead {
-    /// Iterates over the framesets with these numbers, in this order.
-    pub fn new(recording: Arc<OpenRecording>, numbers: Arc<[u32]>) -> Self {
+    /// Iterates over a sequence of framesets.
+    pub fn new(recording: Arc<OpenRecording>, sequence: Sequence) -> Self {
         let requested = recording.cameras().iter().map(|_| Arc::default()).collect();
         let (state, changed) = (Mutex::default(), Condvar::new());
-        Self { shared: Arc::new(Shared { recording, numbers, requested, state, changed }), is_started: false }
+        Self {
+            shared: Arc::new(Shared { recording, sequence, requested, state, changed }),
+            is_started: false,
+        }
     }
 
     /// Starts the threads. Without threads the iterator itself reads.
     fn start(&mut self) {
         self.is_started = true;
         let threads = available_parallelism().map_or(1, usize::from).min(MAX_THREADS);
-        for _ in 0..threads.min(self.shared.numbers.len()) {
+        for _ in 0..threads.min(self.shared.sequence.count()) {
             let shared = Arc::clone(&self.shared);
             if let Err(error) = spawn_thread("read-ahead", move || shared.read_ahead()) {
                 log::debug!("framesets are not read ahead: {error}");
@@ -96,7 +100,7 @@ impl Shared {
     fn take(&self) -> Option<Read> {
         let mut state = self.state();
         let position = state.taken;
-        if position == self.numbers.len() {
+        if position == self.sequence.count() {
             return None;
         }
         state.taken += 1;
@@ -133,7 +137,7 @@ impl Shared {
     fn begin(&self) -> Option<usize> {
         let mut state = self.state();
         loop {
-            if state.has_ended || state.begun == self.numbers.len() {
+            if state.has_ended || state.begun == self.sequence.count() {
                 return None;
             }
             if state.begun < state.taken + MAX_AHEAD && state.waiting_bytes < MAX_WAITING_BYTES {
@@ -145,14 +149,15 @@ impl Shared {
     }
 
     fn read(&self, position: usize) -> Read {
-        let number = self.numbers[position] as usize;
         // The iterator waits for a result of every frameset that was begun.
         let read = catch_unwind(AssertUnwindSafe(|| {
-            let mut frames = self.recording.read(number)?;
-            frames.prepare(&self.requested[self.recording.places()[number].camera()]);
+            let mut frames = self.recording.read(self.recording.number(&self.sequence, position)?)?;
+            frames.prepare(&self.requested[frames.camera()]);
             Ok(frames)
         }));
-        read.unwrap_or_else(|_| Err(self.recording.damaged(number, &"reading it panicked")))
+        read.unwrap_or_else(|_| {
+            Err(self.recording.failed(format_args!("reading frameset {position} panicked")))
+        })
     }
 }
 
@@ -175,7 +180,7 @@ mod tests {
     }
 
     fn all(recording: &Arc<OpenRecording>) -> ReadAhead {
-        ReadAhead::new(Arc::clone(recording), (0..).take(recording.places().len()).collect())
+        ReadAhead::new(Arc::clone(recording), recording.sequence())
     }
 
     #[test]
@@ -192,9 +197,9 @@ mod tests {
             count += 1;
         }
         assert_eq!(count, 2 * FRAMESETS);
-        let numbers = [7, 3, 3, 58];
-        let read = ReadAhead::new(Arc::clone(&recording), numbers.into());
-        let expected = numbers.map(|number| recording.places()[number as usize].arrived_nanos);
+        let some = recording.sequence().slice(58, -17, 4);
+        let read = ReadAhead::new(Arc::clone(&recording), some);
+        let expected = [58, 41, 24, 7].map(|number| recording.place(number).unwrap().arrived_nanos);
         assert_eq!(read.map(|read| read.unwrap().arrived_nanos()).collect::<Vec<_>>(), expected);
     }
 

@@ -20,18 +20,22 @@ mod live;
 mod motion;
 mod npy;
 mod opened;
+mod places;
 mod read;
 mod record;
 mod replay;
 mod ros;
+mod sequence;
 mod write;
 
 use camrig::App;
 
 pub use self::ahead::ReadAhead;
-pub use self::opened::{FrameSetPlace, OpenCamera, OpenRecording, RecordedFrameSet};
+pub use self::opened::{OpenCamera, OpenRecording, RecordedFrameSet};
+pub use self::places::FrameSetPlace;
 pub use self::read::ReadError;
 pub use self::replay::{Replay, ReplayOptions};
+pub use self::sequence::Sequence;
 
 /// Adds the processors `record` and `foxglove`, the driver `replay`, and the commands `recording`, `record` and `replay`.
 #[must_use]

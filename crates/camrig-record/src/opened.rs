@@ -1,17 +1,19 @@
 //! Reading a recording frameset by frameset, in any order, for other programs.
 
+use std::collections::{HashMap, VecDeque};
 use std::fmt::Display;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
 use camrig::frame::{CameraInfo, FrameSetHeader, Layout, Origins};
 
 use crate::format::{DEPTH, FrameSetRecord, RAW};
+use crate::places::{FrameSetPlace, Part, Places, PlacesError};
 use crate::read::{
-    Buffers, Content, FrameSetError, Parts, ReadError, ReadFrameSet, Recording, Walk, check_image,
+    Buffers, Content, Entry, FrameSetError, Parts, ReadError, ReadFrameSet, Recording, check_image,
     image_data, shown_header, write_pixels,
 };
 
@@ -21,7 +23,7 @@ use crate::read::{
 /// use camrig_record::OpenRecording;
 ///
 /// let recording = OpenRecording::open("rig.mcap".as_ref()).map_err(|error| error.to_string())?;
-/// for number in 0..recording.places().len() {
+/// for number in 0..recording.count() {
 ///     let frames = recording.read(number).map_err(|error| error.to_string())?;
 ///     println!("{} #{}", frames.info().name, frames.header().sequence);
 /// }
@@ -32,7 +34,9 @@ pub struct OpenRecording {
     path: PathBuf,
     range: Range<u64>,
     cameras: Vec<OpenCamera>,
-    places: Vec<FrameSetPlace>,
+    places: Places,
+    /// The windows that were read last, each with its index.
+    kept: Mutex<VecDeque<(usize, WindowPlaces)>>,
     damage: Vec<String>,
     /// Memory of decoded frames.
     buffers: Buffers,
@@ -47,32 +51,16 @@ pub struct OpenCamera {
     pub info: Arc<CameraInfo>,
 }
 
-/// The place of one frameset.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FrameSetPlace {
-    /// Time of its arrival by the wall clock, in nanoseconds since 1970.
-    pub arrived_nanos: u64,
-    /// Offset of its section in the file, in bytes.
-    at: u64,
-    file: u32,
-    camera: u16,
-    /// Number of framesets of the same camera with the same time before it.
-    earlier: u16,
-}
+/// Number of windows that are kept.
+const KEPT_WINDOWS: usize = 4;
 
-// A recording of a day has millions of them.
-const _: () = assert!(size_of::<FrameSetPlace>() == 24);
-
-impl FrameSetPlace {
-    /// Returns the index of its camera in [`OpenRecording::cameras`].
-    pub fn camera(&self) -> usize {
-        self.camera.into()
-    }
-}
+/// The framesets of a window, in the order of their arrival.
+type WindowPlaces = Arc<[FrameSetPlace]>;
 
 /// A frameset of a recording. Its frames are decoded when they are requested, each once.
 pub struct RecordedFrameSet {
     info: Arc<CameraInfo>,
+    camera: usize,
     arrived_nanos: u64,
     header: FrameSetHeader,
     record: FrameSetRecord,
@@ -116,27 +104,21 @@ impl OpenRecording {
             .map(|problem| format!("the recording continues, but {problem}"))
             .into_iter()
             .collect();
-        let mut places = Vec::new();
-        for (file, recording) in parts.files().iter().enumerate() {
-            let of_names = recording.cameras().iter();
-            let numbers: Vec<_> =
-                of_names.map(|camera| cameras.iter().position(|known| known.name == camera.name)).collect();
-            let first = places.len();
-            if !by_index(recording, &mut places) {
-                places.truncate(first);
-                by_reading(recording, &mut places, &mut damage);
-            }
-            for place in &mut places[first..] {
-                place.file = file as u32;
-                // Every camera of a file is one of the recording.
-                place.camera = numbers[place.camera()].unwrap_or_default() as u16;
+        let mut places = Places::new(cameras.len());
+        for (file, recording) in (0..).zip(parts.files()) {
+            let owners = Owners::new(recording, file, &cameras);
+            let fail = |error: PlacesError| ReadError::new(recording.path(), error);
+            if is_by_index(recording, &owners) {
+                by_index(recording, &owners, &mut places).map_err(fail)?;
+            } else {
+                by_reading(recording, &owners, &mut places, &mut damage).map_err(fail)?;
             }
         }
-        places.shrink_to_fit();
-        places.sort_by_key(|place| place.arrived_nanos);
+        places.finish();
         let range = parts.range();
-        let buffers = Buffers::default();
-        Ok(Self { parts, path: path.to_owned(), range, cameras, places, damage, buffers })
+        let buffers = parts.files()[0].buffers().clone();
+        let (path, kept) = (path.to_owned(), Mutex::default());
+        Ok(Self { parts, path, range, cameras, places, kept, damage, buffers })
     }
 
     /// Returns the cameras, by name.
@@ -144,9 +126,71 @@ impl OpenRecording {
         &self.cameras
     }
 
-    /// Returns the place of each frameset, in the order of their arrival.
-    pub fn places(&self) -> &[FrameSetPlace] {
+    /// Returns the number of framesets.
+    pub fn count(&self) -> usize {
+        self.places.count()
+    }
+
+    /// Returns the place of the frameset with this number.
+    ///
+    /// # Errors
+    /// If there is no such frameset, or the index cannot be read.
+    pub fn place(&self, number: usize) -> Result<FrameSetPlace, ReadError> {
+        let window = self.places.window_of(number).ok_or_else(|| self.no_number(self.count(), number))?;
+        Ok(self.window(window)?[number - self.places.numbers(window).start])
+    }
+
+    pub(crate) fn no_number(&self, count: usize, number: usize) -> ReadError {
+        self.failed(format_args!("has {count} framesets, so no number {number}"))
+    }
+
+    pub(crate) fn failed(&self, fact: impl Display) -> ReadError {
+        ReadError::new(&self.path, fact)
+    }
+
+    pub(crate) fn places(&self) -> &Places {
         &self.places
+    }
+
+    /// Returns the framesets of a window, in the order of their arrival.
+    pub(crate) fn window(&self, window: usize) -> Result<WindowPlaces, ReadError> {
+        let kept = || self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, places)) = kept().iter().find(|(known, _)| *known == window) {
+            return Ok(Arc::clone(places));
+        }
+        let places = self.read_window(window)?;
+        let mut kept = kept();
+        kept.truncate(KEPT_WINDOWS - 1);
+        kept.push_front((window, Arc::clone(&places)));
+        Ok(places)
+    }
+
+    fn read_window(&self, window: usize) -> Result<WindowPlaces, ReadError> {
+        let count = self.places.numbers(window).len();
+        let mut found = Vec::with_capacity(count);
+        found.extend(self.places.listed(window));
+        for Part { file, index, .. } in self.places.parts(window) {
+            let recording = &self.parts.files()[*file as usize];
+            let owners = Owners::new(recording, *file, &self.cameras);
+            let mut entries = recording.entries(Some(index.clone()));
+            let changed = |fact: &dyn Display| {
+                ReadError::new(recording.path(), format_args!("has changed since it was opened: {fact}"))
+            };
+            while let Some(entry) = entries.next().map_err(|error| changed(&error))? {
+                let place = owners.place(&entry).map_err(|()| changed(&"its index is another one"))?;
+                found.extend(place.filter(|place| self.places.has(window, place.arrived_nanos)));
+            }
+        }
+        if found.len() != count {
+            let fact = format_args!(
+                "has changed since it was opened: its index has {} framesets instead of {count}",
+                found.len()
+            );
+            return Err(self.failed(fact));
+        }
+        // Framesets of the same time and file stay in the order of the file.
+        found.sort_by_key(|place| (place.arrived_nanos, place.file));
+        Ok(found.into())
     }
 
     /// Returns the problems of the recording, as far as they are known without reading every frameset.
@@ -159,30 +203,29 @@ impl OpenRecording {
         self.range.clone()
     }
 
-    /// Reads the frameset with this number, an index in [`Self::places`].
+    /// Reads the frameset with this number, from 0 on in the order of their arrival.
     ///
     /// # Errors
     /// If there is no such frameset, or it is damaged.
     pub fn read(&self, number: usize) -> Result<RecordedFrameSet, ReadError> {
-        let place = self.places.get(number).ok_or_else(|| {
-            ReadError::new(
-                &self.path,
-                format_args!("has {} framesets, so no number {number}", self.places.len()),
-            )
-        })?;
+        let place = self.place(number)?;
         let recording = &self.parts.files()[place.file as usize];
         let name = &self.cameras[place.camera()].name;
         let range = place.arrived_nanos..place.arrived_nanos.saturating_add(1);
         let mut contents = recording.contents(|camera| camera.name == *name, range);
         contents.skip_to(recording, place.at);
         let mut earlier = place.earlier;
-        let damaged = |error: &dyn Display| self.damaged(number, error);
+        let damaged = |error: &dyn Display| {
+            let fact = format_args!("is damaged in frameset {number}: {error}");
+            ReadError::new(recording.path(), fact)
+        };
         while let Some((_, content)) = contents.next(recording) {
             match content {
                 Content::FrameSet(found) if earlier == 0 => {
                     let info = Arc::clone(&self.cameras[place.camera()].info);
                     let buffers = self.buffers.clone();
-                    return RecordedFrameSet::new(info, found, buffers).map_err(|error| damaged(&error));
+                    let read = RecordedFrameSet::new(info, place.camera(), found, buffers);
+                    return read.map_err(|error| damaged(&error));
                 }
                 Content::FrameSet(_) => earlier -= 1,
                 Content::Gap(_) => {}
@@ -191,16 +234,15 @@ impl OpenRecording {
         }
         Err(damaged(&"it is not at its position in the index"))
     }
-
-    /// Creates the error of a frameset that cannot be read. There is one with this number.
-    pub(crate) fn damaged(&self, number: usize, error: &dyn Display) -> ReadError {
-        let recording = &self.parts.files()[self.places[number].file as usize];
-        ReadError::new(recording.path(), format_args!("is damaged in frameset {number}: {error}"))
-    }
 }
 
 impl RecordedFrameSet {
-    fn new(info: Arc<CameraInfo>, read: ReadFrameSet, buffers: Buffers) -> Result<Self, FrameSetError> {
+    fn new(
+        info: Arc<CameraInfo>,
+        camera: usize,
+        read: ReadFrameSet,
+        buffers: Buffers,
+    ) -> Result<Self, FrameSetError> {
         let ReadFrameSet { log_time, record, images } = read;
         let headers: Vec<_> = record.frames.iter().map(shown_header).collect();
         // The sizes come from a file and are unverified; it checks the number of frames as well.
@@ -215,7 +257,17 @@ impl RecordedFrameSet {
         };
         let decoded = images.iter().map(|_| OnceLock::new()).collect();
         let (messages, requested) = (images, None);
-        Ok(Self { info, arrived_nanos: log_time, header, record, messages, decoded, requested, buffers })
+        Ok(Self {
+            info,
+            camera,
+            arrived_nanos: log_time,
+            header,
+            record,
+            messages,
+            decoded,
+            requested,
+            buffers,
+        })
     }
 
     /// Decodes the frames that were requested of earlier framesets of the camera, and adds those that are requested of
@@ -236,6 +288,11 @@ impl RecordedFrameSet {
     /// Returns the description of its camera.
     pub fn info(&self) -> &Arc<CameraInfo> {
         &self.info
+    }
+
+    /// Returns the index of its camera in [`OpenRecording::cameras`].
+    pub fn camera(&self) -> usize {
+        self.camera
     }
 
     /// Returns the time of its arrival by the wall clock, in nanoseconds since 1970.
@@ -297,43 +354,99 @@ impl RecordedFrameSet {
 /// Size of a number of depth, which programs expect at a multiple of it.
 const DEPTH_BYTES: usize = 2;
 
-/// Adds the framesets of a file whose sections are one frameset each, as a recorder writes them. Their cameras are indices in
-/// [`Recording::cameras`]. Returns whether it is such a file.
-fn by_index(recording: &Recording, found: &mut Vec<FrameSetPlace>) -> bool {
-    let before = found.len();
-    let mut walk = Walk::default();
-    while let Some(place) = walk.next(recording, |_| true) {
-        let Ok(place) = place else { return false };
-        let Some(channels) = place.channels.as_ref() else { return false };
-        let mut cameras = (0..)
-            .zip(recording.cameras())
-            .filter(|(_, camera)| !camera.frameset_channels.is_disjoint(channels));
-        let Some((number, camera)) = cameras.next() else { continue };
-        // Samples for viewers are before their frameset, and in channels of their own.
-        let has_samples = || !channels.iter().all(|&id| camera.has(id));
-        if cameras.next().is_some() || (place.start_time != place.end_time && !has_samples()) {
-            return false;
-        }
-        let (arrived_nanos, at) = (place.end_time, place.offset);
-        found.push(FrameSetPlace { arrived_nanos, at, file: 0, camera: number, earlier: 0 });
-    }
-    let counts = recording.cameras().iter().map(|camera| recording.framesets_of(camera));
-    counts.fold(0, u64::saturating_add) == (found.len() - before) as u64
+/// The cameras of a file by its channels.
+struct Owners {
+    file: u32,
+    /// For each channel the index of its camera in the recording, and whether it has the camera's framesets.
+    channels: HashMap<u16, (u16, bool)>,
+    /// The index in the recording of each camera of the file.
+    cameras: Vec<u16>,
 }
 
-/// Adds the framesets of any file, as [`by_index`] does, by reading it completely.
-fn by_reading(recording: &Recording, found: &mut Vec<FrameSetPlace>, damage: &mut Vec<String>) {
-    let before = found.len();
+impl Owners {
+    fn new(recording: &Recording, file: u32, cameras: &[OpenCamera]) -> Self {
+        let (mut channels, mut numbers) = (HashMap::new(), Vec::new());
+        for camera in recording.cameras() {
+            // Every camera of a file is one of the recording.
+            let number =
+                cameras.iter().position(|known| known.name == camera.name).unwrap_or_default() as u16;
+            numbers.push(number);
+            let others = camera.gap_channels.iter().chain(camera.image_channels.keys());
+            channels.extend(others.map(|&id| (id, (number, false))));
+            channels.extend(camera.frameset_channels.iter().map(|&id| (id, (number, true))));
+        }
+        Self { file, channels, cameras: numbers }
+    }
+
+    /// Returns the frameset that a section is, as a recorder writes it; `None` if it has none.
+    ///
+    /// # Errors
+    /// If another program wrote it.
+    fn place(&self, entry: &Entry) -> Result<Option<FrameSetPlace>, ()> {
+        let mut found = None;
+        for id in entry.channels.as_ref().ok_or(())? {
+            match self.channels.get(id) {
+                Some((camera, true)) if found.is_none_or(|known| known == *camera) => found = Some(*camera),
+                Some((_, true)) => return Err(()),
+                Some((_, false)) | None => {}
+            }
+        }
+        let Some(camera) = found else { return Ok(None) };
+        let is_own = |id| self.channels.get(id).is_some_and(|(owner, _)| *owner == camera);
+        // Samples for viewers are before their frameset, and in channels of their own.
+        let has_samples = !entry.channels.iter().flatten().all(is_own);
+        let (arrived_nanos, at) = (entry.end_time, entry.offset);
+        let place = FrameSetPlace { arrived_nanos, at, file: self.file, camera, earlier: 0 };
+        (entry.start_time == entry.end_time || has_samples).then_some(Some(place)).ok_or(())
+    }
+}
+
+/// Returns whether the sections of a file are one frameset each, as a recorder writes them.
+fn is_by_index(recording: &Recording, owners: &Owners) -> bool {
+    let (mut entries, mut found) = (recording.entries(None), 0);
+    loop {
+        match entries.next().map(|entry| entry.map(|entry| owners.place(&entry))) {
+            Ok(Some(Ok(place))) => found += u64::from(place.is_some()),
+            Ok(None) => break,
+            Ok(Some(Err(()))) | Err(_) => return false,
+        }
+    }
+    let counts = recording.cameras().iter().map(|camera| recording.framesets_of(camera));
+    counts.fold(0, u64::saturating_add) == found
+}
+
+/// Adds the framesets of a file by its index.
+fn by_index(recording: &Recording, owners: &Owners, places: &mut Places) -> Result<(), PlacesError> {
+    let mut entries = recording.entries(None);
+    // It was read before.
+    while let Ok(Some(entry)) = entries.next() {
+        if let Ok(Some(place)) = owners.place(&entry) {
+            places.add(place, entry.index)?;
+        }
+    }
+    Ok(())
+}
+
+/// Adds the framesets of any file by reading it completely.
+fn by_reading(
+    recording: &Recording,
+    owners: &Owners,
+    places: &mut Places,
+    damage: &mut Vec<String>,
+) -> Result<(), PlacesError> {
+    let mut last = VecDeque::new();
     let mut contents = recording.contents(|_| true, 0..u64::MAX);
     while let Some((camera, content)) = contents.next(recording) {
         match content {
             Content::FrameSet(frameset) => {
-                let (camera, arrived_nanos) = (camera as u16, frameset.log_time);
-                let same =
-                    |known: &&FrameSetPlace| known.camera == camera && known.arrived_nanos == arrived_nanos;
-                let earlier = found[before..].iter().rev().take(MAX_SAME).filter(same).count() as u16;
+                let key = (owners.cameras[camera], frameset.log_time);
+                let earlier = last.iter().filter(|known| **known == key).count() as u16;
+                last.truncate(MAX_SAME - 1);
+                last.push_front(key);
+                let (camera, arrived_nanos) = key;
                 // Its messages may be in several sections.
-                found.push(FrameSetPlace { arrived_nanos, at: 0, file: 0, camera, earlier });
+                let at = 0;
+                places.list(FrameSetPlace { arrived_nanos, at, file: owners.file, camera, earlier })?;
             }
             Content::Unreadable { at, error, .. } if damage.len() < MAX_DAMAGE => {
                 damage.push(format!("`{}` is damaged at byte {at}: {error}", recording.path().display()));
@@ -341,6 +454,7 @@ fn by_reading(recording: &Recording, found: &mut Vec<FrameSetPlace>, damage: &mu
             Content::Gap(_) | Content::Unreadable { .. } => {}
         }
     }
+    Ok(())
 }
 
 /// Maximum number of framesets among which those of the same camera and time are searched.
@@ -357,7 +471,7 @@ mod tests {
 
     fn read(path: &Path) -> (Vec<(String, u64)>, OpenRecording) {
         let recording = OpenRecording::open(path).unwrap();
-        let numbers = 0..recording.places().len();
+        let numbers = 0..recording.count();
         let found = numbers.map(|number| {
             let frames = recording.read(number).unwrap();
             for (index, header) in frames.header().frames.iter().enumerate() {
@@ -378,16 +492,18 @@ mod tests {
             let expected = [("front", 0), ("rear", 0), ("front", 1), ("rear", 1), ("front", 2), ("rear", 2)];
             assert_eq!(found, expected.map(|(name, number)| (name.to_owned(), number)));
             assert_eq!(recording.range(), ORIGIN..ORIGIN + 2 * PERIOD);
-            assert_eq!(recording.places()[4].arrived_nanos, ORIGIN + 2 * PERIOD);
+            assert_eq!(recording.place(4).unwrap().arrived_nanos, ORIGIN + 2 * PERIOD);
             // The index gives the same as the whole file.
             let file = &recording.parts.files()[0];
-            let (mut found, mut read) = (Vec::new(), Vec::new());
-            assert!(by_index(file, &mut found));
-            by_reading(file, &mut read, &mut Vec::new());
-            let places = |found: &[FrameSetPlace]| {
-                found.iter().map(|it| (it.camera, it.arrived_nanos)).collect::<Vec<_>>()
+            let owners = Owners::new(file, 0, recording.cameras());
+            assert!(is_by_index(file, &owners) && recording.places.listed(0).is_empty());
+            let mut read = Places::new(2);
+            by_reading(file, &owners, &mut read, &mut Vec::new()).unwrap();
+            read.finish();
+            let places = |places: &[FrameSetPlace]| {
+                places.iter().map(|it| (it.camera, it.arrived_nanos)).collect::<Vec<_>>()
             };
-            assert_eq!(places(&found), places(&read));
+            assert_eq!(places(&recording.window(0).unwrap()), places(read.listed(0)));
             let error = recording.read(6).err().unwrap().to_string();
             assert!(error.ends_with("has 6 framesets, so no number 6"), "{error}");
         }
@@ -400,8 +516,8 @@ mod tests {
         write_late_samples(&path);
         let (found, recording) = read(&path);
         assert_eq!(found, [("left", 1), ("right", 2)].map(|(name, number)| (name.to_owned(), number)));
-        assert!(by_index(&recording.parts.files()[0], &mut Vec::new()));
-        assert_eq!(recording.places()[0].arrived_nanos, ORIGIN + PERIOD);
+        assert!(recording.places.listed(0).is_empty());
+        assert_eq!(recording.place(0).unwrap().arrived_nanos, ORIGIN + PERIOD);
     }
 
     /// Framesets in their order, and backwards.
@@ -419,11 +535,11 @@ mod tests {
             let opened = count();
             // The index, and the buffers of small reads.
             assert!(opened <= size_bytes / 2 + (1 << 20), "{opened} of {size_bytes}");
-            for number in 0..recording.places().len() {
+            for number in 0..recording.count() {
                 recording.read(number).unwrap();
             }
             let forwards = count() - opened;
-            for number in (0..recording.places().len()).rev() {
+            for number in (0..recording.count()).rev() {
                 recording.read(number).unwrap();
             }
             let backwards = count() - opened - forwards;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use camrig::LightImage;
 use camrig::frame::{CameraInfo, DepthView, Extrinsics, Frame, Role, Stream, StreamInfo};
 use camrig_calib::{Identity, Pose};
-use camrig_record::{OpenRecording, RecordedFrameSet};
+use camrig_record::{OpenRecording, ReadError, RecordedFrameSet};
 
 /// A recording with at most this many pictures of each camera is short.
 const SHORT_PICTURES: usize = 100;
@@ -46,29 +46,35 @@ fn light(info: &CameraInfo) -> Option<&StreamInfo> {
 }
 
 fn is_matched(recording: &OpenRecording, camera: usize) -> bool {
-    let first = recording.places().iter().position(|place| place.camera() == camera);
+    let first = recording.first_of(&recording.sequence(), camera).ok().flatten();
     let first = first.and_then(|number| recording.read(number).ok());
     first.is_some_and(|frames| frames.header().matched.is_some())
 }
 
 /// Returns the numbers of the framesets to examine, in their order: all of a short recording, otherwise one of each camera in
 /// each interval.
-pub(super) fn looked_at(recording: &OpenRecording, sources: &[usize]) -> Vec<(usize, usize)> {
+///
+/// # Errors
+/// If the index of the recording cannot be read.
+pub(super) fn looked_at(
+    recording: &OpenRecording,
+    sources: &[usize],
+) -> Result<Vec<(usize, usize)>, ReadError> {
     let range = recording.range();
     let interval = INTERVAL_NANOS.max(range.end.saturating_sub(range.start) / MOST_PICTURES);
-    let mut taken = BTreeSet::new();
-    let places = recording.places().iter().enumerate();
-    let all: Vec<_> = places
-        .filter_map(|(number, place)| {
-            let source = sources.iter().position(|source| *source == place.camera())?;
-            Some((number, source, place.arrived_nanos))
-        })
-        .collect();
-    let is_short = all.len() <= SHORT_PICTURES * sources.len();
-    let of_interval = |&(_, source, nanos): &(usize, usize, u64)| {
-        is_short || taken.insert((source, nanos.saturating_sub(range.start) / interval))
-    };
-    all.into_iter().filter(of_interval).map(|(number, source, _)| (number, source)).collect()
+    let usable = recording.of_cameras(&recording.sequence(), sources)?;
+    let is_short = usable.count() <= SHORT_PICTURES * sources.len();
+    let (mut taken, mut found) = (BTreeSet::new(), Vec::new());
+    for at in 0..usable.count() {
+        let number = recording.number(&usable, at)?;
+        let place = recording.place(number)?;
+        let Some(source) = sources.iter().position(|source| *source == place.camera()) else { continue };
+        let interval = place.arrived_nanos.saturating_sub(range.start) / interval;
+        if is_short || taken.insert((source, interval)) {
+            found.push((number, source));
+        }
+    }
+    Ok(found)
 }
 
 impl UsableCamera {

@@ -39,7 +39,7 @@ fn look(
     board: &Board,
 ) -> Result<(Vec<Seen>, Vec<usize>), CommandError> {
     let detector = Detector::new(board).map_err(|error| CommandError::Data(error.to_string()))?;
-    let pictures = looked_at(recording, indices);
+    let pictures = looked_at(recording, indices).map_err(|error| CommandError::Read(error.to_string()))?;
     let bar = bar(pictures.len() as u64);
     let (mut seen, mut numbers) = (Vec::new(), Vec::new());
     for (number, camera) in pictures {

@@ -13,7 +13,7 @@ use mcap::records::op;
 
 use super::error::{ChunkError, IndexError};
 use super::fields::{self, ChannelRecord, ChunkIndexRecord, Fields, Schema};
-use super::file::{PEEK_BYTES, RecordedFile, WINDOW_BYTES};
+use super::file::{PEEK_BYTES, RangeReader, RecordedFile, WINDOW_BYTES};
 use super::records::{
     self, CHUNK_START_BYTES, ChunkHeader, HEADER_BYTES, MAGIC, MAX_CONTENT_BYTES, MessageFields, RecordReader,
 };
@@ -26,6 +26,9 @@ const END_BYTES: u64 = HEADER_BYTES as u64 + FOOTER_BYTES + MAGIC.len() as u64;
 
 /// Maximum size of one definition or other small record.
 const MAX_RECORD_BYTES: u64 = 16 << 20;
+
+/// Size of the buffer for a part of the index.
+const INDEX_BUFFER_BYTES: usize = 32 << 10;
 
 /// Maximum size of all definitions of a file.
 const MAX_DEFINITION_BYTES: u64 = 16 << 20;
@@ -94,6 +97,8 @@ pub(crate) struct Index {
     pub(super) extras: Vec<(u8, Range<u64>)>,
     /// The last chunk of each channel. Only a skim finds them.
     pub(super) last_chunks: BTreeMap<u16, Section>,
+    /// The place of the file's own index of all its messages, if they are all in chunks.
+    summary: Option<Range<u64>>,
     /// Whether chunks of known channels are not read.
     skims: bool,
     schemas: BTreeMap<u16, Arc<Schema>>,
@@ -172,6 +177,7 @@ impl Index {
         }
         index.messages = counts;
         index.ending = Ending::Indexed;
+        index.summary = Some(summary).filter(|_| !index.sections.has_loose());
         Ok(Some(index))
     }
 
@@ -442,6 +448,60 @@ impl Index {
                 (Err(problem), next.unwrap_or(range.end))
             }
         }
+    }
+}
+
+/// A section as the index of its file has it.
+pub(crate) struct Entry {
+    /// Its place in the index. For a file without an index, that of the section.
+    pub(crate) index: Range<u64>,
+    pub(crate) offset: u64,
+    /// The smallest and the largest `log_time` of its messages.
+    pub(crate) start_time: u64,
+    pub(crate) end_time: u64,
+    /// The channels of its messages; `None` if they are unknown.
+    pub(crate) channels: Option<Vec<u16>>,
+}
+
+/// The sections of a file from its own index, without those that have no messages.
+pub(crate) struct SummaryEntries<'a> {
+    records: RecordReader<BufReader<RangeReader<'a>>>,
+    at: u64,
+}
+
+impl Index {
+    /// Returns the sections in a part of the file's own index, by default in all of it; `None` if the file has no such index.
+    pub(super) fn entries<'a>(
+        &self,
+        file: &'a RecordedFile,
+        within: Option<Range<u64>>,
+    ) -> Option<SummaryEntries<'a>> {
+        let range = within.or(self.summary.clone()).filter(|_| self.summary.is_some())?;
+        let at = range.start;
+        let records = RecordReader(BufReader::with_capacity(INDEX_BUFFER_BYTES, file.range(range)));
+        Some(SummaryEntries { records, at })
+    }
+}
+
+impl SummaryEntries<'_> {
+    /// Returns the next one; `None` at the end.
+    pub(super) fn next(&mut self) -> io::Result<Option<Entry>> {
+        while let Some((opcode, length)) = self.records.next()? {
+            let kept = if opcode == op::CHUNK_INDEX { MAX_RECORD_BYTES as usize } else { 0 };
+            let content = self.records.content(length, kept)?;
+            let place = self.at..self.at + HEADER_BYTES as u64 + length;
+            self.at = place.end;
+            if opcode != op::CHUNK_INDEX {
+                continue;
+            }
+            let chunk = ChunkIndexRecord::parse(&content).ok_or(io::ErrorKind::InvalidData)?;
+            let ChunkIndexRecord { start_time, end_time, offset, channels, .. } = chunk;
+            if !channels.is_empty() {
+                let channels = Some(channels);
+                return Ok(Some(Entry { index: place, offset, start_time, end_time, channels }));
+            }
+        }
+        Ok(None)
     }
 }
 

@@ -44,8 +44,8 @@ use self::error::{IndexError, MetadataError};
 pub(crate) use self::fields::AttachmentRecord;
 use self::file::RecordedFile;
 pub(crate) use self::framesets::{Content, Contents, ReadFrameSet};
-use self::index::Continuation;
-pub(crate) use self::index::{Channel, Damage, Ending, Index};
+pub(crate) use self::index::{Channel, Damage, Ending, Entry, Index};
+use self::index::{Continuation, SummaryEntries};
 pub(crate) use self::parts::Parts;
 pub(crate) use self::pixels::{check_image, image_data, is_stored, shown_header, write_pixels};
 pub(crate) use self::records::{Messages, messages};
@@ -280,6 +280,23 @@ impl Recording {
         found.into_iter().map(|(index, last)| (self.cameras[index].name.clone(), last)).collect()
     }
 
+    /// Returns the sections in a part of the file's index, in the order of the file; by default all.
+    pub(crate) fn entries(&self, within: Option<Range<u64>>) -> Entries<'_> {
+        if let Some(entries) = self.index.entries(&self.file, within.clone()) {
+            return Entries::Summary(entries);
+        }
+        let mut walk = Walk::default();
+        if let Some(range) = &within {
+            walk.skip_to(self, range.start);
+        }
+        Entries::Walk { recording: self, walk, end: within.map_or(u64::MAX, |range| range.end) }
+    }
+
+    /// Returns the memory of the records that are read.
+    pub(crate) fn buffers(&self) -> &Buffers {
+        &self.buffers
+    }
+
     /// Returns the maximum size of the records that are read together.
     fn read_bytes_at_most(&self) -> u64 {
         MAX_CHUNK_BYTES.max(self.largest_bytes + CHUNK_OVERHEAD_BYTES)
@@ -300,6 +317,36 @@ impl Recording {
             }
             SectionKind::Messages | SectionKind::Range => {
                 self.file.read(section.bytes()).map(Bytes::from).map_err(ChunkError::Io)
+            }
+        }
+    }
+}
+
+/// The sections of a recording, in the order of the file.
+pub(crate) enum Entries<'a> {
+    /// From the file's own index.
+    Summary(SummaryEntries<'a>),
+    /// From the file as a whole.
+    Walk { recording: &'a Recording, walk: Walk, end: u64 },
+}
+
+impl Entries<'_> {
+    /// Returns the next one; `None` at the end.
+    ///
+    /// # Errors
+    /// If the index, or the file, is damaged there.
+    pub(crate) fn next(&mut self) -> Result<Option<Entry>, ChunkError> {
+        match self {
+            Self::Summary(entries) => entries.next().map_err(ChunkError::Io),
+            Self::Walk { recording, walk, end } => {
+                let section = walk.next(recording, |_| true).transpose().map_err(|(_, error)| error)?;
+                Ok(section.filter(|section| section.offset < *end).map(|section| Entry {
+                    index: section.bytes(),
+                    offset: section.offset,
+                    start_time: section.start_time,
+                    end_time: section.end_time,
+                    channels: section.channels.map(|channels| channels.iter().copied().collect()),
+                }))
             }
         }
     }

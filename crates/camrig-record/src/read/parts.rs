@@ -14,6 +14,9 @@ use crate::write::{numbered, numbered_behind};
 /// Number of files that are searched for one that continues a recording.
 const MAX_CANDIDATES: usize = 8;
 
+/// Maximum number of sections of all files: 1.8 MB, beside those of the file that is opened.
+const MAX_SECTIONS: usize = 32 << 10;
+
 /// The files of a recording, at least one.
 pub(crate) struct Parts {
     files: Vec<Recording>,
@@ -55,7 +58,7 @@ impl Parts {
                 },
             };
             match next {
-                Ok(next) => parts.files.push(next),
+                Ok(next) => parts.push(next),
                 Err(problem) => {
                     parts.problem = Some(problem);
                     break;
@@ -63,6 +66,18 @@ impl Parts {
             }
         }
         Ok(parts)
+    }
+
+    /// Adds a file. All of them share the memory of records, and have a maximum number of sections.
+    fn push(&mut self, file: Recording) {
+        let buffers = self.files[0].buffers.clone();
+        self.files.push(Recording { buffers, ..file });
+        let sections = self.files.iter().map(|file| file.index.sections.len()).sum::<usize>();
+        if sections > MAX_SECTIONS {
+            // Half as many, so that this is done seldom.
+            let most = MAX_SECTIONS / 2 / self.files.len();
+            self.files.iter_mut().for_each(|file| file.index.sections.shorten(most));
+        }
     }
 
     /// Returns why a file that continues the recording is not read; `None` if all are.

@@ -82,6 +82,8 @@ pub(crate) struct Sections {
     set_channels: usize,
     /// Whether the next message must begin another section.
     broken: bool,
+    /// Whether there are messages outside of chunks.
+    has_loose: bool,
 }
 
 impl Default for Sections {
@@ -101,6 +103,7 @@ impl Sections {
             sets: BTreeMap::new(),
             set_channels: 0,
             broken: false,
+            has_loose: false,
         }
     }
 
@@ -112,6 +115,23 @@ impl Sections {
     /// Returns the compression of the first chunk that has messages.
     pub(crate) fn compression(&self) -> Option<Compression> {
         self.compression
+    }
+
+    /// Returns whether there are messages outside of chunks.
+    pub(super) fn has_loose(&self) -> bool {
+        self.has_loose
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    /// Joins neighbours until the list has at most this length, or two sections. No section may be added afterwards.
+    pub(super) fn shorten(&mut self, most: usize) {
+        while self.list.len() > most.max(2) {
+            self.halve();
+        }
+        self.list.shrink_to_fit();
     }
 
     #[cfg(test)]
@@ -155,7 +175,7 @@ impl Sections {
     /// Joins each section with the next one.
     fn halve(&mut self) {
         let list = std::mem::take(&mut self.list);
-        let mut halved = Vec::with_capacity(self.limit);
+        let mut halved = Vec::with_capacity(list.len());
         let mut sections = list.into_iter();
         while let Some(first) = sections.next() {
             let Some(second) = sections.next() else {
@@ -191,6 +211,7 @@ impl Sections {
     /// Adds a message outside of chunks to the last section, or begins another one.
     pub(super) fn push_message(&mut self, record: Range<u64>, message: &MessageFields, run_bytes: u64) {
         let broken = std::mem::take(&mut self.broken);
+        self.has_loose = true;
         let (time, size_bytes) = (message.log_time, record.end - record.start);
         let alone = self.set([message.channel]);
         self.extend(alone.clone(), Extent { size_bytes, start_time: time, end_time: time });
@@ -285,6 +306,9 @@ mod tests {
         assert_eq!(channels.iter().copied().collect::<Vec<_>>(), [0, 1, 2]);
         let bytes: Vec<_> = sections.extents().map(|(_, extent)| extent.size_bytes).collect();
         assert_eq!(bytes, [34 * 90, 33 * 90, 33 * 90]);
+        sections.shorten(1);
+        let list: Vec<_> = sections.iter().map(Section::bytes).collect();
+        assert_eq!((list.len(), list[0].start, list[1].end), (2, 0, 9990));
     }
 
     #[test]

@@ -53,7 +53,7 @@ fn measure<T>(name: &str, frames: &[T], code: impl Fn(&T) -> Vec<u8>) {
 fn frames_of(path: &str) -> Vec<(usize, Vec<u16>)> {
     let recording = OpenRecording::open(path.as_ref()).unwrap();
     let mut found = Vec::new();
-    for number in 0..recording.places().len() {
+    for number in 0..recording.count() {
         let frameset = recording.read(number).unwrap();
         for (index, header) in frameset.header().frames.iter().enumerate() {
             if header.payload.pixel_format() == Some(PixelFormat::Z16) {

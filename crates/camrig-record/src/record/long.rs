@@ -7,8 +7,9 @@ use std::time::Duration;
 use super::encode::{Encoded, WrittenCamera};
 use super::memory::Memory;
 use super::options::RecordOptions;
-use super::testing::{PERIOD, TestFolder, encoded, source};
+use super::testing::{ORIGIN, PERIOD, TestFolder, encoded, source};
 use super::writer;
+use crate::opened::OpenRecording;
 use crate::read::{Content, Parts};
 use crate::write::{MAX_CHUNKS, numbered};
 
@@ -72,6 +73,34 @@ fn a_long_recording_is_split_automatically_and_read_as_one() {
         }
     }
     assert_eq!(next.iter().sum::<u64>(), FRAMESETS);
+    list(&path, FRAMESETS);
+}
+
+/// Checks the list of framesets of a recording, and its memory.
+fn list(path: &Path, framesets: u64) {
+    let opened = OpenRecording::open(path).unwrap();
+    assert_eq!(opened.count() as u64, framesets);
+    let bytes = opened.places().size_bytes();
+    assert!(bytes < framesets as usize / 2, "{bytes} bytes for {framesets} framesets");
+    let time = |number: u64| ORIGIN + number / CAMERAS.len() as u64 * PERIOD;
+    let camera = |number: u64| CAMERAS[number as usize % CAMERAS.len()];
+    let numbers = [0, 1, 5000, 249_999, 250_000, framesets - 1];
+    for number in numbers {
+        let place = opened.place(number as usize).unwrap();
+        let name = opened.cameras()[place.camera()].name.as_str();
+        assert_eq!((place.arrived_nanos, name), (time(number), camera(number)));
+    }
+    let top = opened.cameras().iter().position(|camera| camera.name == "top").unwrap();
+    let of_top = opened.of_cameras(&opened.sequence(), &[top]).unwrap();
+    let expected = |at: u64| CAMERAS.len() as u64 * at + 4;
+    assert_eq!(of_top.count() as u64, (0..framesets).filter(|number| number % 6 == 4).count() as u64);
+    for at in [0, 1, 5000, of_top.count() as u64 - 1] {
+        assert_eq!(opened.number(&of_top, at as usize).unwrap() as u64, expected(at));
+    }
+    let [from, to] = [time(expected(700)), time(expected(41_800))];
+    let part = opened.between(&of_top, |nanos| nanos < from, |nanos| nanos < to).unwrap();
+    let ends = [0, part.count() - 1].map(|at| opened.number(&part, at).unwrap() as u64);
+    assert_eq!((part.count(), ends), (41_100, [expected(700), expected(41_799)]));
 }
 
 /// `just soak-record`: a day, each file of which is removed when the next one exists.
