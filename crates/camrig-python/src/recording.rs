@@ -131,6 +131,13 @@ impl PyRecording {
         self.recording.damage().to_vec()
     }
 
+    /// The changes of the rig during the recording, in their order.
+    #[getter]
+    fn changes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let changes = serde_json::to_string(&self.recording.changes()).map_err(error)?;
+        py.import("camrig._status")?.call_method1("changes", (changes,))
+    }
+
     /// Seconds since the start of the recording of each frameset: a list as long as the sequence.
     #[getter]
     fn seconds(&self, py: Python<'_>) -> PyResult<Vec<f64>> {

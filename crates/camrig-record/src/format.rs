@@ -32,6 +32,7 @@
 use std::collections::BTreeMap;
 
 use camrig::frame::{Clock, FrameHeader, Metadata, MetadataKey, Origin, Payload, Role, Stream, Timestamp};
+use camrig::status::ChangeReport;
 use serde::{Deserialize, Serialize};
 
 /// Version of this format; readers reject others.
@@ -329,10 +330,16 @@ impl Changed {
         })
     }
 
+    /// Returns it with seconds since the start of a recording that began at this time.
+    pub(crate) fn report(&self, began_nanos: u64) -> ChangeReport {
+        let Self { unix_nanos, by, changes } = self.clone();
+        ChangeReport { seconds: unix_nanos.saturating_sub(began_nanos) as f64 / 1e9, unix_nanos, by, changes }
+    }
+
     /// Returns a line about it, for a recording that began at this time.
     pub(crate) fn line(&self, began_nanos: u64) -> String {
-        let seconds = self.unix_nanos.saturating_sub(began_nanos) as f64 / 1e9;
-        format!("changed at {seconds:.2} s by {}: {}", self.by, self.changes.join("; "))
+        let ChangeReport { seconds, by, changes, .. } = self.report(began_nanos);
+        format!("changed at {seconds:.2} s by {by}: {}", changes.join("; "))
     }
 }
 

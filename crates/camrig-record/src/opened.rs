@@ -9,8 +9,9 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
 use camrig::frame::{CameraInfo, FrameSetHeader, Layout, Origins};
+use camrig::status::ChangeReport;
 
-use crate::format::{DEPTH, FrameSetRecord, RAW};
+use crate::format::{Changed, DEPTH, FrameSetRecord, RAW};
 use crate::places::{FrameSetPlace, Part, Places, PlacesError};
 use crate::read::{
     Buffers, Content, Entry, FrameSetError, Parts, ReadError, ReadFrameSet, Recording, check_image,
@@ -196,6 +197,12 @@ impl OpenRecording {
     /// Returns the problems of the recording, as far as they are known without reading every frameset.
     pub fn damage(&self) -> &[String] {
         &self.damage
+    }
+
+    /// Returns the changes of the rig during the recording, in their order, with seconds since its start.
+    pub fn changes(&self) -> Vec<ChangeReport> {
+        let report = |change: &Changed| change.report(self.range.start);
+        self.parts.changes().into_iter().map(report).collect()
     }
 
     /// Returns the start and the end of the recording by the wall clock, in nanoseconds since 1970.

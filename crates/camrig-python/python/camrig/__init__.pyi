@@ -230,6 +230,10 @@ class Recording:
     @property
     def damage(self) -> list[str]: ...
     @property
+    def changes(self) -> list[ChangeReport]:
+        """The changes of the rig during the recording: when, by which program, and what; `seconds` are those of the recording."""
+
+    @property
     def seconds(self) -> list[float]: ...
     @overload
     def __getitem__(self, key: int, /) -> FrameSet: ...

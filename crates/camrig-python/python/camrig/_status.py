@@ -242,3 +242,7 @@ def parse(kind, text):
 
 def controls(text):
     return {it["name"]: read(Control, it) for it in json.loads(text)}
+
+
+def changes(text):
+    return [read(ChangeReport, it) for it in json.loads(text)]

@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use camrig::frame::{CameraInfo, Payload, StreamInfo};
+use camrig::status::ChangeReport;
 use serde::Serialize;
 
 use super::{CommandError, progress};
@@ -152,6 +153,9 @@ struct Info<'a> {
     problem: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     incomplete: Vec<String>,
+    /// The changes of the rig, with seconds since the start of the recording.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    changes: Vec<ChangeReport>,
     cameras: Vec<CameraRow<'a>>,
 }
 
@@ -201,6 +205,7 @@ impl<'a> Info<'a> {
             files: parts.files().iter().map(FileInfo::of).collect(),
             problem: parts.problem().map(ToString::to_string),
             incomplete: parts.incomplete().map(ToString::to_string).collect(),
+            changes: parts.changes().into_iter().map(|it| it.report(parts.range().start)).collect(),
             cameras: cameras.iter().map(CameraRow::of).collect(),
         }
     }
