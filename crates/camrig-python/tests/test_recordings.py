@@ -55,6 +55,51 @@ def test_a_recording_is_a_sequence(recording):
     assert repr(opened) == f"<camrig.Recording {recording}: 40 framesets, {opened.duration:.3f} s>"
 
 
+def test_parts_of_parts_are_exact(recording):
+    opened = camrig.open(recording)
+    numbers = [(frames.camera, frames.sequence) for frames in opened]
+
+    def found(part):
+        return [(frames.camera, frames.sequence) for frames in part]
+
+    for part, expected in [
+        (opened[::3], numbers[::3]),
+        (opened[::3]["left"], [it for it in numbers[::3] if it[0] == "left"]),
+        (opened[30:5:-1]["right"][::2], [it for it in numbers[30:5:-1] if it[0] == "right"][::2]),
+        (opened["left"]["left", "right"], [it for it in numbers if it[0] == "left"]),
+        (opened["left"]["right"], []),
+        (opened[50:], []),
+        (opened[5:5]["left"], []),
+        (opened[::-1][: opened.duration / 2], [it for it in numbers[::-1] if it in found(opened[: opened.duration / 2])]),
+    ]:
+        assert found(part) == expected and len(part) == len(expected) == len(part.seconds)
+        assert [part[index].sequence for index in range(-len(part), 0)] == [number for _, number in expected]
+
+
+def test_changes_of_the_rig_are_in_its_recording(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    camera = {"driver": "synthetic", "options": {"model": "any", "depth": "64x48@30"}}
+    recorder = {"kind": "record", "inputs": ["left"], "options": {"file": "rig.mcap"}}
+    with camrig.Rig({"camera": {"left": camera}, "processor": {"recorder": recorder}}) as rig:
+        for frames in rig.frames("left"):
+            if frames.sequence == 5:
+                break
+        rig.set("left", exposure=5000)
+    opened = camrig.open("rig.mcap")
+    assert [type(it) for it in opened.changes] == [camrig.ChangeReport] * len(opened.changes)
+    (change,) = [it for it in opened.changes if "option `exposure`" in it.changes[0]]
+    (reported,) = [it for it in rig.report.changes if "option `exposure`" in it.changes[0]]
+    assert (change.by, change.changes, change.unix_nanos) == (reported.by, reported.changes, reported.unix_nanos)
+    assert 0 < change.seconds and change.unix_nanos == pytest.approx(opened.began_nanos + change.seconds * 1e9, abs=1000)
+    command = [program(), "recording", "info", "rig.mcap"]
+    info = subprocess.run(command, check=True, capture_output=True, text=True, timeout=WATCHDOG).stdout
+    lines = [f"changed at {it.seconds:.2f} s by {it.by}: {'; '.join(it.changes)}" for it in opened.changes]
+    assert [line for line in info.splitlines() if line.startswith("changed")] == lines
+    info = subprocess.run([*command, "--json"], check=True, capture_output=True, timeout=WATCHDOG).stdout
+    assert [it["unix_nanos"] for it in json.loads(info)["changes"]] == [it.unix_nanos for it in opened.changes]
+    assert camrig.open("rig.mcap")["left"][:2].changes == opened.changes
+
+
 def test_matches_have_a_frameset_of_each_camera(recording):
     for clock in [None, "capture", "arrival"]:
         matches = list(camrig.open(recording).matches(window=0.016, clock=clock))

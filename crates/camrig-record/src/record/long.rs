@@ -124,10 +124,11 @@ fn a_day_of_six_cameras_takes_no_more_memory_than_an_hour() {
     assert!(most <= first + 16, "{first} MiB grew to {most}");
 }
 
-/// Writes 200,000 framesets for `tests/long/run`, which measures the commands that read them.
+/// Writes framesets for `tests/long/run`, which measures the commands that read them: 200,000 by default.
 #[test]
 #[ignore = "of a recipe"]
-fn two_hundred_thousand_framesets() {
+fn many_framesets() {
     let path = PathBuf::from(std::env::var_os("CAMRIG_LONG_FILE").unwrap());
-    record(&path, 200_000, |_| {});
+    let framesets = std::env::var("CAMRIG_LONG_FRAMESETS").map_or(200_000, |count| count.parse().unwrap());
+    record(&path, framesets, |_| {});
 }
