@@ -690,7 +690,10 @@ fn files_that_were_recorded_together_play_together() {
         "#;
         folder.write("t.toml", topology);
         let run = camrig(&folder, &["run", "t.toml", "--placement", placement, "--report", "report.json"]);
-        assert_eq!((run.status.code(), text(&run.stderr)), (Some(0), ""), "{placement}");
+        // At its own pace a player loses framesets when the machine is too slow, which the last line counts.
+        let others: Vec<_> =
+            text(&run.stderr).lines().filter(|line| !line.contains(": ended after ")).collect();
+        assert_eq!((run.status.code(), others), (Some(0), Vec::new()), "{placement}");
         let report: serde_json::Value =
             serde_json::from_str(&fs::read_to_string(folder.path().join("report.json")).unwrap()).unwrap();
         // One of four seconds overlaps. At its own pace a player drops framesets when the machine is too slow.
