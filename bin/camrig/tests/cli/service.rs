@@ -61,7 +61,7 @@ fn a_priority_that_the_system_refuses_is_named_with_the_limit() {
         let refused = format!("the system refuses `{name}`: ");
         let need = format!("it needs CAP_SYS_NICE, or a higher limit (`ulimit {limit}`)");
         assert!(
-            stderr.starts_with("error: process `eye` cannot be run so\n")
+            stderr.starts_with("error: process `eye` cannot be scheduled like this\n")
                 && stderr.contains(&refused)
                 && stderr.contains(&need),
             "{stderr}"
