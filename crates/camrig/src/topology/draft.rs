@@ -24,6 +24,8 @@ pub(super) struct Draft {
     pub(super) stall_timeout: Option<Duration>,
     pub(super) start_timeout: Option<Duration>,
     pub(super) inputs: Vec<Spanned<String>>,
+    /// The streams whose codec between hosts it sets.
+    pub(super) wire: Vec<Spanned<String>>,
     pub(super) overflow: Overflow,
     /// Its place in the file.
     pub(super) queue: Option<usize>,

@@ -150,17 +150,19 @@ pub(super) fn take_host(section: &mut Section<'_, '_>) -> Option<Spanned<String>
     section.optional("host").filter(|host| host.get_ref() != FIRST)
 }
 
-/// Takes the codecs of the streams that come from other hosts.
-pub(super) fn take_wire(section: &mut Section<'_, '_>) {
+/// Takes the codecs of the streams that come from other hosts. Returns the streams.
+pub(super) fn take_wire(section: &mut Section<'_, '_>) -> Vec<Spanned<String>> {
     let wanted = "a table, as in `wire = { depth = \"zstd\", color = \"jpeg:90\" }`";
-    let Some(mut wire) = section.table("wire", wanted) else { return };
-    let streams: Vec<_> = wire.table.keys().map(|key| key.get_ref().to_string()).collect();
-    for stream in streams {
-        let Some(codec) = wire.optional(&stream).filter(|codec| !is_codec(codec.get_ref())) else { continue };
-        let title = format!("{} has unknown codec {}", wire.describe(&stream), quote(codec.get_ref()));
+    let Some(mut wire) = section.table("wire", wanted) else { return Vec::new() };
+    let names = wire.table.keys();
+    let streams: Vec<_> = names.map(|key| Spanned::new(key.span(), key.get_ref().to_string())).collect();
+    for stream in streams.iter().map(Spanned::get_ref) {
+        let Some(codec) = wire.optional(stream).filter(|codec| !is_codec(codec.get_ref())) else { continue };
+        let title = format!("{} has unknown codec {}", wire.describe(stream), quote(codec.get_ref()));
         let label = "expected one of: `raw`, `zstd`, `delta`, `jpeg:QUALITY` with a quality of 1 to 100";
         wire.problems.add(codec.span(), title, label);
     }
+    streams
 }
 
 /// Checks the hosts of actors, and that no process is of two hosts, nor run by a command on another one.

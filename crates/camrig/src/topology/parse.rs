@@ -302,6 +302,7 @@ fn draft_camera(
         stall_timeout: timeout(&mut section, "stall_timeout_millis", CAMERA_STALL_MILLIS_DEFAULT),
         start_timeout,
         inputs: Vec::new(),
+        wire: Vec::new(),
         overflow: Overflow::default(),
         queue: None,
         matching: None,
@@ -320,7 +321,7 @@ fn draft_processor(
 ) -> Draft {
     let process = section.name("process");
     let host = take_host(&mut section);
-    take_wire(&mut section);
+    let wire = take_wire(&mut section);
     let kinds = || registry.kinds().map(|(name, _)| name);
     let kind = section.required("kind", || there_are(kinds()));
     let entry = kind.as_ref().and_then(|kind| registry.kind(kind.get_ref()));
@@ -344,6 +345,7 @@ fn draft_processor(
         role: Role::Processor { kind },
         process,
         host,
+        wire,
         thread: section.name("thread"),
         slots: section.number("slots", SLOTS_MIN..=MAX_SLOTS),
         restart: restart_policy(&mut section),

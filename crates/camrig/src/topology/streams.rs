@@ -1,9 +1,11 @@
 //! The streams that actors publish, as far as drivers and kinds declare it before the first frameset.
 
+use std::collections::BTreeSet;
+
 use camrig_frame::{DeviceProfile, Format, PixelFormat, Stream, StreamInfo, StreamProfile};
 
 use super::draft::Draft;
-use super::problem::{Problems, quote};
+use super::problem::{Problems, did_you_mean, quote};
 use super::section::Options;
 use super::{LinkSpec, Role};
 use crate::registry::{KindEntry, Registry};
@@ -110,6 +112,7 @@ fn derived(
             _ => all = None,
         }
     }
+    check_wire(reader, inputs, problems);
     match all {
         Some(all) if !all.is_empty() && all.iter().all(Vec::is_empty) => PublishedStreams::Nothing,
         Some(all) => PublishedStreams::Cameras(all),
@@ -117,6 +120,23 @@ fn derived(
             PublishedStreams::Nothing
         }
         None => PublishedStreams::Unknown,
+    }
+}
+
+/// Reports codecs for streams that no input has, if the streams of all inputs are known.
+fn check_wire(reader: &Draft, inputs: &[(usize, PublishedStreams)], problems: &mut Problems) {
+    let mut known = BTreeSet::new();
+    for (_, published) in inputs {
+        let PublishedStreams::Cameras(cameras) = published else { return };
+        known.extend(cameras.iter().flatten().map(|info| info.stream.to_string()));
+    }
+    for stream in &reader.wire {
+        if !known.contains(stream.get_ref()) {
+            let (reader, name) = (quote(&reader.name), quote(stream.get_ref()));
+            let title = format!("`wire` of processor {reader} has stream {name}, which no input publishes");
+            let label = did_you_mean(stream.get_ref(), known.iter().map(String::as_str));
+            problems.add(stream.span(), title, label);
+        }
     }
 }
 

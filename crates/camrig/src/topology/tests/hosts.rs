@@ -169,3 +169,22 @@ fn actors_of_a_thread_are_on_one_host() {
     let apart = text.replace("kind = \"idle\"", "kind = \"idle\"\nthread = \"eye\"");
     assert!(problems(&apart).starts_with("error: actors of thread `eye` are on different hosts\n"));
 }
+
+#[test]
+fn codecs_are_of_streams_that_an_input_has() {
+    let mut registry = Registry::new();
+    registry.set_hosts(Arc::new(NoAgents));
+    let problems = |text: &str| {
+        let parsed = Topology::parse("t.toml", text, None, &registry);
+        parsed.map_or_else(|problems| problems.render(false), |_| String::new())
+    };
+    let synthetic = RIGHT.replace("\"even\"", "\"synthetic\"").replace("serial = 2", "model = \"d405\"");
+    let synthetic = synthetic.replace("\"idle\"", "\"stats\"");
+    assert_eq!(problems(&synthetic), "");
+    let wrong = synthetic.replace("color = \"jpeg", "colour = \"jpeg");
+    let said = problems(&wrong);
+    assert!(said.contains("`wire` of processor `p` has stream `colour`, which no input publishes"), "{said}");
+    assert!(said.contains("did you mean `color`?"), "{said}");
+    // The streams of a driver that this program does not have are unknown.
+    assert_eq!(problems(&wrong.replace("[\"left\"]", "[\"left\", \"own\"]")), "");
+}
