@@ -189,20 +189,20 @@ fn the_report_has_the_matches() {
             r#"
 [camera.left]
 driver = "synthetic"
-options = { model = "any", depth = "64x48@90", color = "off" }
+options = { model = "any", depth = "64x48@30", color = "off" }
 
 [camera.right]
 driver = "synthetic"
-options = { model = "any", depth = "64x48@90", color = "off", drop_rate = 0.05 }
+options = { model = "any", depth = "64x48@30", color = "off", drop_rate = 0.05 }
 
 [processor.together]
 kind = "match"
 inputs = ["left", "right"]
 overflow = "block"
-match = { window_millis = 5, clock = "estimated" }
+match = { window_millis = 30, clock = "estimated" }
 "#,
         )
-        .args(["run", "t.toml", "--framesets", "90", "--report", "report.json"]);
+        .args(["run", "t.toml", "--framesets", "60", "--report", "report.json"]);
     let (stdout, stderr, status) = test.output();
     assert_eq!((stdout.as_str(), stderr.as_str(), status), ("", "", Some(0)));
     let text = std::fs::read_to_string(test.folder().join("report.json")).unwrap();
@@ -225,6 +225,6 @@ match = { window_millis = 5, clock = "estimated" }
         assert_eq!(camera["matched"], matching["matches"]);
         let count = |value: &Value| value.as_u64().unwrap();
         let unmatched: u64 = camera["unmatched"].as_object().unwrap().values().map(count).sum();
-        assert_eq!(count(&camera["matched"]) + unmatched, 90, "{camera}");
+        assert_eq!(count(&camera["matched"]) + unmatched, 60, "{camera}");
     }
 }
