@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn signs_of_life_come_several_times_within_the_time() {
+    fn notifications_are_several_times_as_frequent_as_needed() {
         let pause = |text: &str| pause(Some(text.into()));
         assert_eq!(pause("30000000"), Some(Duration::from_secs(10)));
         assert_eq!(pause("1"), Some(PAUSE_MIN));
