@@ -56,6 +56,10 @@ bag file *args:
 test:
     cargo test
 
+# Run the property tests with new inputs, this many of each; a failure prints the input and stays in `proptest-regressions`
+test-random cases="20000":
+    PROPTEST_CASES={{ cases }} cargo test -p camrig -p camrig-ipc -p camrig-hosts --lib -- properties window_tests codec:: protocol:: wire::
+
 # Run the tests of the realsense driver, with the system's librealsense or that of `just sdk`
 test-realsense *args:
     # The tests run this example, which `cargo test --example` builds as a test only.
