@@ -22,7 +22,7 @@ use zenoh::{Session, Wait};
 
 use self::parts::Parts;
 use crate::clock;
-use crate::protocol::{AGENT, ASK, Answer, CLOCK, LOG, RUNS, Request, read, write};
+use crate::protocol::{AGENT, ASK, Answer, CLOCK, HostRequest, LOG, RUNS, read, write};
 use crate::session::{self, SessionOptions};
 
 /// Maximum number of requests that are answered at a time; further ones are refused.
@@ -133,7 +133,7 @@ fn serve(session: &Session, parts: &Arc<Parts>, events: SyncSender<Event>) -> ze
 
 fn respond(parts: &Parts, query: &Query) -> Answer {
     let bytes = query.payload().map(|payload| payload.to_bytes().into_owned()).unwrap_or_default();
-    match read::<Request>("the first host", &bytes) {
+    match read::<HostRequest>("the first host", &bytes) {
         Ok(request) => parts.answer(request),
         Err(refused) => Answer::Refused(vec![refused]),
     }

@@ -22,7 +22,7 @@ use camrig::{HostSpec, Report, read_topology, spawn_thread};
 use self::agents::Agent;
 use self::host::{Host, StopRig};
 use crate::clock::ClockFilter;
-use crate::protocol::{Answer, PartRequest, Request};
+use crate::protocol::{Answer, HostRequest, PartRequest};
 use crate::split::{self, crossings_of, split};
 use crate::{identity, plan};
 
@@ -58,7 +58,7 @@ impl Hosts for OverZenoh {
             let spec = spec.clone();
             move || {
                 let agent = Agent::connect(&spec)?;
-                match agent.ask(&Request::Devices { host: spec.name.clone() }, CHECK_TIME)? {
+                match agent.ask(&HostRequest::Devices { host: spec.name.clone() }, CHECK_TIME)? {
                     Answer::Devices(devices) => Ok(*devices),
                     answer => Err(unexpected(&spec, answer)),
                 }
@@ -75,7 +75,7 @@ impl Hosts for OverZenoh {
             let part = request("plan", &topology.name, &spec.name, part.text, None);
             Some(move || {
                 let agent = Agent::connect(&spec)?;
-                match agent.ask(&Request::Plan(part), CHECK_TIME)? {
+                match agent.ask(&HostRequest::Plan(part), CHECK_TIME)? {
                     Answer::Plan(plan) => Ok((spec.name, *plan)),
                     answer => Err(unexpected(&spec, answer)),
                 }
@@ -188,7 +188,7 @@ fn request(run: &str, topology: &str, host: &str, text: String, framesets: Optio
 /// Connects to an agent, and has it check its part.
 fn check(spec: &HostSpec, part: PartRequest, reads: Vec<Option<String>>) -> Result<Prepared, Vec<String>> {
     let agent = Agent::connect(spec).map_err(|fact| vec![fact])?;
-    agent.done(&Request::Check(part.clone()), CHECK_TIME)?;
+    agent.done(&HostRequest::Check(part.clone()), CHECK_TIME)?;
     Ok(Prepared { agent, part, reads })
 }
 
@@ -216,7 +216,7 @@ impl PreparedHosts for PreparedRig {
         for host in &self.hosts {
             let started = host.agent.announce(&self.run).map_err(|fact| vec![fact]);
             let started =
-                started.and_then(|()| host.agent.done(&Request::Start(host.part.clone()), CHECK_TIME));
+                started.and_then(|()| host.agent.done(&HostRequest::Start(host.part.clone()), CHECK_TIME));
             errors.extend(started.err().into_iter().flatten());
         }
         let running = RunningRig {

@@ -68,7 +68,7 @@ pub(crate) struct PartRequest {
 /// A request to an agent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub(crate) enum Request {
+pub(crate) enum HostRequest {
     /// The drivers and kinds of its program.
     Hello,
     /// Whether its part can be run.
@@ -167,20 +167,20 @@ mod tests {
 
     #[test]
     fn a_message_is_read_as_it_was_written() {
-        let request = Request::Check(PartRequest {
+        let request = HostRequest::Check(PartRequest {
             run: "r".to_owned(),
             name: "rig.toml".to_owned(),
             text: "[camera.a]\n".to_owned(),
             framesets: Some(30),
         });
-        assert_eq!(read::<Request>("it", &write(&request)).unwrap(), request);
+        assert_eq!(read::<HostRequest>("it", &write(&request)).unwrap(), request);
     }
 
     #[test]
     fn another_version_is_refused_with_both_named() {
         let newer = br#"{"camrig_hosts":7,"program":"9.9.9","content":{"dance":{}}}"#;
         assert_eq!(
-            read::<Request>("host `arm`", newer).unwrap_err(),
+            read::<HostRequest>("host `arm`", newer).unwrap_err(),
             format!(
                 "host `arm` is camrig 9.9.9 with protocol 7, and this is camrig {PROGRAM} with protocol {VERSION}: install \
                  the same version on both"
@@ -192,7 +192,7 @@ mod tests {
     fn bytes_that_are_not_a_message_are_refused() {
         for bytes in [&b""[..], b"{}", b"\xff\xfe", b"[1,2]", b"{\"camrig_hosts\":1}"] {
             assert!(
-                read::<Request>("it", bytes)
+                read::<HostRequest>("it", bytes)
                     .unwrap_err()
                     .starts_with("it sent something that is not a message of camrig")
             );
@@ -200,16 +200,18 @@ mod tests {
         let unknown = format!(
             r#"{{"camrig_hosts":{VERSION},"program":"{PROGRAM}","content":{{"run":{{"command":"sh"}}}}}}"#
         );
-        assert!(read::<Request>("it", unknown.as_bytes()).unwrap_err().contains("unknown variant `run`"));
+        assert!(read::<HostRequest>("it", unknown.as_bytes()).unwrap_err().contains("unknown variant `run`"));
         // Names in a message are quoted, on one line and shortened.
         let head = format!(r#""camrig_hosts":{VERSION},"program":"{PROGRAM}""#);
         let field = format!(r#"{{{head},"content":"hello","a\nb{}":0}}"#, "x".repeat(5000));
-        let refused = read::<Request>("it", field.as_bytes()).unwrap_err();
+        let refused = read::<HostRequest>("it", field.as_bytes()).unwrap_err();
         assert!(refused.contains("unknown field `a bx") && refused.len() < 1200, "{refused}");
         let program = format!(r#"{{"camrig_hosts":{VERSION},"program":"a\nb","content":0}}"#);
-        assert!(read::<Request>("it", program.as_bytes()).unwrap_err().starts_with("it is camrig a b with"));
+        assert!(
+            read::<HostRequest>("it", program.as_bytes()).unwrap_err().starts_with("it is camrig a b with")
+        );
         let large = vec![b' '; MESSAGE_BYTES_MAX + 1];
-        assert!(read::<Request>("it", &large).unwrap_err().ends_with("at most 16777216 are read"));
+        assert!(read::<HostRequest>("it", &large).unwrap_err().ends_with("at most 16777216 are read"));
     }
 
     proptest! {
@@ -219,14 +221,14 @@ mod tests {
             changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
             is_request: bool,
         ) {
-            let mut bytes = if is_request { write(Request::Stop { run: "r".to_owned() }) } else { bytes };
+            let mut bytes = if is_request { write(HostRequest::Stop { run: "r".to_owned() }) } else { bytes };
             for (at, value) in changes {
                 if !bytes.is_empty() {
                     let place = at.index(bytes.len());
                     bytes[place] = value;
                 }
             }
-            if let Err(refused) = read::<Request>("it", &bytes) {
+            if let Err(refused) = read::<HostRequest>("it", &bytes) {
                 prop_assert!(refused.starts_with("it ") && !refused.contains('\n'), "{}", refused);
             }
             let _ = read::<Answer>("it", &bytes);

@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 
-use crate::places::Place;
+use crate::places::HeldPlace;
 
 /// The time in which a peer has to receive some of the sent bytes.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(120);
@@ -19,11 +19,11 @@ pub(crate) struct Connection {
     stream: TcpStream,
     /// Runs while the peer receives nothing.
     stuck: Option<Pin<Box<Sleep>>>,
-    _place: Place,
+    _place: HeldPlace,
 }
 
 impl Connection {
-    pub(crate) fn new(stream: TcpStream, place: Place) -> Self {
+    pub(crate) fn new(stream: TcpStream, place: HeldPlace) -> Self {
         Self { stream, stuck: None, _place: place }
     }
 }

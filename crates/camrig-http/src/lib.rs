@@ -143,21 +143,24 @@ async fn accept(mut listener: tokio::net::TcpListener, places: Places, routes: R
 
 /// Returns the routes `/status` (JSON) and `/metrics` (Prometheus) of the rig whose status socket is `rig`.
 pub fn routes(rig: &str) -> Router {
-    Router::new().route("/status", get(status)).route("/metrics", get(metrics)).with_state(Rig(rig.into()))
+    Router::new()
+        .route("/status", get(status))
+        .route("/metrics", get(metrics))
+        .with_state(RigName(rig.into()))
 }
 
 #[derive(Clone)]
-struct Rig(Arc<str>);
+struct RigName(Arc<str>);
 
-async fn status(State(rig): State<Rig>) -> Response {
+async fn status(State(rig): State<RigName>) -> Response {
     answer(rig, "application/json", |status| serde_json::to_string(status).unwrap_or_default()).await
 }
 
-async fn metrics(State(rig): State<Rig>) -> Response {
+async fn metrics(State(rig): State<RigName>) -> Response {
     answer(rig, prometheus::CONTENT_TYPE, prometheus::text).await
 }
 
-async fn answer(rig: Rig, content_type: &'static str, text: fn(&RigStatus) -> String) -> Response {
+async fn answer(rig: RigName, content_type: &'static str, text: fn(&RigStatus) -> String) -> Response {
     match status_of(&rig.0).await {
         Ok(status) => ([(header::CONTENT_TYPE, content_type)], text(&status)).into_response(),
         Err(error) => {

@@ -16,10 +16,10 @@ struct State {
     max: usize,
     next: u64,
     /// In the order of their arrival.
-    taken: Vec<Entry>,
+    taken: Vec<Held>,
 }
 
-struct Entry {
+struct Held {
     id: u64,
     peer: IpAddr,
     standing: Standing,
@@ -39,7 +39,7 @@ enum Standing {
 }
 
 /// The place of one connection, until this is dropped.
-pub(crate) struct Place {
+pub(crate) struct HeldPlace {
     places: Places,
     id: u64,
 }
@@ -62,7 +62,7 @@ impl Places {
 
     /// Takes a place for a connection from `peer`. Ends another connection if there is no place; returns `None` if
     /// each place is a page's.
-    pub(crate) fn take(&self, peer: IpAddr) -> Option<Place> {
+    pub(crate) fn take(&self, peer: IpAddr) -> Option<HeldPlace> {
         let peer = network_of(peer);
         let mut state = self.state();
         if state.taken.len() >= state.max {
@@ -72,22 +72,22 @@ impl Places {
         }
         let id = state.next;
         state.next += 1;
-        state.taken.push(Entry { id, peer, standing: Standing::Unknown, task: None });
-        Some(Place { places: self.clone(), id })
+        state.taken.push(Held { id, peer, standing: Standing::Unknown, task: None });
+        Some(HeldPlace { places: self.clone(), id })
     }
 
-    fn change(&self, id: u64, change: impl FnOnce(&mut Entry)) {
+    fn change(&self, id: u64, change: impl FnOnce(&mut Held)) {
         self.state().taken.iter_mut().find(|entry| entry.id == id).map(change);
     }
 }
 
-impl Place {
+impl HeldPlace {
     pub(crate) fn marker(&self) -> Marker {
         Marker { places: self.places.clone(), id: self.id }
     }
 }
 
-impl Drop for Place {
+impl Drop for HeldPlace {
     fn drop(&mut self) {
         self.places.state().taken.retain(|entry| entry.id != self.id);
     }

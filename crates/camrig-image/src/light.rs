@@ -25,9 +25,9 @@ impl From<DecodeErrors> for DecodeError {
 }
 
 /// An image of light that can be read as red, green and blue, whether its frame holds pixels or a JPEG.
-pub struct LightImage<'a>(Content<'a>);
+pub struct LightImage<'a>(LightContent<'a>);
 
-enum Content<'a> {
+enum LightContent<'a> {
     Pixels(ColorView<'a>),
     /// A JPEG as RGB8: the frame's header with that payload, and the pixels.
     Decoded(Box<FrameHeader>, Vec<u8>),
@@ -53,20 +53,20 @@ impl<'a> LightImage<'a> {
             return Ok(None);
         }
         if let Some(color) = ColorView::new(frame) {
-            return Ok(Some(Self(Content::Pixels(color))));
+            return Ok(Some(Self(LightContent::Pixels(color))));
         }
         let payload = Payload::image(PixelFormat::Rgb8, frame.width(), frame.height());
         let header = FrameHeader { payload, ..*frame.header() };
         let mut pixels = vec![0; header.size_bytes() as usize];
         decode_jpeg(frame.bytes(), (frame.width(), frame.height()), PixelFormat::Rgb8, &mut pixels)?;
-        Ok(Some(Self(Content::Decoded(Box::new(header), pixels))))
+        Ok(Some(Self(LightContent::Decoded(Box::new(header), pixels))))
     }
 
     /// Returns the image as red, green and blue.
     pub fn view(&self) -> Option<ColorView<'_>> {
         match &self.0 {
-            Content::Pixels(color) => Some(*color),
-            Content::Decoded(header, pixels) => ColorView::new(Frame::new(header, pixels).ok()?),
+            LightContent::Pixels(color) => Some(*color),
+            LightContent::Decoded(header, pixels) => ColorView::new(Frame::new(header, pixels).ok()?),
         }
     }
 }

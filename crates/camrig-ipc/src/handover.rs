@@ -1,6 +1,6 @@
 //! A worker that hands its setup over to another process: to a program that attaches to a running rig.
 //!
-//! The program opens a [`Place`], and the supervisor starts the worker with its name. The worker sends its setup to the
+//! The program opens a [`Handover`], and the supervisor starts the worker with its name. The worker sends its setup to the
 //! place, and the program serves the supervisor from then on. The worker stays, so that the supervisor has a process to
 //! watch, until the program has ended its part, or has ended itself.
 
@@ -22,12 +22,12 @@ struct HandedOver<T> {
 }
 
 /// The place at which a program takes a setup over. Only processes of the same user can reach it.
-pub struct Place<T> {
+pub struct Handover<T> {
     server: IpcOneShotServer<Option<HandedOver<T>>>,
     name: String,
 }
 
-impl<T: Serialize + DeserializeOwned> Place<T> {
+impl<T: Serialize + DeserializeOwned> Handover<T> {
     /// Opens a place, in the temporary folder.
     ///
     /// # Errors
@@ -95,7 +95,7 @@ mod tests {
     #[test]
     fn a_setup_is_passed_on_and_the_end_is_reported() {
         for ends_in_order in [true, false] {
-            let place = Place::<String>::open().unwrap();
+            let place = Handover::<String>::open().unwrap();
             let name = place.name().to_owned();
             let program = std::thread::spawn(move || {
                 let (setup, ended) = place.take().unwrap().unwrap();
@@ -113,10 +113,10 @@ mod tests {
 
     #[test]
     fn a_place_is_closed_from_another_thread() {
-        let place = Place::<String>::open().unwrap();
+        let place = Handover::<String>::open().unwrap();
         let name = place.name().to_owned();
         let program = std::thread::spawn(move || place.take().unwrap().is_none());
-        Place::<String>::close(&name);
+        Handover::<String>::close(&name);
         assert!(program.join().unwrap());
         assert!(hand_over(&name, "setup".to_owned()).is_err());
     }

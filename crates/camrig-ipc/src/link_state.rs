@@ -73,7 +73,7 @@ pub use self::counts::Counts;
 pub use self::overflow::{DropReason, Overflow};
 pub use self::presence::Absence;
 pub use self::settle::{Deaths, Step};
-pub(crate) use self::word::Taken;
+pub(crate) use self::word::TakenSlot;
 use crate::futex;
 use crate::memory::MemoryError;
 use crate::sync::Mapped;
@@ -252,7 +252,7 @@ mod tests {
         }
         assert!(link_state.take_back_oldest(DropReason::DropOldest));
         let taken = link_state.take().unwrap();
-        assert_eq!(taken, Taken { slot: 0, generation: 1, sequence: 11 });
+        assert_eq!(taken, TakenSlot { slot: 0, generation: 1, sequence: 11 });
         link_state.count_delivered(Duration::ZERO);
         assert!(link_state.slot_is_free(2) && !link_state.slot_is_free(0) && !link_state.slot_is_free(1));
         link_state.release(0);

@@ -11,7 +11,7 @@ use camrig_frame::{CameraInfo, FrameSetHeader, Layout, MAX_FRAMESET_BYTES};
 
 use crate::channel::{ReceiveError, Receiver};
 use crate::header::{self, HEADER_BYTES};
-use crate::link_state::{DropReason, LinkState, MAX_SLOTS, Taken};
+use crate::link_state::{DropReason, LinkState, MAX_SLOTS, TakenSlot};
 use crate::memory::{MemoryError, SharedMemory};
 use crate::present::{self, PresentSlots};
 use crate::protocol::Announcement;
@@ -135,7 +135,7 @@ impl LinkReader {
         lease.map(Some)
     }
 
-    fn lease(&self, taken: &Taken) -> Result<Lease, Refused> {
+    fn lease(&self, taken: &TakenSlot) -> Result<Lease, Refused> {
         let (instance, pool) = self.pool(taken.generation).ok_or(Refused::Unannounced("pool"))?;
         if taken.slot >= pool.slots {
             return Err(Refused::Slot(taken.slot, pool.slots));

@@ -38,7 +38,7 @@ const DL_CPU: i32 = 1;
 const DL_READ_ONLY: u64 = 1;
 
 /// Memory that stays in place while this value exists.
-pub(crate) enum Content {
+pub(crate) enum HeldMemory {
     /// A frame of a frameset of a rig, by its index.
     Live { frames: FrameSet, index: usize, _kept: Option<Arc<Kept>> },
     /// A frame of a frameset of a recording, by its index. It is decoded when its memory is requested.
@@ -76,12 +76,12 @@ impl SharedLoan {
     }
 
     /// Returns the frame at `index` as memory to be written.
-    pub(crate) fn frame(self: &Arc<Self>, index: usize) -> Content {
+    pub(crate) fn frame(self: &Arc<Self>, index: usize) -> HeldMemory {
         let mut loan = self.lock();
         let frame = loan.frame_mut(index);
         let (bytes, length) = (frame.as_mut_ptr(), frame.len());
         drop(loan);
-        Content::Lent(LentFrame { _loan: Arc::clone(self), bytes, length })
+        HeldMemory::Lent(LentFrame { _loan: Arc::clone(self), bytes, length })
     }
 
     /// Returns the loan, if no array refers to it any more.
@@ -148,7 +148,7 @@ impl<T> Lending<T> {
     }
 }
 
-impl Content {
+impl HeldMemory {
     /// Returns the bytes of memory that is not written.
     ///
     /// # Errors
@@ -295,7 +295,7 @@ fn code(dtype: DType) -> &'static std::ffi::CStr {
 /// Memory that arrays may view without a copy.
 #[pyclass(subclass, frozen, module = "camrig")]
 pub(crate) struct Memory {
-    pub(crate) content: Content,
+    pub(crate) content: HeldMemory,
     pub(crate) layout: ArrayLayout,
     /// The shape and the strides as the buffer protocol passes them: they are read while an export exists.
     sizes: [Vec<ffi::Py_ssize_t>; 2],
@@ -308,7 +308,7 @@ impl Memory {
     ///
     /// # Errors
     /// If the content has fewer bytes than its layout needs.
-    pub(crate) fn new(content: Content, payload: &Payload) -> PyResult<Self> {
+    pub(crate) fn new(content: HeldMemory, payload: &Payload) -> PyResult<Self> {
         let layout = ArrayLayout::of(payload);
         let found = content.size_bytes();
         if found < layout.span_bytes() || layout.shape.len() > MAX_DIMENSIONS {

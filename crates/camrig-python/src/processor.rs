@@ -207,7 +207,7 @@ impl Outlet {
         message: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Draft> {
         let mut parts = parts(py, image, tensor, message)?;
-        let stamp = |source: &Source, parts: &mut [Part]| {
+        let stamp = |source: &Source, parts: &mut [UnpublishedFrame]| {
             let first = source.header().frames.first();
             for part in parts {
                 if let Some(first) = first {
@@ -253,7 +253,7 @@ impl Outlet {
 impl Outlet {
     fn draft(
         &self,
-        parts: Vec<Part>,
+        parts: Vec<UnpublishedFrame>,
         lend: impl Fn(&mut ProcessorOutput, FrameHeaders) -> Result<Option<Loan>, camrig::OutputError>,
     ) -> PyResult<Draft> {
         let headers: FrameHeaders = parts.iter().map(|part| part.header).collect();
@@ -281,7 +281,7 @@ impl Outlet {
     }
 
     /// Returns the source of this name whose framesets have these streams: the same one each time.
-    fn source(&self, name: &str, parts: &[Part]) -> Arc<CameraInfo> {
+    fn source(&self, name: &str, parts: &[UnpublishedFrame]) -> Arc<CameraInfo> {
         let streams: Vec<_> =
             parts.iter().map(|part| StreamInfo::new(part.header.stream, part.header.payload, 0)).collect();
         let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
@@ -307,7 +307,7 @@ impl Outlet {
 }
 
 /// A frame to be published.
-struct Part {
+struct UnpublishedFrame {
     header: FrameHeader,
     /// The bytes of a message; `None` for other frames.
     content: Option<Vec<u8>>,
@@ -405,7 +405,7 @@ fn parts(
     image: Option<&Bound<'_, PyAny>>,
     tensor: Option<&Bound<'_, PyAny>>,
     message: Option<&Bound<'_, PyAny>>,
-) -> PyResult<Vec<Part>> {
+) -> PyResult<Vec<UnpublishedFrame>> {
     let mut parts = Vec::new();
     for given in each(image) {
         let (stream, format, shape): (String, String, Vec<u32>) = given.extract().map_err(|_| {
@@ -421,7 +421,7 @@ fn parts(
             return Err(PyValueError::new_err("the shape of an image is (height, width)"));
         };
         let payload = Payload::image(format, width, height);
-        parts.push(Part { header: FrameHeader::new(named(&stream)?, payload), content: None });
+        parts.push(UnpublishedFrame { header: FrameHeader::new(named(&stream)?, payload), content: None });
     }
     for given in each(tensor) {
         let (stream, dtype, shape): (String, String, Vec<u32>) = given.extract().map_err(|_| {
@@ -429,7 +429,7 @@ fn parts(
         })?;
         let dtype = dtype_named(&dtype)?;
         let payload = Payload::Tensor { dtype, shape: shape_of(&shape)? };
-        parts.push(Part { header: FrameHeader::new(named(&stream)?, payload), content: None });
+        parts.push(UnpublishedFrame { header: FrameHeader::new(named(&stream)?, payload), content: None });
     }
     for given in each(message) {
         let wrong = || PyTypeError::new_err("`message` is (stream, value) or (stream, schema, value)");
@@ -445,7 +445,10 @@ fn parts(
         let text: String = py.import("json")?.call_method1("dumps", (value,))?.extract()?;
         let content = text.into_bytes();
         let payload = Payload::Message { schema, encoding: JSON, size_bytes: content.len() as u32 };
-        parts.push(Part { header: FrameHeader::new(named(&stream)?, payload), content: Some(content) });
+        parts.push(UnpublishedFrame {
+            header: FrameHeader::new(named(&stream)?, payload),
+            content: Some(content),
+        });
     }
     if parts.is_empty() || parts.len() > camrig::frame::MAX_FRAMES {
         let most = camrig::frame::MAX_FRAMES;

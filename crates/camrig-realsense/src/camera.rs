@@ -25,7 +25,7 @@ use crate::processing::{FilterKind, Processing};
 use crate::profiles::{Candidate, candidates, choose_live, choose_recorded};
 use crate::recording::free_path;
 use crate::repeats::Repeats;
-use crate::request::{FileRequest, Request, SourceRequest};
+use crate::request::{CameraRequest, FileRequest, SourceRequest};
 use crate::resolve::{Regions, Resolved};
 use crate::streams::is_motion;
 use crate::subject::Subject;
@@ -109,7 +109,7 @@ pub(crate) enum Event {
 impl RealSenseCamera {
     /// Finds the device, chooses its streams and applies its settings. `who` names the caller to processes that wait
     /// for the host-wide lock.
-    pub(crate) fn open(who: &str, request: &Request) -> Result<Self, DriverError> {
+    pub(crate) fn open(who: &str, request: &CameraRequest) -> Result<Self, DriverError> {
         let _turn = Turns::of_this_host().take(who)?;
         let mut camera = Self::open_in(context()?, who, request)?;
         camera.set_up()?;
@@ -117,13 +117,13 @@ impl RealSenseCamera {
     }
 
     /// Like [`Self::open`], but without changing the device.
-    pub(crate) fn look(who: &str, request: &Request) -> Result<Self, DriverError> {
+    pub(crate) fn look(who: &str, request: &CameraRequest) -> Result<Self, DriverError> {
         let _turn = Turns::of_this_host().take(who)?;
         Self::open_in(context()?, who, request)
     }
 
     /// Like [`Self::look`], among the devices of `context`.
-    pub(crate) fn open_in(context: Context, who: &str, request: &Request) -> Result<Self, DriverError> {
+    pub(crate) fn open_in(context: Context, who: &str, request: &CameraRequest) -> Result<Self, DriverError> {
         let mut model = String::new();
         let (subject, mut device, playback) = match &request.source {
             SourceRequest::Live(live) => {

@@ -9,9 +9,9 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use camrig::Device;
 use camrig_usb::UsbDevice;
 
-use crate::guess::Attached;
+use crate::guess::AttachedCamera;
 use crate::hints::HintFile;
-use crate::request::{Request, Selection, SourceRequest};
+use crate::request::{CameraRequest, Selection, SourceRequest};
 use crate::sys;
 
 /// Name of the file.
@@ -24,16 +24,16 @@ const CHECKS_MAX: usize = 256;
 const SEPARATOR: char = '\t';
 
 /// Returns the device of a live camera that was checked with these options, if it is connected.
-pub(crate) fn recall(request: &Request) -> Option<Device> {
+pub(crate) fn recall(request: &CameraRequest) -> Option<Device> {
     let SourceRequest::Live(live) = &request.source else { return None };
-    let attached = Attached::read();
+    let attached = AttachedCamera::read();
     let camera = attached.only(&live.selection)?;
     find(&HintFile::named(FILE_NAME)?.read(), camera, &live.selection, key(request, camera))
 }
 
 /// Records that a live camera can be used with these options.
-pub(crate) fn remember(request: &Request, device: &Device) {
-    let attached = Attached::read();
+pub(crate) fn remember(request: &CameraRequest, device: &Device) {
+    let attached = AttachedCamera::read();
     let (Some(camera), Some(file)) = (attached.at(&device.usb_port), HintFile::named(FILE_NAME)) else {
         return;
     };
@@ -43,7 +43,7 @@ pub(crate) fn remember(request: &Request, device: &Device) {
 }
 
 /// Returns a number that differs if anything differs on which a check depends.
-fn key(request: &Request, camera: &UsbDevice) -> u64 {
+fn key(request: &CameraRequest, camera: &UsbDevice) -> u64 {
     let preset = match &request.source {
         SourceRequest::Live(live) => live.settings.preset.as_ref(),
         SourceRequest::File(_) => None,
@@ -132,7 +132,7 @@ mod tests {
     #[test]
     fn a_key_differs_with_options_link_and_preset() {
         let preset = tempfile::NamedTempFile::new().unwrap();
-        let key = |toml: &str, camera: &UsbDevice| key(&Request::new(&options(toml)).unwrap(), camera);
+        let key = |toml: &str, camera: &UsbDevice| key(&CameraRequest::new(&options(toml)).unwrap(), camera);
         let toml = format!("serial = '1'\ndepth = '424x240@5'\npreset = '{}'\n", preset.path().display());
         let usb3 = camera("a", "2-1");
         let first = key(&toml, &usb3);

@@ -34,7 +34,7 @@ pub(crate) const PRESET: &str = "preset";
 
 /// The place of a control.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Place {
+pub(crate) struct ControlPlace {
     pub(crate) name: String,
     /// The key of a topology.
     pub(crate) key: String,
@@ -43,7 +43,7 @@ pub(crate) struct Place {
 }
 
 /// Returns the controls of all sensors: those of the depth sensor first, whose names have no prefix.
-pub(crate) fn places(sensors: &[OpenSensor]) -> Result<Vec<Place>, Fault> {
+pub(crate) fn places(sensors: &[OpenSensor]) -> Result<Vec<ControlPlace>, Fault> {
     let (candidates, _) = candidates(sensors);
     let of = |stream| candidates.iter().find(|it| it.stream == stream).map(|it| it.sensor);
     let depth = of(Stream::DEPTH).unwrap_or(0);
@@ -65,7 +65,7 @@ pub(crate) fn places(sensors: &[OpenSensor]) -> Result<Vec<Place>, Fault> {
             };
             // Another option has this value in a topology.
             let key = if own == SYNC_MODE { "sync".to_owned() } else { key };
-            places.push(Place { name, key, sensor, kind });
+            places.push(ControlPlace { name, key, sensor, kind });
         }
     }
     Ok(places)
@@ -95,8 +95,12 @@ fn prefix(sensor: &OpenSensor, number: usize) -> String {
 }
 
 /// Returns a control with its present value. `is_live` is false for a file, which has options that cannot be set.
-pub(crate) fn describe(sensors: &[OpenSensor], place: &Place, is_live: bool) -> Result<Control, Fault> {
-    let Place { name, key, sensor, kind } = place;
+pub(crate) fn describe(
+    sensors: &[OpenSensor],
+    place: &ControlPlace,
+    is_live: bool,
+) -> Result<Control, Fault> {
+    let ControlPlace { name, key, sensor, kind } = place;
     let options = sensors[*sensor].options();
     let OptionRange { min, max, step, default } = options.range(*kind)?;
     let range = range(min, max, step, named_values(options, *kind, (min, max, step)));

@@ -17,12 +17,12 @@ use crate::camera::{Event, RealSenseCamera};
 use crate::checks;
 use crate::filters::Frames;
 use crate::find::{self, describe_library, devices};
-use crate::gather::{Gatherer, Waiting};
+use crate::gather::{Gatherer, WaitingFrame};
 use crate::library::{Library, OpenResult, Opened};
 use crate::motion::Motion;
 use crate::options::Options;
 use crate::recording;
-use crate::request::{FileRequest, Request, SourceRequest};
+use crate::request::{CameraRequest, FileRequest, SourceRequest};
 use crate::reset;
 use crate::settings::HardwareSync;
 use crate::streams::is_motion;
@@ -60,7 +60,7 @@ pub(crate) const LIBRARY: Library = Library {
     describe: describe_library,
 };
 
-fn probe(request: Request) -> Result<Option<Device>, DriverError> {
+fn probe(request: CameraRequest) -> Result<Option<Device>, DriverError> {
     let file = match &request.source {
         SourceRequest::File(file) => file,
         SourceRequest::Live(live) => {
@@ -89,7 +89,7 @@ fn probe(request: Request) -> Result<Option<Device>, DriverError> {
     Err(DriverError::new(error).at("file"))
 }
 
-fn recall(request: &Request) -> Option<Device> {
+fn recall(request: &CameraRequest) -> Option<Device> {
     let SourceRequest::Live(live) = &request.source else { return None };
     live.record_to.as_deref().map(recording::check).transpose().ok()?;
     checks::recall(request)
@@ -102,7 +102,7 @@ fn log_warnings(camera: &RealSenseCamera) {
 }
 
 /// Returns the times of a file, if its first frame has a time of the host: its timestamp, or else its arrival.
-fn recorded(request: Request) -> Result<Option<Range<u64>>, DriverError> {
+fn recorded(request: CameraRequest) -> Result<Option<Range<u64>>, DriverError> {
     let (grabber, first) = first_of_file(request)?;
     let Grabbed::FrameSet { headers, .. } = first else { return Ok(None) };
     let duration = grabber.camera.duration_nanos()?;
@@ -112,7 +112,7 @@ fn recorded(request: Request) -> Result<Option<Range<u64>>, DriverError> {
 
 /// Returns the clock of a file's first framesets: the first one that is not the host's, or else the host's. `None` if the
 /// file cannot be played, which a probe reports.
-fn clock(request: Request) -> Option<Clock> {
+fn clock(request: CameraRequest) -> Option<Clock> {
     let (mut grabber, first) = first_of_file(request).ok()?;
     let mut found = None;
     let mut next = Ok(first);
@@ -128,7 +128,7 @@ fn clock(request: Request) -> Option<Clock> {
 }
 
 fn open(name: &str, options: &Options) -> OpenResult {
-    let request = Request::new(options)?;
+    let request = CameraRequest::new(options)?;
     if let SourceRequest::Live(live) = &request.source
         && live.reset
     {
@@ -247,7 +247,7 @@ fn who(name: &str) -> String {
 }
 
 /// Plays a file up to its first frame, in a few milliseconds: its content is known only then.
-fn first_of_file(mut request: Request) -> Result<(Grabber, Grabbed), DriverError> {
+fn first_of_file(mut request: CameraRequest) -> Result<(Grabber, Grabbed), DriverError> {
     if let SourceRequest::File(file) = &mut request.source {
         (file.real_time, file.repeat) = (false, false);
     }
@@ -456,13 +456,15 @@ impl Grabber {
             match self.camera.next(wait)? {
                 Event::Frame(header, pixels, arrival_nanos) => {
                     (self.fruitful, quiet) = (true, false);
-                    let frame = Waiting {
+                    let frame = WaitingFrame {
                         number: header.number,
                         timestamp: header.timestamp,
                         arrival_nanos,
                         frame: (header, pixels),
                     };
-                    if let Err(Waiting { frame: (header, _), .. }) = self.gatherer.put(header.stream, frame) {
+                    if let Err(WaitingFrame { frame: (header, _), .. }) =
+                        self.gatherer.put(header.stream, frame)
+                    {
                         log::warn!("a frame of stream {} arrived that was not requested", header.stream);
                     }
                 }

@@ -10,7 +10,7 @@ use camrig::{Device, DeviceProfile, DriverError};
 use realsense_rust::kind::Rs2CameraInfo;
 
 use crate::broken;
-use crate::guess::{Attached, Guess};
+use crate::guess::{AttachedCamera, Guess};
 use crate::names::list as list_of;
 use crate::profiles::{Candidate, candidates};
 use crate::request::Selection;
@@ -45,7 +45,7 @@ pub(crate) fn devices() -> Result<Vec<Device>, DriverError> {
 /// Returns the cameras of `context`. One that cannot be opened is logged and omitted.
 pub(crate) fn devices_in(context: &Context) -> Result<Vec<Device>, DriverError> {
     let list = listed(context)?;
-    let mut attached = Attached::read();
+    let mut attached = AttachedCamera::read();
     let mut look = |index| -> Result<Device, Fault> {
         let device = list.open(index)?;
         let own = describe(&device);
@@ -177,14 +177,14 @@ impl Selection {
 
 /// Returns the selected camera. Unlike librealsense's own search, it does not wait for one.
 pub(crate) fn find(context: &Context, selection: &Selection) -> Result<(OpenDevice, Device), DriverError> {
-    find_in(&listed(context)?, selection, &mut Attached::read())
+    find_in(&listed(context)?, selection, &mut AttachedCamera::read())
 }
 
 /// Like [`find`], with the facts that are known without opening cameras.
 fn find_in(
     list: &DeviceList,
     selection: &Selection,
-    attached: &mut Attached,
+    attached: &mut AttachedCamera,
 ) -> Result<(OpenDevice, Device), DriverError> {
     let guesses = attached.guesses(selection, list.len());
     let found = match guesses.map(|guesses| guessed(list, selection, &guesses, attached)) {
@@ -204,7 +204,12 @@ enum Guessed {
 }
 
 /// Opens the guessed cameras, until the selected one is certain.
-fn guessed(list: &DeviceList, selection: &Selection, guesses: &[Guess], attached: &mut Attached) -> Guessed {
+fn guessed(
+    list: &DeviceList,
+    selection: &Selection,
+    guesses: &[Guess],
+    attached: &mut AttachedCamera,
+) -> Guessed {
     let mut one = None;
     for Guess { index, port } in guesses {
         let Ok(device) = list.open(*index) else { return Guessed::Wrong };
@@ -227,7 +232,7 @@ fn guessed(list: &DeviceList, selection: &Selection, guesses: &[Guess], attached
 fn search(
     list: &DeviceList,
     selection: &Selection,
-    attached: &mut Attached,
+    attached: &mut AttachedCamera,
 ) -> Result<(OpenDevice, Device), DriverError> {
     let (mut matching, mut others, mut refused) = (Vec::new(), Vec::new(), false);
     for index in 0..list.len() {
@@ -449,7 +454,7 @@ mod tests {
         let list = context.devices().unwrap();
         let opens = |selection: &Selection, guesses: &[Guess]| {
             let before = OPENED.get();
-            let found = guessed(&list, selection, guesses, &mut Attached::default());
+            let found = guessed(&list, selection, guesses, &mut AttachedCamera::default());
             let port = match found {
                 Guessed::One(found) => found.1.usb_port,
                 Guessed::None => "none".to_owned(),
@@ -478,7 +483,7 @@ mod tests {
         // Nothing is known of cameras that are not in the USB tree.
         let before = OPENED.get();
         let (_, found) =
-            find_in(&list, &Selection::Port(order[0].clone()), &mut Attached::default()).unwrap();
+            find_in(&list, &Selection::Port(order[0].clone()), &mut AttachedCamera::default()).unwrap();
         assert_eq!((found.usb_port, OPENED.get() - before), (order[0].clone(), 1));
         let (before, last) = (OPENED.get(), &order[2]);
         let (_, found) = find_in(&list, &Selection::Port(last.clone()), &mut tree(&order)).unwrap();

@@ -37,7 +37,7 @@ const FAR: u64 = PARTS - NEAR;
 
 /// A frame that waits for its partners.
 #[derive(Debug)]
-pub(crate) struct Waiting<F> {
+pub(crate) struct WaitingFrame<F> {
     /// Its number in its stream. Numbers of a camera that does not count are equal.
     pub(crate) number: u64,
     pub(crate) timestamp: Timestamp,
@@ -47,7 +47,7 @@ pub(crate) struct Waiting<F> {
 }
 
 /// Frames of one instant, at most one of each stream, in the order of the streams.
-pub(crate) type Together<F> = ArrayVec<Waiting<F>, MAX_FRAMES>;
+pub(crate) type Together<F> = ArrayVec<WaitingFrame<F>, MAX_FRAMES>;
 
 /// Gathers the frames of one camera into framesets.
 #[derive(Debug)]
@@ -60,7 +60,7 @@ pub(crate) struct Gatherer<F> {
 struct Queue<F> {
     stream: Stream,
     nominal_nanos: u64,
-    frames: VecDeque<Waiting<F>>,
+    frames: VecDeque<WaitingFrame<F>>,
     /// The number and timestamp of the last frame that was taken.
     last: Option<(u64, Timestamp)>,
     /// The newest intervals between frames that were taken, oldest first.
@@ -76,7 +76,7 @@ impl<F> Gatherer<F> {
     }
 
     /// Adds the next frame of `stream`; returns it if the camera has no such stream.
-    pub(crate) fn put(&mut self, stream: Stream, frame: Waiting<F>) -> Result<(), Waiting<F>> {
+    pub(crate) fn put(&mut self, stream: Stream, frame: WaitingFrame<F>) -> Result<(), WaitingFrame<F>> {
         match self.queues.iter_mut().find(|queue| queue.stream == stream) {
             Some(queue) => queue.frames.push_back(frame),
             None => return Err(frame),
@@ -99,7 +99,7 @@ impl<F> Gatherer<F> {
         // Timestamps of different clocks are not comparable: the frame that arrived first determines the clock.
         let (_, earliest) = heads().min_by_key(|(_, head)| head.arrival_nanos)?;
         let clock = earliest.timestamp.clock;
-        let same_clock = |(_, head): &(&Queue<F>, &Waiting<F>)| head.timestamp.clock == clock;
+        let same_clock = |(_, head): &(&Queue<F>, &WaitingFrame<F>)| head.timestamp.clock == clock;
         let (leader, first) = heads().filter(same_clock).min_by_key(|(_, head)| head.timestamp.nanos)?;
         let first_nanos = first.timestamp.nanos;
 
@@ -149,7 +149,7 @@ impl<F> Queue<F> {
     }
 
     /// Takes the first frame, and measures its interval.
-    fn take(&mut self) -> Option<Waiting<F>> {
+    fn take(&mut self) -> Option<WaitingFrame<F>> {
         let frame = self.frames.pop_front()?;
         let place = (frame.number, frame.timestamp);
         let last = self.last.replace(place);
@@ -298,7 +298,7 @@ mod tests {
         let numbers = |together: Together<u64>| together.iter().map(|waiting| waiting.frame).collect();
         for (arrival_nanos, &(stream, clock, nanos)) in (1..).zip(frames) {
             let timestamp = Timestamp { clock, nanos };
-            gatherer.put(stream, Waiting { number: 0, timestamp, arrival_nanos, frame: nanos }).unwrap();
+            gatherer.put(stream, WaitingFrame { number: 0, timestamp, arrival_nanos, frame: nanos }).unwrap();
             let give_up_before =
                 timeout_nanos.map_or(0, |timeout| (arrival_nanos + 1).saturating_sub(timeout));
             framesets.extend(std::iter::from_fn(|| gatherer.take(give_up_before, |_| true)).map(numbers));
@@ -375,16 +375,16 @@ mod tests {
         assert_eq!(gather(&frames, Some(2)), [[0], [33], [66], [99]]);
         let mut gatherer = Gatherer::new([(COLOR, 30), (DEPTH, 30)]);
         let timestamp = Timestamp { clock: GLOBAL, nanos: 0 };
-        gatherer.put(DEPTH, Waiting { number: 0, timestamp, arrival_nanos: 7, frame: () }).unwrap();
+        gatherer.put(DEPTH, WaitingFrame { number: 0, timestamp, arrival_nanos: 7, frame: () }).unwrap();
         assert!(gatherer.take(7, |_| true).is_none());
         assert!(gatherer.take(8, |_| true).is_some());
-        gatherer.put(DEPTH, Waiting { number: 0, timestamp, arrival_nanos: 9, frame: () }).unwrap();
-        gatherer.put(COLOR, Waiting { number: 0, timestamp, arrival_nanos: 9, frame: () }).unwrap();
+        gatherer.put(DEPTH, WaitingFrame { number: 0, timestamp, arrival_nanos: 9, frame: () }).unwrap();
+        gatherer.put(COLOR, WaitingFrame { number: 0, timestamp, arrival_nanos: 9, frame: () }).unwrap();
         assert!(gatherer.take(9, |instant| instant != timestamp).is_none());
         assert!(gatherer.take(9, |instant| instant == timestamp).is_some());
         assert!(
             gatherer
-                .put(Stream::INFRARED_1, Waiting { number: 0, timestamp, arrival_nanos: 8, frame: () })
+                .put(Stream::INFRARED_1, WaitingFrame { number: 0, timestamp, arrival_nanos: 8, frame: () })
                 .is_err()
         );
     }
@@ -464,7 +464,7 @@ mod tests {
         let both = [0, 3, 6, 7, 10, 13, 16].into_iter().flat_map(|number| [(COLOR, number), (DEPTH, number)]);
         for (stream, number) in both.chain([(DEPTH, 19), (COLOR, 20)]) {
             let timestamp = Timestamp { clock: GLOBAL, nanos: number * 33 * MILLI };
-            let waiting = Waiting { number, timestamp, arrival_nanos: number, frame: number };
+            let waiting = WaitingFrame { number, timestamp, arrival_nanos: number, frame: number };
             gatherer.put(stream, waiting).unwrap();
         }
         while let Some(together) = gatherer.take(u64::MAX, |_| true) {
@@ -489,7 +489,7 @@ mod tests {
         let mut gatherer = Gatherer::new([(COLOR, 30), (DEPTH, 300)]);
         let put = |gatherer: &mut Gatherer<()>, nanos| {
             let timestamp = Timestamp { clock: GLOBAL, nanos };
-            gatherer.put(DEPTH, Waiting { number: 0, timestamp, arrival_nanos: 1, frame: () }).unwrap();
+            gatherer.put(DEPTH, WaitingFrame { number: 0, timestamp, arrival_nanos: 1, frame: () }).unwrap();
             gatherer.take(0, |_| true).is_some()
         };
         let count = LOOKAHEAD_NANOS / (3 * MILLI);

@@ -32,7 +32,7 @@ pub(crate) struct Guess {
 
 /// The cameras in the USB tree, and their serial numbers as far as they are known.
 #[derive(Debug, Default)]
-pub(crate) struct Attached {
+pub(crate) struct AttachedCamera {
     /// In librealsense's order.
     cameras: Vec<UsbDevice>,
     serials: Serials,
@@ -42,7 +42,7 @@ pub(crate) struct Attached {
 /// The serial numbers of cameras by those in their USB descriptors, which differ. Both never change.
 type Serials = BTreeMap<String, String>;
 
-impl Attached {
+impl AttachedCamera {
     /// Reads the tree of this machine, and the serial numbers that earlier opens found.
     pub(crate) fn read() -> Self {
         let file = HintFile::named(FILE_NAME);
@@ -139,7 +139,7 @@ pub(crate) mod tests {
     use std::fs;
 
     /// Returns the cameras at these ports, with the serial numbers of their descriptors, and a hub.
-    fn attached(cameras: &[(&str, &str)], serials: &str) -> Attached {
+    fn attached(cameras: &[(&str, &str)], serials: &str) -> AttachedCamera {
         let folder = tempfile::tempdir().unwrap();
         for (port, serial) in cameras.iter().chain(&[("2-4", "hub")]) {
             let device = folder.path().join(port);
@@ -150,18 +150,18 @@ pub(crate) mod tests {
             }
         }
         let tree = UsbTree::read(folder.path()).unwrap();
-        Attached::new(&tree, parse(serials))
+        AttachedCamera::new(&tree, parse(serials))
     }
 
     /// Returns the cameras at these ports, which the library lists in this order.
-    pub(crate) fn listed(ports: &[String]) -> Attached {
+    pub(crate) fn listed(ports: &[String]) -> AttachedCamera {
         let cameras: Vec<_> = ports.iter().map(|port| (port.as_str(), port.as_str())).collect();
         let mut attached = attached(&cameras, "");
         attached.cameras.sort_by_key(|camera| ports.iter().position(|port| *port == camera.port));
         attached
     }
 
-    fn guesses(attached: &Attached, selection: &Selection) -> Option<Vec<(usize, String)>> {
+    fn guesses(attached: &AttachedCamera, selection: &Selection) -> Option<Vec<(usize, String)>> {
         let guesses = attached.guesses(selection, attached.cameras.len())?;
         Some(guesses.into_iter().map(|guess| (guess.index, guess.port)).collect())
     }
@@ -178,7 +178,7 @@ pub(crate) mod tests {
         assert_eq!(guesses(&attached, &Selection::Any).map(|all| all.len()), Some(4));
         // A camera on GMSL is in the list only.
         assert_eq!(attached.guesses(&Selection::Port("2-1".into()), 5), None);
-        assert_eq!(Attached::default().guesses(&Selection::Any, 0), None);
+        assert_eq!(AttachedCamera::default().guesses(&Selection::Any, 0), None);
     }
 
     #[test]

@@ -7,14 +7,14 @@ use camrig::frame::{CameraInfo, Clock};
 use camrig::{CameraOutput, Captured, Control, ControlValue, Device, DriverError};
 
 use crate::options::Options;
-use crate::request::Request;
+use crate::request::CameraRequest;
 
 /// The half of the driver that needs librealsense.
 pub(crate) struct Library {
-    pub(crate) probe: fn(Request) -> Result<Option<Device>, DriverError>,
-    pub(crate) recall: fn(&Request) -> Option<Device>,
-    pub(crate) recorded: fn(Request) -> Result<Option<Range<u64>>, DriverError>,
-    pub(crate) clock: fn(Request) -> Option<Clock>,
+    pub(crate) probe: fn(CameraRequest) -> Result<Option<Device>, DriverError>,
+    pub(crate) recall: fn(&CameraRequest) -> Option<Device>,
+    pub(crate) recorded: fn(CameraRequest) -> Result<Option<Range<u64>>, DriverError>,
+    pub(crate) clock: fn(CameraRequest) -> Option<Clock>,
     pub(crate) open: fn(&str, &Options) -> OpenResult,
     pub(crate) reset: fn(&str, &Options) -> Result<(), DriverError>,
     pub(crate) devices: fn() -> Result<Vec<Device>, DriverError>,

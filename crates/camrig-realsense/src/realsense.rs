@@ -8,7 +8,7 @@ use camrig::{CameraOutput, Captured, Control, ControlValue, Device, DeviceProfil
 
 use crate::library::{Library, Opened};
 use crate::options::Options;
-use crate::request::{FileRequest, Request, SourceRequest};
+use crate::request::{CameraRequest, FileRequest, SourceRequest};
 
 /// The reason why a build without librealsense has no devices, with advice.
 const NO_LIBRARY: &str =
@@ -46,7 +46,7 @@ impl Driver for RealSense {
     type Options = Options;
 
     fn check(options: &Options) -> Result<(), DriverError> {
-        Request::new(options).map(drop)
+        CameraRequest::new(options).map(drop)
     }
 
     fn claims(options: &Options) -> Vec<String> {
@@ -58,15 +58,15 @@ impl Driver for RealSense {
     }
 
     fn probe(options: &Options) -> Result<Option<Device>, DriverError> {
-        (library()?.probe)(Request::new(options)?)
+        (library()?.probe)(CameraRequest::new(options)?)
     }
 
     fn recall(options: &Options) -> Option<Device> {
-        (library().ok()?.recall)(&Request::new(options).ok()?)
+        (library().ok()?.recall)(&CameraRequest::new(options).ok()?)
     }
 
     fn recorded(options: &Options) -> Result<Option<Range<u64>>, DriverError> {
-        let request = Request::new(options)?;
+        let request = CameraRequest::new(options)?;
         match &request.source {
             SourceRequest::File(FileRequest { real_time: true, start_offset: None, .. }) => {
                 (library()?.recorded)(request)
@@ -78,7 +78,7 @@ impl Driver for RealSense {
     /// Returns the clock of a live camera only if the topology determines it. Without metadata from the kernel, a camera
     /// has another clock by default.
     fn clock(options: &Options) -> Option<Clock> {
-        let request = Request::new(options).ok()?;
+        let request = CameraRequest::new(options).ok()?;
         match &request.source {
             SourceRequest::File(_) => (library().ok()?.clock)(request),
             SourceRequest::Live(live) => live.settings.clock(),

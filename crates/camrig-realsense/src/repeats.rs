@@ -12,11 +12,11 @@ const MESSAGES_MAX: usize = 256;
 /// The messages that were logged.
 #[derive(Debug, Default)]
 pub(crate) struct Repeats {
-    seen: BTreeMap<String, Seen>,
+    seen: BTreeMap<String, Repetition>,
 }
 
 #[derive(Debug)]
-struct Seen {
+struct Repetition {
     logged: Instant,
     /// Number of times that it was repeated since.
     times: u64,
@@ -34,7 +34,7 @@ impl Repeats {
         let text = format!("{subject}: {message}");
         match self.seen.get_mut(&key) {
             None => {
-                self.seen.insert(key, Seen { logged: now, times: 0 });
+                self.seen.insert(key, Repetition { logged: now, times: 0 });
                 Some(text)
             }
             Some(seen) if now.saturating_duration_since(seen.logged) < INTERVAL => {

@@ -20,7 +20,7 @@ use crate::streams::{ImageFormat, is_motion, usual_format};
 
 /// Validated options.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Request {
+pub(crate) struct CameraRequest {
     pub(crate) source: SourceRequest,
     pub(crate) streams: Vec<StreamRequest>,
     pub(crate) processing: Processing,
@@ -84,7 +84,7 @@ pub(crate) struct StreamRequest {
     pub(crate) format: Option<Format>,
 }
 
-impl Request {
+impl CameraRequest {
     /// Validates options.
     pub(crate) fn new(options: &Options) -> Result<Self, DriverError> {
         let source = match (options.selection()?, &options.file) {
@@ -128,7 +128,8 @@ impl Request {
 impl Options {
     /// Returns the USB demand of a live camera with these options; `None` for a file. Opens no device.
     pub fn usb_demand(&self) -> Option<UsbDemand> {
-        let Ok(Request { source: SourceRequest::Live(live), streams, .. }) = Request::new(self) else {
+        let Ok(CameraRequest { source: SourceRequest::Live(live), streams, .. }) = CameraRequest::new(self)
+        else {
             return None;
         };
         let stream = |it: &StreamRequest| {

@@ -14,7 +14,7 @@ pub(crate) const SAMPLE_BYTES: usize = 128;
 
 /// The samples of a frame of motion.
 #[derive(Serialize)]
-struct Message {
+struct MotionMessage {
     samples: Vec<Sample>,
 }
 
@@ -39,7 +39,7 @@ pub(crate) fn encode(frame: Frame<'_>, message: &mut Vec<u8>) -> serde_json::Res
         y: Some(y),
         z: Some(z),
     });
-    serde_json::to_writer(message, &Message { samples: samples.collect() })
+    serde_json::to_writer(message, &MotionMessage { samples: samples.collect() })
 }
 
 /// Decodes a message to the content of its frame.

@@ -12,9 +12,9 @@ use camrig::frame::{CameraInfo, FrameSetHeader, Layout, Origins};
 use camrig::status::ChangeReport;
 
 use crate::format::{Changed, DEPTH, FrameSetRecord, RAW};
-use crate::places::{FrameSetPlace, Part, Places, PlacesError};
+use crate::places::{FrameSetPlace, IndexPart, Places, PlacesError};
 use crate::read::{
-    Buffers, Content, Entry, FrameSetError, Parts, ReadError, ReadFrameSet, Recording, check_image,
+    Buffers, Content, FrameSetError, IndexEntry, Parts, ReadError, ReadFrameSet, Recording, check_image,
     image_data, shown_header, write_pixels,
 };
 
@@ -170,7 +170,7 @@ impl OpenRecording {
         let count = self.places.numbers(window).len();
         let mut found = Vec::with_capacity(count);
         found.extend(self.places.listed(window));
-        for Part { file, index, .. } in self.places.parts(window) {
+        for IndexPart { file, index, .. } in self.places.parts(window) {
             let recording = &self.parts.files()[*file as usize];
             let owners = Owners::new(recording, *file, &self.cameras);
             let mut entries = recording.entries(Some(index.clone()));
@@ -389,7 +389,7 @@ impl Owners {
     ///
     /// # Errors
     /// If another program wrote it.
-    fn place(&self, entry: &Entry) -> Result<Option<FrameSetPlace>, ()> {
+    fn place(&self, entry: &IndexEntry) -> Result<Option<FrameSetPlace>, ()> {
         let mut found = None;
         for id in entry.channels.as_ref().ok_or(())? {
             match self.channels.get(id) {

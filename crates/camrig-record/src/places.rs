@@ -53,7 +53,7 @@ impl FrameSetPlace {
 
 /// A time with some framesets.
 #[derive(Clone, Copy, Debug)]
-struct Window {
+struct IndexWindow {
     /// It lasts until the next one begins.
     from_nanos: u64,
     /// Number of framesets before it.
@@ -65,7 +65,7 @@ struct Window {
 
 /// A part of the index of a file that has framesets of a window, among others.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Part {
+pub(crate) struct IndexPart {
     window: u32,
     pub(crate) file: u32,
     pub(crate) index: Range<u64>,
@@ -75,11 +75,11 @@ pub(crate) struct Part {
 #[derive(Default)]
 pub(crate) struct Places {
     cameras: usize,
-    windows: Vec<Window>,
+    windows: Vec<IndexWindow>,
     /// For each window the number of framesets of each camera.
     counts: Vec<u32>,
     /// In the order of their windows, when all framesets were added.
-    parts: Vec<Part>,
+    parts: Vec<IndexPart>,
     /// The framesets that are in no part, in the order of their arrival when all were added.
     listed: Vec<FrameSetPlace>,
     count: u32,
@@ -115,7 +115,7 @@ impl Places {
         let window = self.count_in(place)? as u32;
         let parts = &mut self.parts;
         let continues = |&(part, last): &(usize, u64)| {
-            let Part { window: of, file, .. } = parts[part];
+            let IndexPart { window: of, file, .. } = parts[part];
             (of, file) == (window, place.file) && number - last <= MAX_APART
         };
         if let Some(at) = self.recent.iter().position(continues) {
@@ -127,7 +127,7 @@ impl Places {
         if parts.len() == MAX_PARTS {
             return Err(PlacesError::TooManyParts);
         }
-        parts.push(Part { window, file: place.file, index });
+        parts.push(IndexPart { window, file: place.file, index });
         self.recent.truncate(RECENT - 1);
         self.recent.push_front((parts.len() - 1, number));
         Ok(())
@@ -161,7 +161,7 @@ impl Places {
                 }
             }
             _ => {
-                self.windows.push(Window { from_nanos: nanos, first: 0, count: 0, parts: 0 });
+                self.windows.push(IndexWindow { from_nanos: nanos, first: 0, count: 0, parts: 0 });
                 self.counts.resize(self.windows.len() * self.cameras, 0);
                 self.windows.len() - 1
             }
@@ -206,7 +206,7 @@ impl Places {
 
     /// Returns the numbers of the framesets of a window.
     pub(crate) fn numbers(&self, window: usize) -> Range<usize> {
-        let Window { first, count, .. } = self.windows[window];
+        let IndexWindow { first, count, .. } = self.windows[window];
         first as usize..(first + count) as usize
     }
 
@@ -229,7 +229,7 @@ impl Places {
     }
 
     /// Returns the parts of the files' indexes that have framesets of a window, in the order of the files.
-    pub(crate) fn parts(&self, window: usize) -> &[Part] {
+    pub(crate) fn parts(&self, window: usize) -> &[IndexPart] {
         let end = self.windows.get(window + 1).map_or(self.parts.len(), |next| next.parts as usize);
         &self.parts[self.windows[window].parts as usize..end]
     }
@@ -245,9 +245,9 @@ impl Places {
     /// Returns the memory of all windows, in bytes.
     #[cfg(test)]
     pub(crate) fn size_bytes(&self) -> usize {
-        size_of::<Window>() * self.windows.capacity()
+        size_of::<IndexWindow>() * self.windows.capacity()
             + size_of::<u32>() * self.counts.capacity()
-            + size_of::<Part>() * self.parts.capacity()
+            + size_of::<IndexPart>() * self.parts.capacity()
             + size_of::<FrameSetPlace>() * self.listed.capacity()
     }
 }

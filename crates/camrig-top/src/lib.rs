@@ -18,7 +18,7 @@ mod row;
 mod screen;
 
 pub use footer::Footer;
-pub use screen::{Ended, Rig, show};
+pub use screen::{Ended, ShownRig, show};
 
 /// Returns whether the environment permits colors: `NO_COLOR` is not set, or is empty.
 pub fn colors_are_wanted() -> bool {

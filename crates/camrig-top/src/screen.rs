@@ -36,7 +36,7 @@ pub enum Ended {
 }
 
 /// A rig in another process.
-pub trait Rig: Clone + Send + 'static {
+pub trait ShownRig: Clone + Send + 'static {
     /// Reads its status.
     ///
     /// # Errors
@@ -55,7 +55,7 @@ pub trait Rig: Clone + Send + 'static {
 ///
 /// # Errors
 /// When stdout is not a usable terminal.
-pub fn show(rig: &impl Rig) -> io::Result<Ended> {
+pub fn show(rig: &impl ShownRig) -> io::Result<Ended> {
     let in_use = Arc::<Mutex<()>>::default();
     restore_before_signals(Arc::clone(&in_use))?;
     let ended = show_until_end(rig, &in_use);
@@ -66,7 +66,7 @@ pub fn show(rig: &impl Rig) -> io::Result<Ended> {
 }
 
 /// `in_use` is locked while the terminal is written to or changed.
-fn show_until_end(rig: &impl Rig, in_use: &Mutex<()>) -> io::Result<Ended> {
+fn show_until_end(rig: &impl ShownRig, in_use: &Mutex<()>) -> io::Result<Ended> {
     let guard = locked(in_use);
     let mut terminal = ratatui::try_init()?;
     drop(guard);
@@ -129,7 +129,7 @@ struct Screen {
 
 impl Screen {
     /// Handles a key. Returns whether the user quits.
-    fn handle(&mut self, event: &Event, rig: &impl Rig) -> bool {
+    fn handle(&mut self, event: &Event, rig: &impl ShownRig) -> bool {
         let Event::Key(key) = event else { return false };
         if key.kind == KeyEventKind::Release {
             return false;
@@ -152,7 +152,7 @@ impl Screen {
     }
 
     /// Sends a request on a thread of its own: a camera may take long to open.
-    fn ask(&mut self, rig: impl Rig, request: Request) {
+    fn ask(&mut self, rig: impl ShownRig, request: Request) {
         if self.answer.is_some() {
             self.dashboard.mode = Mode::Said("the rig has not answered the previous request".to_owned());
             return;

@@ -18,7 +18,7 @@ mod tree;
 pub use demand::UsbDemand;
 pub use network::Interface;
 pub use plan::{
-    Assessment, Budgets, CameraPlan, ControllerPlan, LargestProfile, MEGABITS_MAX, Place, Plan, UsbCamera,
-    find, is_on_ethernet, largest_transfers_mb, meant, plan, transfers_mb,
+    Assessment, Budgets, CameraLocation, CameraPlan, ControllerPlan, LargestProfile, MEGABITS_MAX, Plan,
+    UsbCamera, find, is_on_ethernet, largest_transfers_mb, meant, plan, transfers_mb,
 };
 pub use tree::{RULES_FOLDERS, USB_TREE, UsbDevice, UsbSettings, UsbTree, is_of_realsense};

@@ -82,14 +82,14 @@ pub struct UsbCamera {
     /// The bandwidth that it needs.
     pub demand: UsbDemand,
     /// The place where it is connected.
-    pub place: Place,
+    pub place: CameraLocation,
     /// Ports of other devices that also match.
     pub rivals: Vec<String>,
 }
 
 /// Location of a camera.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum CameraLocation {
     /// On the assumed controller with this number.
     Assumed(usize),
     /// At this port.
@@ -301,15 +301,15 @@ struct Link {
 }
 
 impl Link {
-    fn of(place: &Place, tree: &UsbTree, settings: &UsbSettings) -> Self {
+    fn of(place: &CameraLocation, tree: &UsbTree, settings: &UsbSettings) -> Self {
         let mtu = 0;
         let device = match place {
-            Place::Assumed(number) => {
+            CameraLocation::Assumed(number) => {
                 let controller = format!("assumed {}", number + 1);
                 let bus = String::new();
                 return Self { assumed: number + 1, controller, bus, megabits: USB3_MEGABITS, mtu };
             }
-            Place::Ethernet => {
+            CameraLocation::Ethernet => {
                 let Interface { name, megabits, mtu } = interface(settings);
                 // After all controllers.
                 return Self {
@@ -320,7 +320,7 @@ impl Link {
                     mtu,
                 };
             }
-            Place::Port(port) => tree.at_port(port).ok_or(port),
+            CameraLocation::Port(port) => tree.at_port(port).ok_or(port),
         };
         if let Some(root) = device.ok().and_then(|device| tree.root_of(device)) {
             let UsbDevice { port, serial, megabits, .. } = root.clone();
@@ -354,7 +354,8 @@ fn interface(settings: &UsbSettings) -> Interface {
 
 /// Returns an entry for each camera on Ethernet that is too fast for its own link, which others do not share.
 fn own_links(cameras: &[UsbCamera], settings: &UsbSettings, budgets: Budgets) -> Vec<ControllerPlan> {
-    let on_ethernet: Vec<_> = cameras.iter().filter(|camera| camera.place == Place::Ethernet).collect();
+    let on_ethernet: Vec<_> =
+        cameras.iter().filter(|camera| camera.place == CameraLocation::Ethernet).collect();
     let Interface { megabits, mtu, .. } = interface(settings);
     if on_ethernet.len() == 1 && megabits <= CAMERA_MEGABITS {
         return Vec::new();
@@ -399,11 +400,11 @@ impl CameraPlan {
     fn of(camera: &UsbCamera) -> Self {
         let UsbDemand { serial, streams, .. } = camera.demand.clone();
         let port = match &camera.place {
-            Place::Assumed(_) | Place::Ethernet => None,
-            Place::Port(port) => Some(port.clone()),
+            CameraLocation::Assumed(_) | CameraLocation::Ethernet => None,
+            CameraLocation::Port(port) => Some(port.clone()),
         };
         let need_megabits = megabits(bits(&streams));
-        let on_ethernet = camera.place == Place::Ethernet;
+        let on_ethernet = camera.place == CameraLocation::Ethernet;
         Self { name: camera.name.clone(), serial, port, on_ethernet, streams, need_megabits }
     }
 }
@@ -412,7 +413,7 @@ impl CameraPlan {
 /// faster than requested: by rate first, because the rate was chosen deliberately, then by size. Empty if even the
 /// smallest do not fit.
 fn largest(cameras: &[&UsbCamera], budget_bits: u64) -> Vec<LargestProfile> {
-    let streams: Vec<_> = cameras.iter().flat_map(|camera| Wanted::of(camera)).collect();
+    let streams: Vec<_> = cameras.iter().flat_map(|camera| WantedStream::of(camera)).collect();
     let mixed = largest_mixed(&streams, budget_bits);
     let slowest = mixed.iter().map(|it| it.profile.frames_per_second()).min();
     // One profile for all streams is simpler, if it costs no rate.
@@ -425,13 +426,13 @@ fn largest(cameras: &[&UsbCamera], budget_bits: u64) -> Vec<LargestProfile> {
 }
 
 /// A stream with the profiles that it can have.
-struct Wanted<'c> {
+struct WantedStream<'c> {
     camera: &'c UsbCamera,
     stream: DeviceProfile,
     choices: Vec<StreamProfile>,
 }
 
-impl<'c> Wanted<'c> {
+impl<'c> WantedStream<'c> {
     fn of(camera: &'c UsbCamera) -> impl Iterator<Item = Self> {
         let wanted =
             move |stream: &DeviceProfile| Self { camera, stream: *stream, choices: choices(camera, stream) };
@@ -455,7 +456,7 @@ impl<'c> Wanted<'c> {
 }
 
 /// Returns the largest profile that all streams have; `None` if their rates differ.
-fn largest_shared(streams: &[Wanted<'_>], budget_bits: u64) -> Option<StreamProfile> {
+fn largest_shared(streams: &[WantedStream<'_>], budget_bits: u64) -> Option<StreamProfile> {
     let rates: BTreeSet<_> = streams.iter().map(|it| it.stream.profile.frames_per_second()).collect();
     if rates.len() != 1 {
         return None;
@@ -469,12 +470,13 @@ fn largest_shared(streams: &[Wanted<'_>], budget_bits: u64) -> Option<StreamProf
 
 /// Returns the largest profile of each stream below one limit of rate and size; a camera that lacks it has the next
 /// smaller one.
-fn largest_mixed(streams: &[Wanted<'_>], budget_bits: u64) -> Vec<LargestProfile> {
+fn largest_mixed(streams: &[WantedStream<'_>], budget_bits: u64) -> Vec<LargestProfile> {
     let choices = || streams.iter().flat_map(|it| &it.choices);
     let rates: BTreeSet<_> = choices().map(|it| it.frames_per_second()).collect();
     let sizes: BTreeSet<_> = choices().map(pixels).collect();
     let below = |limit: (u32, u32)| -> Option<Vec<LargestProfile>> {
-        let limited = |it: &Wanted<'_>| it.within(limit).map(|profile| (it.at(profile), it.bits_at(profile)));
+        let limited =
+            |it: &WantedStream<'_>| it.within(limit).map(|profile| (it.at(profile), it.bits_at(profile)));
         let (profiles, bits): (Vec<_>, Vec<u64>) = streams.iter().map(limited).collect::<Option<_>>()?;
         (bits.iter().sum::<u64>() <= budget_bits).then_some(profiles)
     };
@@ -553,7 +555,7 @@ fn warnings(cameras: &[UsbCamera], tree: &UsbTree, settings: &UsbSettings) -> Ve
     warnings.extend(without_root(cameras, tree));
     warnings.extend(cameras.iter().filter_map(|camera| slow_link(camera, tree)));
     warnings.extend(network_warnings(cameras, settings));
-    let on_usb = cameras.iter().filter(|camera| camera.place != Place::Ethernet);
+    let on_usb = cameras.iter().filter(|camera| camera.place != CameraLocation::Ethernet);
     let wanted_mb = transfers_mb(on_usb.flat_map(|camera| &camera.demand.streams));
     if let Some(allowed_mb @ 1..) = settings.usbfs_memory_mb
         && u64::from(allowed_mb) < wanted_mb
@@ -564,7 +566,7 @@ fn warnings(cameras: &[UsbCamera], tree: &UsbTree, settings: &UsbSettings) -> Ve
              /sys/module/usbcore/parameters/usbfs_memory_mb"
         ));
     }
-    let attached = cameras.iter().any(|camera| matches!(camera.place, Place::Port(_)));
+    let attached = cameras.iter().any(|camera| matches!(camera.place, CameraLocation::Port(_)));
     if attached && settings.udev_rules == Some(false) {
         warnings.push(
             "no udev rule for RealSense cameras is installed: without librealsense's \
@@ -577,7 +579,7 @@ fn warnings(cameras: &[UsbCamera], tree: &UsbTree, settings: &UsbSettings) -> Ve
 
 /// Returns messages about the network of cameras on Ethernet.
 fn network_warnings(cameras: &[UsbCamera], settings: &UsbSettings) -> Vec<String> {
-    let names: Vec<_> = cameras.iter().filter(|camera| camera.place == Place::Ethernet).collect();
+    let names: Vec<_> = cameras.iter().filter(|camera| camera.place == CameraLocation::Ethernet).collect();
     let names: Vec<_> = names.iter().map(|camera| format!("`{}`", camera.name)).collect();
     if names.is_empty() {
         return Vec::new();
@@ -622,7 +624,7 @@ fn network_warnings(cameras: &[UsbCamera], settings: &UsbSettings) -> Vec<String
 
 /// Returns a message if several devices match a camera.
 fn ambiguous(camera: &UsbCamera) -> Option<String> {
-    let (Place::Port(port), false) = (&camera.place, camera.rivals.is_empty()) else { return None };
+    let (CameraLocation::Port(port), false) = (&camera.place, camera.rivals.is_empty()) else { return None };
     Some(format!(
         "camera `{}` is planned at port {port}, and could be at {} as well: it is refused unless its options say \
          which one is meant",
@@ -635,7 +637,7 @@ fn ambiguous(camera: &UsbCamera) -> Option<String> {
 fn without_root(cameras: &[UsbCamera], tree: &UsbTree) -> Vec<String> {
     let mut buses: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for camera in cameras {
-        let Place::Port(port) = &camera.place else { continue };
+        let CameraLocation::Port(port) = &camera.place else { continue };
         if tree.at_port(&bus_of(port)).is_none() {
             buses.entry(bus_of(port)).or_default().push(format!("`{}`", camera.name));
         }
@@ -648,7 +650,7 @@ fn without_root(cameras: &[UsbCamera], tree: &UsbTree) -> Vec<String> {
 
 /// Returns a message if a camera's connection is slower than USB 3.
 fn slow_link(camera: &UsbCamera, tree: &UsbTree) -> Option<String> {
-    let Place::Port(port) = &camera.place else { return None };
+    let CameraLocation::Port(port) = &camera.place else { return None };
     let device = tree.at_port(port).filter(|device| device.megabits < USB3_MEGABITS)?;
     let slow_hub =
         tree.hubs_above(device).find(|hub| hub.version > 0.0 && hub.version < USB3_HUB_SLOW_HALF_VERSION);

@@ -21,10 +21,10 @@ pub(crate) struct Pages(Mutex<State>);
 #[derive(Default)]
 struct State {
     next: u64,
-    open: Vec<Entry>,
+    open: Vec<PageEntry>,
 }
 
-struct Entry {
+struct PageEntry {
     id: u64,
     asked: Instant,
     closed: Arc<Notify>,
@@ -53,7 +53,7 @@ impl Pages {
         }
         let (id, closed) = (state.next, Arc::new(Notify::new()));
         state.next += 1;
-        state.open.push(Entry { id, asked: now, closed: Arc::clone(&closed) });
+        state.open.push(PageEntry { id, asked: now, closed: Arc::clone(&closed) });
         Some(Page { pages: Arc::clone(self), id, closed })
     }
 }

@@ -1,7 +1,7 @@
 //! The messages between a page and the server.
 //!
-//! The server sends only answers. Its answer to a [`Wanted`] frameset is one binary message: the length of a JSON text in 4
-//! bytes, little endian, that text (a [`Shown`]), and the parts that the text lists, one after another.
+//! The server sends only answers. Its answer to a [`FramesetRequest`] is one binary message: the length of a JSON text in 4 bytes,
+//! little endian, that text (a [`MessageHead`]), and the parts that the text lists, one after another.
 
 use std::ops::Range;
 
@@ -22,13 +22,13 @@ pub(crate) enum Question {
     /// The status of the rig and its cameras.
     Status,
     /// The next frameset of a camera, when there is one.
-    Frames(Wanted),
+    Frames(FramesetRequest),
 }
 
 /// The frameset that a page requests, and its form.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub(crate) struct Wanted {
+pub(crate) struct FramesetRequest {
     /// The camera's index in the status.
     pub(crate) camera: usize,
     /// Only a frameset with a greater count.
@@ -47,7 +47,7 @@ pub(crate) struct Wanted {
 
 /// The text in front of a message's parts.
 #[derive(Debug, Serialize)]
-pub(crate) struct Shown<'a> {
+pub(crate) struct MessageHead<'a> {
     pub(crate) camera: usize,
     pub(crate) count: u64,
     pub(crate) sequence: u64,
@@ -62,10 +62,10 @@ pub(crate) struct Shown<'a> {
     pub(crate) files: bool,
     /// The requested messages that are too large to send.
     pub(crate) too_large: Vec<Stream>,
-    pub(crate) parts: Vec<Part>,
+    pub(crate) parts: Vec<MessagePart>,
 }
 
-impl<'a> Shown<'a> {
+impl<'a> MessageHead<'a> {
     /// Creates a message without parts.
     pub(crate) fn new(camera: usize, count: u64, sequence: u64, info: &'a CameraInfo) -> Self {
         let (depth, color) = (info.stream_of(Role::Depth), info.stream(Stream::COLOR));
@@ -110,8 +110,8 @@ impl ShownFrame {
 
 /// One part of a message.
 #[derive(Debug, Serialize)]
-pub(crate) struct Part {
-    pub(crate) kind: Kind,
+pub(crate) struct MessagePart {
+    pub(crate) kind: PartKind,
     pub(crate) stream: Stream,
     /// The size of the frame, not of the picture, in pixels; 0 for a message.
     pub(crate) width: u32,
@@ -125,7 +125,7 @@ pub(crate) struct Part {
 /// The kind of a part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum Kind {
+pub(crate) enum PartKind {
     /// A JPEG: of a camera that sends them, its own.
     Picture,
     /// A gray JPEG, white where the mask applies.
@@ -146,16 +146,16 @@ pub(crate) enum Kind {
 
 /// A message under construction: the parts are known before the text in front of them.
 #[derive(Default)]
-pub(crate) struct Message {
-    parts: Vec<Part>,
+pub(crate) struct PageMessage {
+    parts: Vec<MessagePart>,
     bytes: Vec<u8>,
 }
 
-impl Message {
+impl PageMessage {
     /// Adds a part, unless nothing is written.
     pub(crate) fn add(
         &mut self,
-        kind: Kind,
+        kind: PartKind,
         (stream, width, height): (Stream, u32, u32),
         write: impl FnOnce(&mut Vec<u8>),
     ) {
@@ -163,7 +163,7 @@ impl Message {
         write(&mut self.bytes);
         let bytes = self.bytes.len() - start;
         if bytes > 0 {
-            self.parts.push(Part { kind, stream, width, height, bytes, range_meters: None });
+            self.parts.push(MessagePart { kind, stream, width, height, bytes, range_meters: None });
         }
     }
 
@@ -175,7 +175,7 @@ impl Message {
     }
 
     /// Returns the whole message.
-    pub(crate) fn finish(self, mut shown: Shown<'_>) -> Result<Vec<u8>, serde_json::Error> {
+    pub(crate) fn finish(self, mut shown: MessageHead<'_>) -> Result<Vec<u8>, serde_json::Error> {
         shown.parts = self.parts;
         let text = serde_json::to_vec(&shown)?;
         let length = (text.len() as u32).to_le_bytes();

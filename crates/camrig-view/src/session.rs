@@ -26,7 +26,8 @@ use crate::cameras::{Cameras, Tile, Viewer};
 use crate::options::ViewOptions;
 use crate::pages::{Page, Pages};
 use crate::protocol::{
-    CameraStatus, Form, Kind, Message, Question, Shown, ShownFrame, StreamStatus, ViewStatus, Wanted, checked,
+    CameraStatus, Form, FramesetRequest, MessageHead, PageMessage, PartKind, Question, ShownFrame,
+    StreamStatus, ViewStatus, checked,
 };
 use crate::range;
 use crate::recordings::Recordings;
@@ -117,7 +118,7 @@ struct Session {
     shared: Arc<Shared>,
     viewer: Viewer,
     /// At most one request per camera.
-    wanted: BTreeMap<usize, Wanted>,
+    wanted: BTreeMap<usize, FramesetRequest>,
     /// By camera.
     shown: BTreeMap<usize, Before>,
 }
@@ -242,13 +243,13 @@ struct AnswerContent<'a> {
 /// Encodes the answer to one request.
 fn message(
     source: &AnswerContent<'_>,
-    wanted: &Wanted,
+    wanted: &FramesetRequest,
     before: &mut Before,
     quality: u8,
 ) -> std::io::Result<Vec<u8>> {
     let AnswerContent { frames, count, samples, common } = *source;
-    let mut message = Message::default();
-    let mut shown = Shown::new(wanted.camera, count, frames.sequence(), frames.info());
+    let mut message = PageMessage::default();
+    let mut shown = MessageHead::new(wanted.camera, count, frames.sequence(), frames.info());
     shown.files = wanted.files;
     shown.frames = frames.frames().map(|frame| ShownFrame::of(frame.header())).collect();
     let color = frames.frame(Stream::COLOR).map(|frame| *frame.payload());
@@ -272,13 +273,13 @@ fn message(
     for depth in frames.frames().filter_map(|frame| depth_of(frames, frame)) {
         let what = size_of(depth.frame());
         if wanted.depth {
-            message.add(Kind::Units, what, |bytes| {
+            message.add(PartKind::Units, what, |bytes| {
                 bytes.extend(depth.iter_units().flat_map(u16::to_le_bytes));
             });
         }
         if wanted.files {
             let file = Picture::depth16(&depth).to_png()?;
-            message.add(Kind::File, what, |bytes| bytes.extend(file));
+            message.add(PartKind::File, what, |bytes| bytes.extend(file));
         }
     }
     if wanted.files {
@@ -301,9 +302,9 @@ fn depth_of<'a>(frames: &'a FrameSet, frame: Frame<'a>) -> Option<DepthView<'a>>
 
 /// Adds a picture of depth in colors.
 fn add_depth(
-    message: &mut Message,
+    message: &mut PageMessage,
     depth: &DepthView<'_>,
-    wanted: &Wanted,
+    wanted: &FramesetRequest,
     before: &mut Before,
     common: Option<(f32, f32)>,
     quality: u8,
@@ -315,38 +316,38 @@ fn add_depth(
     before.range_meters.extend(found.map(|range| (frame.stream(), range)));
     let range = given.or_else(|| range::union(common, found)).unwrap_or((0.0, 1.0));
     let Some(colors) = Colorizer::new(range.0, range.1) else { return };
-    message.add(Kind::Picture, size_of(frame), |jpeg| {
+    message.add(PartKind::Picture, size_of(frame), |jpeg| {
         warn_of(frame, small_depth_jpeg(depth, &colors, wanted.width, quality, jpeg));
     });
     message.set_range(range);
 }
 
 /// Adds the color image as a PNG file, unless it cannot be decoded.
-fn add_color_file(message: &mut Message, frames: &FrameSet) -> std::io::Result<()> {
+fn add_color_file(message: &mut PageMessage, frames: &FrameSet) -> std::io::Result<()> {
     let image = frames.color_image().inspect_err(|error| warn(Stream::COLOR, error)).ok().flatten();
     if let Some(color) = image.as_ref().and_then(LightImage::view) {
         let file = Picture::color(&color).to_png()?;
-        message.add(Kind::File, size_of(color.frame()), |bytes| bytes.extend(file));
+        message.add(PartKind::File, size_of(color.frame()), |bytes| bytes.extend(file));
     }
     Ok(())
 }
 
 /// Adds a picture of an image: of its classes if it has some, otherwise of its light.
-fn add_picture(message: &mut Message, frame: Frame<'_>, width: u32, quality: u8) -> std::io::Result<()> {
+fn add_picture(message: &mut PageMessage, frame: Frame<'_>, width: u32, quality: u8) -> std::io::Result<()> {
     if frame.role() == Role::Other && add_classes(message, frame, width)? {
         return Ok(());
     }
-    message.add(Kind::Picture, size_of(frame), |jpeg| {
+    message.add(PartKind::Picture, size_of(frame), |jpeg| {
         warn_of(frame, small_jpeg(frame, width, quality, jpeg));
     });
     Ok(())
 }
 
 /// Adds a picture of the classes of a mask, or a gray picture of the mask.
-fn add_mask(message: &mut Message, frame: Frame<'_>, width: u32, quality: u8) -> std::io::Result<()> {
+fn add_mask(message: &mut PageMessage, frame: Frame<'_>, width: u32, quality: u8) -> std::io::Result<()> {
     let width = width.min(MASK_WIDTH_MAX);
     if !add_classes(message, frame, width)? {
-        message.add(Kind::Mask, size_of(frame), |jpeg| {
+        message.add(PartKind::Mask, size_of(frame), |jpeg| {
             warn_of(frame, small_jpeg(frame, width, quality, jpeg));
         });
     }
@@ -354,13 +355,13 @@ fn add_mask(message: &mut Message, frame: Frame<'_>, width: u32, quality: u8) ->
 }
 
 /// Adds the numbers of an image of classes. Returns false if it is not one.
-fn add_classes(message: &mut Message, frame: Frame<'_>, width: u32) -> std::io::Result<bool> {
+fn add_classes(message: &mut PageMessage, frame: Frame<'_>, width: u32) -> std::io::Result<bool> {
     if !has_classes(frame) {
         return Ok(false);
     }
     let Some(picture) = Picture::small_classes(frame, width) else { return Ok(false) };
     let file = picture.to_png()?;
-    message.add(Kind::Classes, size_of(frame), |bytes| bytes.extend(file));
+    message.add(PartKind::Classes, size_of(frame), |bytes| bytes.extend(file));
     Ok(true)
 }
 
@@ -384,7 +385,7 @@ fn has_classes(frame: Frame<'_>) -> bool {
 }
 
 /// Adds points, fewer for a smaller picture.
-fn add_points(message: &mut Message, frame: Frame<'_>, width: u32) {
+fn add_points(message: &mut PageMessage, frame: Frame<'_>, width: u32) {
     let Some(points) = PointsView::new(frame) else { return };
     let columns = (frame.width() as usize).max(1);
     let max = (width as usize).pow(2).clamp(1, POINTS_MAX);
@@ -393,7 +394,7 @@ fn add_points(message: &mut Message, frame: Frame<'_>, width: u32) {
     let step = all_by_max.saturating_sub(1).isqrt() + 1;
     let is_sent =
         |index: usize| (index % columns).is_multiple_of(step) && (index / columns).is_multiple_of(step);
-    message.add(Kind::Points, size_of(frame), |bytes| {
+    message.add(PartKind::Points, size_of(frame), |bytes| {
         for point in
             points.iter().enumerate().filter(|(index, _)| is_sent(*index)).filter_map(|(_, point)| point)
         {
@@ -406,7 +407,7 @@ fn add_points(message: &mut Message, frame: Frame<'_>, width: u32) {
 
 /// Adds the samples of motion that the page does not have yet.
 fn add_samples(
-    message: &mut Message,
+    message: &mut PageMessage,
     frame: Frame<'_>,
     before: &mut Before,
     samples: &dyn Fn(Stream, u64) -> (Vec<MotionSample>, u64),
@@ -414,7 +415,7 @@ fn add_samples(
     let seen = before.samples.entry(frame.stream()).or_default();
     let (samples, count) = samples(frame.stream(), *seen);
     *seen = count;
-    message.add(Kind::Samples, (frame.stream(), samples.len() as u32, 1), |bytes| {
+    message.add(PartKind::Samples, (frame.stream(), samples.len() as u32, 1), |bytes| {
         for MotionSample { nanos, xyz } in &samples {
             bytes.extend((*nanos as f64 / 1e6).to_le_bytes());
             bytes.extend(xyz.iter().flat_map(|value| value.to_le_bytes()));
@@ -423,10 +424,10 @@ fn add_samples(
 }
 
 /// Adds the bytes of a message. Returns `false` if there are too many.
-fn add_message(message: &mut Message, frame: Frame<'_>) -> bool {
+fn add_message(message: &mut PageMessage, frame: Frame<'_>) -> bool {
     let fits = frame.bytes().len() <= MESSAGE_BYTES_MAX;
     if fits {
-        message.add(Kind::Message, (frame.stream(), 0, 0), |bytes| bytes.extend(frame.bytes()));
+        message.add(PartKind::Message, (frame.stream(), 0, 0), |bytes| bytes.extend(frame.bytes()));
     }
     fits
 }
@@ -508,9 +509,9 @@ mod tests {
     use super::*;
 
     /// Returns the text in front of the parts, and the bytes of the parts.
-    fn sent(message: Message) -> (serde_json::Value, Vec<u8>) {
+    fn sent(message: PageMessage) -> (serde_json::Value, Vec<u8>) {
         let info = CameraInfo::default();
-        let bytes = message.finish(Shown::new(0, 7, 3, &info)).unwrap();
+        let bytes = message.finish(MessageHead::new(0, 7, 3, &info)).unwrap();
         let (length, rest) = bytes.split_first_chunk().unwrap();
         let (text, parts) = rest.split_at(u32::from_le_bytes(*length) as usize);
         (serde_json::from_slice(text).unwrap(), parts.to_vec())
@@ -525,7 +526,7 @@ mod tests {
     #[test]
     fn a_message_is_sent_byte_for_byte_unless_it_is_too_large() {
         let text = br#"[{"label":"red","score":0.5,"box":[8,8,16,8]}]"#;
-        let mut message = Message::default();
+        let mut message = PageMessage::default();
         assert!(add_message(&mut message, Frame::new(&boxes(text.len()), text.as_slice()).unwrap()));
         let large = vec![b' '; MESSAGE_BYTES_MAX + 1];
         assert!(!add_message(&mut message, Frame::new(&boxes(large.len()), large.as_slice()).unwrap()));
@@ -540,7 +541,7 @@ mod tests {
     fn a_mask_is_a_small_picture_at_any_requested_size() {
         let header = FrameHeader::image(Stream::new("mask").unwrap(), PixelFormat::Y8, 1280, 720);
         let pixels = vec![255; 1280 * 720];
-        let mut message = Message::default();
+        let mut message = PageMessage::default();
         add_mask(&mut message, Frame::new(&header, pixels.as_slice()).unwrap(), u32::MAX, 80).unwrap();
         let (shown, bytes) = sent(message);
         let part = serde_json::json!(
@@ -557,7 +558,7 @@ mod tests {
         let header = FrameHeader::image(Stream::new("classes").unwrap(), PixelFormat::Y8, 64, 2);
         let header = FrameHeader { role: Role::Other, ..header };
         let kind = |pixels: &[u8]| {
-            let mut message = Message::default();
+            let mut message = PageMessage::default();
             add_picture(&mut message, Frame::new(&header, pixels).unwrap(), 64, 80).unwrap();
             let (shown, bytes) = sent(message);
             (shown["parts"][0]["kind"].as_str().unwrap().to_owned(), bytes)
@@ -583,7 +584,7 @@ mod tests {
         let none = [0; 16];
         let bytes = [point(2.0, [7, 8, 9, 255]), none.repeat(1023), point(3.0, [0; 4]).repeat(1024)].concat();
         let points = |width| {
-            let mut message = Message::default();
+            let mut message = PageMessage::default();
             add_points(&mut message, Frame::new(&header, bytes.as_slice()).unwrap(), width);
             sent(message)
         };

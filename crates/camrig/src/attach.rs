@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use camrig_ipc::handover::{Place, hand_over};
+use camrig_ipc::handover::{Handover, hand_over};
 use camrig_ipc::{handshake, spawn_thread};
 use camrig_status::control::{self, Answer, Attach, AttachedConnection};
 
@@ -57,7 +57,7 @@ impl Attached {
     /// A message if the rig refuses it, or has ended.
     pub fn join(rig: &str, registry: &Registry, joining: Joining) -> Result<Self, String> {
         let Joining { name, inputs, settings, mut command, by } = joining;
-        let place = Place::<Setup>::open().map_err(|error| error.to_string())?;
+        let place = Handover::<Setup>::open().map_err(|error| error.to_string())?;
         let place_name = place.name().to_owned();
         command.push(place_name.clone());
         let own = [("command", toml::Value::from(command)), ("stall_timeout_millis", 0.into())];
@@ -84,7 +84,7 @@ impl Attached {
             Ok((answer, None)) => Err(refused(answer)),
             Err(error) => Err(unanswered(&error)),
         };
-        let connection = added.inspect_err(|_| Place::<Setup>::close(&place_name))?;
+        let connection = added.inspect_err(|_| Handover::<Setup>::close(&place_name))?;
         Ok(Self { name, connection: Mutex::new(Some(connection)), is_over })
     }
 

@@ -50,7 +50,7 @@ impl Rates {
 }
 
 /// The parts of a rig that a status shows.
-pub(crate) struct Shown {
+pub(crate) struct ShownParts {
     pub(crate) actors: Vec<ActorId>,
     pub(crate) links: Vec<LinkId>,
     pub(crate) processes: Vec<ProcessId>,
@@ -95,7 +95,7 @@ impl Gauge {
         &self,
         topology: &Topology,
         rig: &RigWiring,
-        shown: &Shown,
+        shown: &ShownParts,
         doing: impl Fn(ActorId) -> Doing<'a>,
         pid: impl Fn(ProcessId) -> u32,
     ) -> RigStatus {

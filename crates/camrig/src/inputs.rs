@@ -65,17 +65,17 @@ struct Input {
     /// The reader's absence between the last instance and this one.
     absence: Absence,
     /// The link state of the newest link from this actor.
-    shown: Shown,
+    shown: NewestState,
 }
 
 /// The state of the newest link from an actor.
-type Shown = Arc<Mutex<Option<Arc<LinkState>>>>;
+type NewestState = Arc<Mutex<Option<Arc<LinkState>>>>;
 
 /// The actor of an input, and the state of the link from it that is read.
 #[derive(Clone)]
 pub(crate) struct InputLink {
     pub(crate) from: String,
-    shown: Shown,
+    shown: NewestState,
 }
 
 impl InputLink {
@@ -90,13 +90,13 @@ impl InputLink {
     }
 }
 
-fn lock(shown: &Shown) -> MutexGuard<'_, Option<Arc<LinkState>>> {
+fn lock(shown: &NewestState) -> MutexGuard<'_, Option<Arc<LinkState>>> {
     // No code panics while it holds the lock.
     shown.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Result of polling the inputs.
-enum Look<T> {
+enum Polled<T> {
     Found(T),
     Nothing,
     AllEnded,
@@ -197,14 +197,14 @@ impl InputLinks {
         links[..index].iter().any(|earlier| earlier.from == links[index].from)
     }
 
-    fn look(&mut self) -> Look<FrameSet> {
+    fn look(&mut self) -> Polled<FrameSet> {
         for _ in 0..self.links.len() {
             self.turn = (self.turn + 1) % self.links.len();
             if self.is_held_back(self.turn) || self.replacing && self.waits_for_another(self.turn) {
                 continue;
             }
             if let Some(frameset) = self.links[self.turn].deliver() {
-                return Look::Found(frameset);
+                return Polled::Found(frameset);
             }
         }
         if self.replacing {
@@ -215,30 +215,30 @@ impl InputLinks {
                 return self.look();
             }
         }
-        if self.all_ended() { Look::AllEnded } else { Look::Nothing }
+        if self.all_ended() { Polled::AllEnded } else { Polled::Nothing }
     }
 
     /// Returns the next match, after passing new framesets to the matching.
-    fn look_for_match(&mut self) -> Result<Look<Match>, MatchError> {
+    fn look_for_match(&mut self) -> Result<Polled<Match>, MatchError> {
         loop {
             let looked = self.look();
             // A processor that takes matches always has a matching.
-            let Some(matching) = &mut self.matching else { return Ok(Look::AllEnded) };
+            let Some(matching) = &mut self.matching else { return Ok(Polled::AllEnded) };
             let nothing_came = match looked {
-                Look::Found(frameset) => {
+                Polled::Found(frameset) => {
                     self.quiet_since = None;
                     matching.push(frameset).inspect_err(|_| self.unmatchable = true)?;
                     None
                 }
-                Look::Nothing => Some(Look::Nothing),
-                Look::AllEnded => Some(Look::AllEnded),
+                Polled::Nothing => Some(Polled::Nothing),
+                Polled::AllEnded => Some(Polled::AllEnded),
             };
             let mut has_room_again = false;
             for input in self.links.iter().filter(|input| input.is_over()) {
                 has_room_again |= matching.end(&input.from).inspect_err(|_| self.unmatchable = true)?;
             }
             if let Some(matched) = matching.next() {
-                return Ok(Look::Found(matched));
+                return Ok(Polled::Found(matched));
             }
             if let Some(looked) = nothing_came
                 && !has_room_again
@@ -250,18 +250,18 @@ impl InputLinks {
     }
 
     /// Returns the next frameset; if framesets are matched, the framesets of each match, one after another.
-    fn look_for_frameset(&mut self) -> Result<Look<FrameSet>, MatchError> {
+    fn look_for_frameset(&mut self) -> Result<Polled<FrameSet>, MatchError> {
         if self.matching.is_none() {
             return Ok(self.look());
         }
         loop {
             if let Some(frameset) = self.matching.as_mut().and_then(Matching::next_loose) {
-                return Ok(Look::Found(frameset));
+                return Ok(Polled::Found(frameset));
             }
             match (self.look_for_match()?, &mut self.matching) {
-                (Look::Found(matched), Some(matching)) => matching.loosen(matched),
-                (Look::Nothing, _) => return Ok(Look::Nothing),
-                (Look::AllEnded, _) | (_, None) => return Ok(Look::AllEnded),
+                (Polled::Found(matched), Some(matching)) => matching.loosen(matched),
+                (Polled::Nothing, _) => return Ok(Polled::Nothing),
+                (Polled::AllEnded, _) | (_, None) => return Ok(Polled::AllEnded),
             }
         }
     }
@@ -343,23 +343,23 @@ impl Inputs {
 
     async fn wait_for<T>(
         &self,
-        look: impl Fn(&mut InputLinks) -> Result<Look<T>, MatchError>,
+        look: impl Fn(&mut InputLinks) -> Result<Polled<T>, MatchError>,
     ) -> Result<Option<T>, ProcessorError> {
         self.note_call(None);
         loop {
             self.unread.all_read().await;
             let looked = look(&mut self.links.borrow_mut())?;
             match looked {
-                Look::Found(found) => {
+                Polled::Found(found) => {
                     self.note_call(Some(monotonic_nanos()));
                     return Ok(Some(found));
                 }
-                Look::AllEnded => {
+                Polled::AllEnded => {
                     // The last call is the one in which the processor finishes.
                     self.note_call(Some(monotonic_nanos()));
                     return Ok(None);
                 }
-                Look::Nothing => {}
+                Polled::Nothing => {}
             }
             let notified = self.links.borrow_mut().notifiers.as_mut().map(Listener::wait);
             let wait_max = self.links.borrow().some_held_back().then_some(MATCH_WAIT_MAX);

@@ -20,7 +20,7 @@ use crate::driver::ControlValue;
 use crate::late::StartTime;
 use crate::registry::Registry;
 use crate::report::Report;
-use crate::supervisor::{self, ChangeError, Others, Run, RunControl, RunLimits, Stage, Wanted};
+use crate::supervisor::{self, ChangeError, Others, Run, RunControl, RunLimits, Stage, WantedTopology};
 use crate::topology::{Placement, Problems, Topology, TopologyBuilder};
 
 /// Polling interval of an unbounded wait.
@@ -268,7 +268,7 @@ impl RigHandle {
     /// changing, or the system lacks resources: nothing has changed then. Also if an added or restarted actor fails to
     /// start, and if the rig has ended.
     pub fn apply(&self, rig: &Rig, by: &str) -> Result<Vec<String>, ChangeError> {
-        self.control.apply(Wanted::whole(Topology::clone(&rig.topology), by))
+        self.control.apply(WantedTopology::whole(Topology::clone(&rig.topology), by))
     }
 
     /// Returns the changes that [`Self::apply`] would make.
@@ -276,8 +276,8 @@ impl RigHandle {
     /// # Errors
     /// As for [`Self::apply`].
     pub fn compare(&self, rig: &Rig) -> Result<Vec<String>, ChangeError> {
-        let wanted = Wanted::whole(Topology::clone(&rig.topology), "");
-        self.control.apply(Wanted { dry_run: true, ..wanted })
+        let wanted = WantedTopology::whole(Topology::clone(&rig.topology), "");
+        self.control.apply(WantedTopology { dry_run: true, ..wanted })
     }
 
     /// Restarts actors, unchanged, and waits until that is done. `by` is the origin of the request.
@@ -287,7 +287,10 @@ impl RigHandle {
     pub fn restart(&self, actors: &[&str], by: &str) -> Result<Vec<String>, ChangeError> {
         let topology = self.control.whole_topology().ok_or(ChangeError::Over)?;
         let actors = actors.iter().map(|&actor| actor.to_owned()).collect();
-        self.control.apply(Wanted { restarts: actors, ..Wanted::whole(Topology::clone(&topology), by) })
+        self.control.apply(WantedTopology {
+            restarts: actors,
+            ..WantedTopology::whole(Topology::clone(&topology), by)
+        })
     }
 
     /// As [`RunningRig::stop`].

@@ -13,14 +13,14 @@ const INTERVALS: u64 = 3;
 /// The times of a camera's streams.
 #[derive(Debug)]
 pub(crate) struct Silence {
-    streams: Vec<Watched>,
+    streams: Vec<WatchedStream>,
     /// When the first frame of any stream arrived.
     began_nanos: Option<u64>,
 }
 
 /// A stream with the time of its last frame.
 #[derive(Debug)]
-struct Watched {
+struct WatchedStream {
     stream: Stream,
     limit_nanos: u64,
     last_nanos: Option<u64>,
@@ -32,7 +32,7 @@ impl Silence {
         let watched = |info: &StreamInfo| {
             let intervals = INTERVALS * 1_000_000_000 / u64::from(info.frames_per_second.max(1));
             let limit_nanos = (timeout.as_nanos() as u64).max(intervals);
-            Watched { stream: info.stream, limit_nanos, last_nanos: None }
+            WatchedStream { stream: info.stream, limit_nanos, last_nanos: None }
         };
         Self { streams: streams.iter().map(watched).collect(), began_nanos: None }
     }
@@ -54,8 +54,9 @@ impl Silence {
     /// Returns the first stream, and its index, that has been silent for its limit while another one delivered frames.
     pub(crate) fn silent(&self) -> Option<(usize, Stream)> {
         let newest = self.streams.iter().filter_map(|watched| watched.last_nanos).max()?;
-        let since = |watched: &Watched| watched.last_nanos.or(self.began_nanos).unwrap_or(newest);
-        let is_silent = |watched: &Watched| newest.saturating_sub(since(watched)) >= watched.limit_nanos;
+        let since = |watched: &WatchedStream| watched.last_nanos.or(self.began_nanos).unwrap_or(newest);
+        let is_silent =
+            |watched: &WatchedStream| newest.saturating_sub(since(watched)) >= watched.limit_nanos;
         let index = self.streams.iter().position(is_silent)?;
         Some((index, self.streams[index].stream))
     }

@@ -9,7 +9,7 @@ use camrig::hosts::HostPlan;
 use camrig::status::control;
 use camrig::{Registry, Report, Rig, RigHandle, spawn_thread};
 
-use crate::protocol::{Answer, Hello, PartRequest, PartState, Request};
+use crate::protocol::{Answer, Hello, HostRequest, PartRequest, PartState};
 use crate::split;
 
 /// Maximum number of parts that run, or whose report a first host may still ask for.
@@ -43,28 +43,28 @@ impl Parts {
         Self { registry: registry.clone(), identity: identity.to_owned(), running: Mutex::default() }
     }
 
-    pub(super) fn answer(&self, request: Request) -> Answer {
+    pub(super) fn answer(&self, request: HostRequest) -> Answer {
         let done = |done: Result<(), Vec<String>>| done.map_or_else(Answer::Refused, |()| Answer::Done);
         match request {
-            Request::Hello => Answer::Hello(Hello {
+            HostRequest::Hello => Answer::Hello(Hello {
                 pid: std::process::id(),
                 drivers: self.registry.driver_names().map(str::to_owned).collect(),
                 kinds: self.registry.kind_names().map(str::to_owned).collect(),
                 synchronized_by: camrig_doctor::clock_synchronizer(Path::new("/")).map(str::to_owned),
             }),
-            Request::Check(part) => done(
+            HostRequest::Check(part) => done(
                 self.rig(&part).and_then(|rig| rig.probe().map_err(|problems| lines(&problems.to_string()))),
             ),
-            Request::Start(part) => done(self.start(&part)),
-            Request::Drain { run } => done(self.with(&run, RigHandle::drain)),
-            Request::Stop { run } => done(self.with(&run, RigHandle::stop)),
-            Request::Interrupt { run } => done(self.with(&run, end_immediately)),
-            Request::Status { run } => Answer::Part(self.status(&run)),
-            Request::Devices { host } => {
+            HostRequest::Start(part) => done(self.start(&part)),
+            HostRequest::Drain { run } => done(self.with(&run, RigHandle::drain)),
+            HostRequest::Stop { run } => done(self.with(&run, RigHandle::stop)),
+            HostRequest::Interrupt { run } => done(self.with(&run, end_immediately)),
+            HostRequest::Status { run } => Answer::Part(self.status(&run)),
+            HostRequest::Devices { host } => {
                 Answer::Devices(Box::new(camrig::devices_here(&host, &self.registry)))
             }
-            Request::Plan(part) => self.plan(&part).map_or_else(Answer::Refused, Answer::Plan),
-            Request::Rig { run, request } => Answer::Rig(self.ask_rig(&run, request)),
+            HostRequest::Plan(part) => self.plan(&part).map_or_else(Answer::Refused, Answer::Plan),
+            HostRequest::Rig { run, request } => Answer::Rig(self.ask_rig(&run, request)),
         }
     }
 

@@ -10,7 +10,7 @@ use zenoh::{Session, Wait};
 
 use crate::clock::{self, Exchange};
 use crate::identity;
-use crate::protocol::{ASK, Answer, CLOCK, Hello, LOG, RUNS, Request, read, write};
+use crate::protocol::{ASK, Answer, CLOCK, Hello, HostRequest, LOG, RUNS, read, write};
 use crate::session::{self, SessionOptions};
 
 /// Maximum time in which an agent answers for the first time.
@@ -65,7 +65,7 @@ impl Agent {
         let until = Instant::now() + CONNECT_TIME;
         loop {
             // An error is an answer too, but not one of an agent of this version.
-            match self.query(&Request::Hello, ATTEMPT_TIME)? {
+            match self.query(&HostRequest::Hello, ATTEMPT_TIME)? {
                 Some(Answer::Hello(hello)) => return Ok(hello),
                 Some(Answer::Refused(lines)) => {
                     return Err(format!("host `{}`: {}", self.spec.name, lines.join("; ")));
@@ -132,13 +132,13 @@ impl Agent {
     ///
     /// # Errors
     /// A line that names the host, if there is no answer within `time`, or one of another version.
-    pub(super) fn ask(&self, request: &Request, time: Duration) -> Result<Answer, String> {
+    pub(super) fn ask(&self, request: &HostRequest, time: Duration) -> Result<Answer, String> {
         let silent = || format!("host `{}` at `{}` does not answer", self.spec.name, self.spec.address);
         self.query(request, time)?.ok_or_else(silent)
     }
 
     /// As [`Self::ask`]; `None` if there is no answer.
-    fn query(&self, request: &Request, time: Duration) -> Result<Option<Answer>, String> {
+    fn query(&self, request: &HostRequest, time: Duration) -> Result<Option<Answer>, String> {
         let name = &self.spec.name;
         let replies = self.session.get(ASK).payload(write(request)).timeout(time).wait();
         let replies = replies.map_err(|error| format!("host `{name}`: {error}"))?;
@@ -153,7 +153,7 @@ impl Agent {
     ///
     /// # Errors
     /// Lines that name the host.
-    pub(super) fn done(&self, request: &Request, time: Duration) -> Result<(), Vec<String>> {
+    pub(super) fn done(&self, request: &HostRequest, time: Duration) -> Result<(), Vec<String>> {
         let name = &self.spec.name;
         match self.ask(request, time).map_err(|fact| vec![fact])? {
             Answer::Done => Ok(()),

@@ -7,7 +7,7 @@ use camrig::hosts::PartChange;
 use camrig::status::control;
 
 use super::{CHECK_TIME, Host, Prepared, RunningRig, check, locked, request};
-use crate::protocol::{Answer, Request};
+use crate::protocol::{Answer, HostRequest};
 
 impl RunningRig {
     /// Changes the part of a host: it may begin, or end.
@@ -68,7 +68,7 @@ impl RunningRig {
     /// Starts a part that was checked.
     fn begin(&self, prepared: Prepared) -> Result<(), Vec<String>> {
         prepared.agent.announce(&self.run).map_err(|fact| vec![fact])?;
-        prepared.agent.done(&Request::Start(prepared.part.clone()), CHECK_TIME)?;
+        prepared.agent.done(&HostRequest::Start(prepared.part.clone()), CHECK_TIME)?;
         self.add(prepared).map_err(|fact| vec![fact])
     }
 }
@@ -129,7 +129,7 @@ fn apply(change: &PartChange<'_>, text: &str) -> control::Request {
 /// Has the agent of a host answer a request about its part.
 fn ask(host: &Host, request: control::Request) -> control::Answer {
     let unavailable = |message| control::Answer::Refused { message, unavailable: true };
-    match host.agent().ask(&Request::Rig { run: host.run(), request }, CHECK_TIME) {
+    match host.agent().ask(&HostRequest::Rig { run: host.run(), request }, CHECK_TIME) {
         Ok(Answer::Rig(answer)) => answer,
         Ok(Answer::Refused(lines)) => unavailable(lines.join("; ")),
         Ok(_) => unavailable("its agent answered another request".to_owned()),

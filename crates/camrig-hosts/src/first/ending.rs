@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use super::host::{Host, STOP_INTERVAL};
 use super::{RunningRig, STOP_TIME, at_once, locked};
-use crate::protocol::Request;
+use crate::protocol::HostRequest;
 
 impl RunningRig {
     /// See [`RunningHosts::drain`](camrig::hosts::RunningHosts::drain). A further call does nothing.
@@ -57,7 +57,7 @@ impl RunningRig {
     fn drain_others(&self) {
         let drain = |host: Arc<Host>| {
             move || {
-                host.ask(&Request::Drain { run: host.run() });
+                host.ask(&HostRequest::Drain { run: host.run() });
                 Ok(())
             }
         };
@@ -80,7 +80,7 @@ impl RunningRig {
             let reads = locked(&self.reads).clone();
             for host in left {
                 if has_lost_sources(host.name(), &reads, &live) && stopped.insert(host.name().to_owned()) {
-                    host.ask(&Request::Stop { run: host.run() });
+                    host.ask(&HostRequest::Stop { run: host.run() });
                 }
             }
             std::thread::sleep(STOP_INTERVAL);

@@ -9,7 +9,7 @@ use camrig::{Exit, Report};
 use super::agents::Agent;
 use super::{CHECK_TIME, STOP_TIME, locked};
 use crate::clock::{ClockFilter, HostClock};
-use crate::protocol::{Answer, PartRequest, PartState, Request};
+use crate::protocol::{Answer, HostRequest, PartRequest, PartState};
 
 /// Interval at which agents are asked for the state of their parts.
 const INTERVAL: Duration = Duration::from_millis(400);
@@ -44,7 +44,7 @@ pub(super) type StopRig = Box<dyn Fn() + Send + Sync>;
 
 /// Observations of a part.
 #[derive(Default)]
-struct Seen {
+struct Observed {
     state: HostState,
     error: String,
     status: Option<RigStatus>,
@@ -56,7 +56,7 @@ struct Seen {
     lost: Option<Instant>,
 }
 
-impl Seen {
+impl Observed {
     /// Returns whether the part may still end by itself.
     fn may_end(&self, now: Instant) -> bool {
         match self.state {
@@ -71,7 +71,7 @@ impl Seen {
 pub(super) struct Host {
     agent: Agent,
     part: Mutex<PartRequest>,
-    seen: Mutex<Seen>,
+    seen: Mutex<Observed>,
     clock: Mutex<ClockFilter>,
 }
 
@@ -110,7 +110,7 @@ impl Host {
     pub(super) fn watch(&self, stop_rig: &Mutex<Option<StopRig>>) {
         while locked(&self.seen).state != HostState::Ended {
             let began = Instant::now();
-            let answer = self.agent.ask(&Request::Status { run: self.run() }, STATUS_TIME);
+            let answer = self.agent.ask(&HostRequest::Status { run: self.run() }, STATUS_TIME);
             self.note(answer);
             let is_fault = |report: &Report| matches!(report.exit, Exit::Failed | Exit::Unavailable);
             let has_failed = locked(&self.seen).report.as_ref().is_some_and(is_fault);
@@ -157,7 +157,7 @@ impl Host {
                 drop(seen);
                 log::error!("host `{}`: its agent was restarted: its part starts again", self.name());
                 let part = self.part().clone();
-                match self.agent.done(&Request::Start(part), CHECK_TIME) {
+                match self.agent.done(&HostRequest::Start(part), CHECK_TIME) {
                     Ok(()) => locked(&self.seen).state = HostState::Running,
                     Err(errors) => errors.iter().for_each(|error| log::error!("{error}")),
                 }
@@ -182,7 +182,7 @@ impl Host {
     }
 
     /// Asks for this to be done to the part.
-    pub(super) fn ask(&self, request: &Request) {
+    pub(super) fn ask(&self, request: &HostRequest) {
         locked(&self.seen).stops = true;
         if let Err(errors) = self.agent.done(request, REQUEST_TIME) {
             locked(&self.seen).error = errors.join("; ");
@@ -194,8 +194,8 @@ impl Host {
         locked(&self.seen).stops = true;
         let run = self.run();
         for (request, time) in [
-            (Request::Stop { run: run.clone() }, STOP_TIME),
-            (Request::Interrupt { run: run.clone() }, END_TIME),
+            (HostRequest::Stop { run: run.clone() }, STOP_TIME),
+            (HostRequest::Interrupt { run: run.clone() }, END_TIME),
         ] {
             if locked(&self.seen).state == HostState::Ended {
                 return;
@@ -207,7 +207,7 @@ impl Host {
             let until = Instant::now() + time;
             // An agent that does not answer for a moment continues stopping.
             while Instant::now() < until && locked(&self.seen).state != HostState::Ended {
-                self.note(self.agent.ask(&Request::Status { run: run.clone() }, STATUS_TIME));
+                self.note(self.agent.ask(&HostRequest::Status { run: run.clone() }, STATUS_TIME));
                 std::thread::sleep(STOP_INTERVAL);
             }
         }
@@ -264,7 +264,7 @@ mod tests {
     #[test]
     fn a_host_that_does_not_answer_for_a_moment_is_waited_for() {
         let begin = Instant::now();
-        let mut seen = Seen { state: HostState::Lost, lost: Some(begin), ..Seen::default() };
+        let mut seen = Observed { state: HostState::Lost, lost: Some(begin), ..Observed::default() };
         assert!(seen.may_end(begin + LOST_TIME / 2) && !seen.may_end(begin + LOST_TIME));
         seen.state = HostState::Running;
         assert!(seen.may_end(begin + 2 * LOST_TIME));

@@ -25,7 +25,7 @@ const EPOCHS_KEPT: usize = 16;
 
 /// Maximum of framesets and bytes that a receiver lets a sender have in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Window {
+pub struct CreditWindow {
     /// Framesets.
     pub framesets: u32,
     /// Bytes, as encoded. A frameset that is larger crosses alone.
@@ -44,7 +44,7 @@ pub struct Ack {
     /// The last number that is accounted for.
     pub number: u64,
     /// The credit of the sender beyond it.
-    pub window: Window,
+    pub window: CreditWindow,
 }
 
 /// The number of a frameset, as a sender writes it into its messages.
@@ -152,7 +152,7 @@ pub enum Arrival {
 #[derive(Debug)]
 pub struct Receiver {
     instance: u64,
-    window: Window,
+    window: CreditWindow,
     /// Published and lost, in all instances and epochs.
     accounted: u64,
     /// The present epoch, and the value of `accounted` at its number 0.
@@ -163,7 +163,7 @@ pub struct Receiver {
 
 impl Receiver {
     /// Begins an instance; `accounted` is the number of framesets that those before it have published or lost.
-    pub fn new(instance: u64, accounted: u64, window: Window) -> Self {
+    pub fn new(instance: u64, accounted: u64, window: CreditWindow) -> Self {
         Self { instance, window, accounted, epoch: None, over: VecDeque::new() }
     }
 

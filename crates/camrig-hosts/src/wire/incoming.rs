@@ -21,8 +21,8 @@ use zenoh::sample::Sample;
 
 use super::connection::Connection;
 use super::contact::Contact;
-use super::credit::{Arrival, Receiver, Window};
-use super::message::{self, Answer, Incoming, IncomingFrameSet, Kind};
+use super::credit::{Arrival, CreditWindow, Receiver};
+use super::message::{self, Answer, Incoming, IncomingFrameSet, MessageKind};
 use super::{Ends, check_key, keys};
 use crate::clock::HostClock;
 use crate::codec::{Coding, Decoder};
@@ -77,8 +77,8 @@ fn default_megabytes() -> u32 {
 }
 
 impl WireInOptions {
-    fn window(&self) -> Window {
-        Window { framesets: self.framesets, bytes: u64::from(self.megabytes) * 1_000_000 }
+    fn window(&self) -> CreditWindow {
+        CreditWindow { framesets: self.framesets, bytes: u64::from(self.megabytes) * 1_000_000 }
     }
 }
 
@@ -277,7 +277,7 @@ impl WireIn {
             let lost = receiver.probed(place);
             self.count_lost(output, lost);
             self.answer();
-            return if kind == Kind::End { Captured::End } else { Captured::Nothing };
+            return if kind == MessageKind::End { Captured::End } else { Captured::Nothing };
         };
         let Arrival::Next { lost } = receiver.arrived(place) else { return Captured::Nothing };
         self.count_lost(output, lost);
@@ -399,7 +399,7 @@ mod tests {
     fn questions_leave_the_room_of_framesets_free() {
         let arrivals = Arrivals::default();
         let question = message::plain(
-            Kind::Question,
+            MessageKind::Question,
             super::super::credit::FrameSetNumber { epoch: 1, base: None, number: 1 },
         );
         assert!(message::is_plain(question.len()));

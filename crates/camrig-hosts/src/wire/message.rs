@@ -42,7 +42,7 @@ const NO_BASE: u64 = u64::MAX;
 
 /// The kinds of messages from a sender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum MessageKind {
     /// A frameset.
     FrameSet = 1,
     /// The question for everything up to its number.
@@ -71,7 +71,7 @@ impl Description {
 /// A message from a sender, without the frames.
 #[derive(Debug)]
 pub(super) struct Incoming {
-    pub(super) kind: Kind,
+    pub(super) kind: MessageKind,
     pub(super) place: FrameSetNumber,
     /// `None` unless it is a frameset.
     pub(super) frameset: Option<IncomingFrameSet>,
@@ -104,7 +104,7 @@ pub(super) enum MessageError {
 }
 
 /// Returns the bytes of a message without a frameset.
-pub(super) fn plain(kind: Kind, place: FrameSetNumber) -> Vec<u8> {
+pub(super) fn plain(kind: MessageKind, place: FrameSetNumber) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(HEAD_BYTES);
     push_head(&mut bytes, kind, place, [0; 3], 0);
     bytes
@@ -127,7 +127,7 @@ pub(super) fn frameset(
     let info: &[u8] = if described { &description.json } else { &[] };
     let mut bytes = Vec::with_capacity(HEAD_BYTES + header.len() + info.len() + ENTRY_BYTES * frames.len());
     let sizes = [header.len() as u32, info.len() as u32, frames.len() as u32];
-    push_head(&mut bytes, Kind::FrameSet, place, sizes, description.id);
+    push_head(&mut bytes, MessageKind::FrameSet, place, sizes, description.id);
     bytes.extend_from_slice(&header);
     bytes.extend_from_slice(info);
     for (coding, size) in frames {
@@ -137,7 +137,7 @@ pub(super) fn frameset(
     bytes
 }
 
-fn push_head(bytes: &mut Vec<u8>, kind: Kind, place: FrameSetNumber, sizes: [u32; 3], info_id: u64) {
+fn push_head(bytes: &mut Vec<u8>, kind: MessageKind, place: FrameSetNumber, sizes: [u32; 3], info_id: u64) {
     let [header, info, frames] = sizes;
     bytes.extend_from_slice(&MAGIC);
     bytes.extend_from_slice(&VERSION.to_le_bytes());
@@ -166,12 +166,14 @@ pub(super) fn read(from: &mut impl Read) -> Result<Incoming, MessageError> {
     if version != VERSION {
         return Err(MessageError::Version(version));
     }
-    let kind = [Kind::FrameSet, Kind::Question, Kind::End].into_iter().find(|kind| *kind as u8 == rest[2]);
+    let kind = [MessageKind::FrameSet, MessageKind::Question, MessageKind::End]
+        .into_iter()
+        .find(|kind| *kind as u8 == rest[2]);
     let kind = kind.ok_or(MessageError::Damaged("its kind is unknown"))?;
     let count = usize::from(rest[3]);
     let [epoch, base, number] = [8, 16, 24].map(|at| u64_at(&head, at));
     let place = FrameSetNumber { epoch, base: Some(base).filter(|&base| base != NO_BASE), number };
-    if kind != Kind::FrameSet {
+    if kind != MessageKind::FrameSet {
         return Ok(Incoming { kind, place, frameset: None });
     }
     let [header_bytes, info_bytes] = [32, 36].map(|at| u64_at(&head, at) as u32);
@@ -255,7 +257,7 @@ mod tests {
     use camrig_frame::{FrameHeader, PixelFormat, Stream, StreamInfo};
     use proptest::prelude::*;
 
-    use super::super::credit::Window;
+    use super::super::credit::CreditWindow;
     use super::*;
 
     const PLACE: FrameSetNumber = FrameSetNumber { epoch: 7, base: Some(3), number: 12 };
@@ -284,7 +286,7 @@ mod tests {
         for described in [true, false] {
             let bytes = message(described, 64);
             let read = read(&mut &bytes[..]).unwrap();
-            assert_eq!((read.kind, read.place), (Kind::FrameSet, PLACE));
+            assert_eq!((read.kind, read.place), (MessageKind::FrameSet, PLACE));
             let frameset = read.frameset.unwrap();
             assert_eq!((frameset.header, frameset.frames), (header(), vec![(Coding::Delta, 64)]));
             assert_eq!(frameset.info, described.then(camera));
@@ -294,7 +296,7 @@ mod tests {
 
     #[test]
     fn questions_and_ends_have_a_place() {
-        for (kind, base) in [(Kind::Question, None), (Kind::End, Some(8))] {
+        for (kind, base) in [(MessageKind::Question, None), (MessageKind::End, Some(8))] {
             let place = FrameSetNumber { base, ..PLACE };
             let read = read(&mut &plain(kind, place)[..]).unwrap();
             assert!(read.kind == kind && read.place == place && read.frameset.is_none());
@@ -326,7 +328,7 @@ mod tests {
 
     #[test]
     fn answers_are_read_as_they_were_written() {
-        let window = Window { framesets: 8, bytes: 64 << 20 };
+        let window = CreditWindow { framesets: 8, bytes: 64 << 20 };
         let ack = Ack { instance: u64::MAX, epoch: 7, base: 3, number: 12, window };
         let answer = Answer::new(ack, [1, u64::MAX].into_iter());
         assert_eq!(Answer::of_bytes(&answer.to_bytes()).unwrap(), answer);
@@ -346,7 +348,7 @@ mod tests {
             changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..12),
             begins in 0..3_u8,
         ) {
-            let window = Window { framesets: 8, bytes: 1 };
+            let window = CreditWindow { framesets: 8, bytes: 1 };
             let ack = Ack { instance: 1, epoch: 2, base: 3, number: 4, window };
             let answer = Answer::new(ack, 0..3).to_bytes();
             let mut bytes = match begins {

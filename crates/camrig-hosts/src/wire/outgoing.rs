@@ -19,7 +19,7 @@ use zenoh::sample::Sample;
 
 use super::connection::Connection;
 use super::credit::Sender;
-use super::message::{self, Answer, Description, Kind};
+use super::message::{self, Answer, Description, MessageKind};
 use super::{Ends, check_key, keys};
 use crate::codec::{Coding, DEFAULT_MBPS, Encoder, WireCodec};
 use crate::session::{self, SessionOptions};
@@ -106,9 +106,9 @@ pub(super) struct WireOut {
 }
 
 /// The content of a frame that is sent as `raw`: the frameset is kept until Zenoh has sent it.
-struct Content(FrameSet, usize);
+struct RawContent(FrameSet, usize);
 
-impl AsRef<[u8]> for Content {
+impl AsRef<[u8]> for RawContent {
     fn as_ref(&self) -> &[u8] {
         camrig::HeldFrames::pixels(&self.0, self.1)
     }
@@ -216,7 +216,7 @@ impl WireOut {
         let place = self.sender.as_ref().and_then(Sender::probe);
         if let Some(place) = place.filter(|_| self.asked.elapsed() >= ASK_AFTER) {
             self.asked = Instant::now();
-            self.connection.put(message::plain(Kind::Question, place).into());
+            self.connection.put(message::plain(MessageKind::Question, place).into());
         }
         let silent = self.answered.unwrap_or(self.began).elapsed();
         self.connection.reopen_if_silent(silent);
@@ -306,7 +306,7 @@ impl Processor for WireOut {
         for (index, coded) in coded.into_iter().enumerate() {
             writer.append(match coded {
                 Some((_, bytes)) => bytes.into(),
-                None => Bytes::from_owner(Content(frames.clone(), index)).into(),
+                None => Bytes::from_owner(RawContent(frames.clone(), index)).into(),
             });
         }
         if sender.in_flight() == 0 {
@@ -330,7 +330,7 @@ impl Processor for WireOut {
             return Ok(());
         }
         let leaves = output.inputs().all(|input| input.reader_leaves);
-        let kind = if leaves { Kind::Question } else { Kind::End };
+        let kind = if leaves { MessageKind::Question } else { MessageKind::End };
         output.blocked(|| {
             let mut said: Option<Instant> = None;
             while !self.gives_up(begin) {

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use super::LinkState;
 use super::overflow::DropReason;
-use super::word::{State, Taken, Word};
+use super::word::{State, TakenSlot, Word};
 use crate::sync::AtomicU64;
 
 impl LinkState {
@@ -54,7 +54,7 @@ impl LinkState {
     }
 
     /// Takes the oldest queued frameset: its slot changes from queued to reading.
-    pub(crate) fn take(&self) -> Option<Taken> {
+    pub(crate) fn take(&self) -> Option<TakenSlot> {
         while let Some((slot, word)) = self.oldest_queued() {
             let reading = Word { state: State::Reading, ..word }.bits();
             // Pairs with the exchange in `take_back_oldest`, and with `slot_is_free`, for which it stays taken.
@@ -66,7 +66,7 @@ impl LinkState {
                 if self.queued() == 0 {
                     self.note_progress();
                 }
-                return Some(Taken { slot, generation: word.generation, sequence: word.sequence });
+                return Some(TakenSlot { slot, generation: word.generation, sequence: word.sequence });
             }
         }
         None

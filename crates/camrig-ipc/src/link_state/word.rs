@@ -2,7 +2,7 @@
 
 /// A taken slot, which is the reader's until it releases it.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Taken {
+pub(crate) struct TakenSlot {
     pub(crate) slot: usize,
     pub(crate) generation: u16,
     pub(crate) sequence: u64,

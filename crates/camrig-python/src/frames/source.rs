@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 
 use crate::errors::MissingStream;
 use crate::kept::Kept;
-use crate::memory::Content;
+use crate::memory::HeldMemory;
 
 /// A frameset of a rig or of a recording.
 #[derive(Clone)]
@@ -41,10 +41,12 @@ impl Source {
     }
 
     /// Returns the content of a frame, which is decoded when its bytes are requested.
-    pub(super) fn content(&self, index: usize) -> Content {
+    pub(super) fn content(&self, index: usize) -> HeldMemory {
         match self {
-            Self::Live(frames, kept) => Content::Live { frames: frames.clone(), index, _kept: kept.clone() },
-            Self::Recorded(frames) => Content::Recorded { frames: Arc::clone(frames), index },
+            Self::Live(frames, kept) => {
+                HeldMemory::Live { frames: frames.clone(), index, _kept: kept.clone() }
+            }
+            Self::Recorded(frames) => HeldMemory::Recorded { frames: Arc::clone(frames), index },
         }
     }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use camrig::{Control, ControlValue, DriverError};
 
 use super::RealSenseCamera;
-use crate::controls::{self, PRESET, Place};
+use crate::controls::{self, ControlPlace, PRESET};
 use crate::resolve::Resolved;
 use crate::sys::Fault;
 #[cfg(test)]
@@ -15,7 +15,7 @@ impl RealSenseCamera {
     /// Returns the options of the sensors, with their present values.
     pub(crate) fn controls(&self) -> Vec<Control> {
         let is_live = self.playback.is_none();
-        let describe = |place: Place| {
+        let describe = |place: ControlPlace| {
             let control = controls::describe(&self.sensors, &place, is_live);
             let warn = |fault: &Fault| log::warn!("option `{}` of {}: {fault}", place.name, self.subject);
             control.inspect_err(warn).ok()

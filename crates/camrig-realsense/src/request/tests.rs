@@ -3,9 +3,9 @@
 use super::*;
 use crate::processing::Processing;
 
-fn request(options: &str) -> Result<Request, String> {
+fn request(options: &str) -> Result<CameraRequest, String> {
     let options: Options = toml::from_str(options).map_err(|error| error.message().to_owned())?;
-    Request::new(&options).map_err(|error| error.to_string())
+    CameraRequest::new(&options).map_err(|error| error.to_string())
 }
 
 #[test]
@@ -14,7 +14,7 @@ fn a_camera_is_live_or_recorded() {
         |stream, profile: &str, format| StreamRequest { stream, profile: profile.parse().unwrap(), format };
     assert_eq!(
         request("serial = '1'\ndepth = '640x480@30'\ncolor = '848x480@15'\ncolor_format = 'yuyv'"),
-        Ok(Request {
+        Ok(CameraRequest {
             source: SourceRequest::Live(LiveRequest {
                 selection: Selection::Serial("1".into()),
                 allow_usb2: false,
@@ -31,7 +31,7 @@ fn a_camera_is_live_or_recorded() {
     );
     assert_eq!(
         request("file = 'a.bag'\ninfrared_2 = '640x480@30'\nreal_time = false"),
-        Ok(Request {
+        Ok(CameraRequest {
             source: SourceRequest::File(FileRequest {
                 path: "a.bag".into(),
                 real_time: false,
@@ -252,13 +252,15 @@ fn the_schema_has_the_defaults_that_apply() {
         let value = schema.as_value().pointer(&format!("/properties/{option}/default"));
         value.map(ToString::to_string).unwrap_or_default()
     };
-    let Ok(Request { source: SourceRequest::File(file), .. }) = request("file = 'a.bag'") else { panic!() };
+    let Ok(CameraRequest { source: SourceRequest::File(file), .. }) = request("file = 'a.bag'") else {
+        panic!()
+    };
     assert_eq!(
         (default("real_time"), default("repeat")),
         (file.real_time.to_string(), file.repeat.to_string())
     );
     let live = "any = true\ncolor = '4x4@30'\ninfrared_1 = '4x4@30'";
-    let Ok(Request { source: SourceRequest::Live(request), .. }) = request(live) else { panic!() };
+    let Ok(CameraRequest { source: SourceRequest::Live(request), .. }) = request(live) else { panic!() };
     assert_eq!(default("allow_usb2"), request.allow_usb2.to_string());
     let shown = |stream: &str, option: &str| format!("{stream} 4x4@30 {}", default(option).trim_matches('"'));
     assert_eq!(

@@ -72,11 +72,11 @@ static OPEN: Mutex<Open> = Mutex::new(Open { next: 1, devices: BTreeMap::new(), 
 
 struct Open {
     next: usize,
-    devices: BTreeMap<usize, Entry>,
+    devices: BTreeMap<usize, LoggedMessage>,
     repeats: Option<Repeats>,
 }
 
-struct Entry {
+struct LoggedMessage {
     subject: String,
     /// The first error that the threads of a player have logged.
     error: Option<String>,
@@ -96,7 +96,7 @@ impl Messages {
         let mut open = open();
         let number = open.next;
         open.next += 1;
-        open.devices.insert(number, Entry { subject: subject.to_owned(), error: None });
+        open.devices.insert(number, LoggedMessage { subject: subject.to_owned(), error: None });
         Self(number)
     }
 
@@ -299,7 +299,7 @@ mod tests {
 
     #[test]
     fn a_message_of_no_certain_device_names_all() {
-        let entry = |subject: &str| Entry { subject: subject.to_owned(), error: None };
+        let entry = |subject: &str| LoggedMessage { subject: subject.to_owned(), error: None };
         let of = |subjects: &[&str]| {
             let devices = subjects.iter().map(|subject| entry(subject)).enumerate().collect();
             everyone(&Open { next: 1, devices, repeats: None })

@@ -14,20 +14,20 @@ use super::{Context, Fault, call};
 
 /// The watched devices. A callback may run after its context was deleted, so it gets a number of this list instead of
 /// a pointer.
-static WATCHED: Mutex<BTreeMap<usize, Watched>> = Mutex::new(BTreeMap::new());
+static WATCHED: Mutex<BTreeMap<usize, WatchedDevice>> = Mutex::new(BTreeMap::new());
 
-fn watched() -> MutexGuard<'static, BTreeMap<usize, Watched>> {
+fn watched() -> MutexGuard<'static, BTreeMap<usize, WatchedDevice>> {
     WATCHED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-struct Watched {
+struct WatchedDevice {
     device: NonNull<rs2::rs2_device>,
     gone: Arc<AtomicBool>,
 }
 
 // SAFETY: the pointer is only used while `WATCHED` is locked, and its entry is removed before the device is deleted, as `Watch`
 // has it. librealsense's devices may be queried from any thread.
-unsafe impl Send for Watched {}
+unsafe impl Send for WatchedDevice {}
 
 /// Watches a device until it is dropped, which has to happen before the device is dropped.
 pub(crate) struct Watch {
@@ -44,7 +44,7 @@ impl Watch {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let gone = Arc::new(AtomicBool::new(false));
-        watched().insert(number, Watched { device, gone: Arc::clone(&gone) });
+        watched().insert(number, WatchedDevice { device, gone: Arc::clone(&gone) });
         let watch = Self { number, gone };
         let user = ptr::without_provenance_mut::<c_void>(number);
         // SAFETY: the context is alive. The callback uses `user` as a number, never as a pointer.

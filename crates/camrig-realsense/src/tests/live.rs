@@ -13,7 +13,7 @@ use crate::driver::{Grabbed, Grabber};
 use crate::find::{devices_in, reset_in};
 use crate::options::Options;
 use crate::order::EARLIER_MAX;
-use crate::request::{Request, Selection};
+use crate::request::{CameraRequest, Selection};
 use crate::turn::tests::TAKEN;
 use crate::{RealSense, sys};
 
@@ -29,7 +29,7 @@ fn a_live_camera_takes_the_same_path() {
         color: Some("64x48@60".parse().unwrap()),
         ..Options::default()
     };
-    let live = RealSenseCamera::open_in(context, "a test", &Request::new(&options).unwrap()).unwrap();
+    let live = RealSenseCamera::open_in(context, "a test", &CameraRequest::new(&options).unwrap()).unwrap();
     let mut grabber = Grabber::new(live);
     grabber.start().unwrap();
     assert!(matches!(grabber.next(Duration::from_millis(1)).unwrap(), Grabbed::Nothing));

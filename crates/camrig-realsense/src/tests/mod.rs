@@ -23,7 +23,7 @@ use tempfile::TempDir;
 use crate::camera::RealSenseCamera;
 use crate::driver::{Grabbed, Grabber, Held};
 use crate::options::Options;
-use crate::request::Request;
+use crate::request::CameraRequest;
 use crate::{RealSense, sys};
 
 pub(crate) const SCENE: Scene = Scene {
@@ -83,7 +83,8 @@ pub(crate) fn file(path: &Path) -> Options {
 }
 
 pub(crate) fn start(options: &Options) -> Grabber {
-    let mut grabber = Grabber::new(RealSenseCamera::open("a test", &Request::new(options).unwrap()).unwrap());
+    let mut grabber =
+        Grabber::new(RealSenseCamera::open("a test", &CameraRequest::new(options).unwrap()).unwrap());
     grabber.start().unwrap();
     grabber
 }
@@ -110,7 +111,7 @@ pub(crate) fn open_among(
 ) -> Result<RealSenseCamera, DriverError> {
     let context = sys::Context::new().unwrap();
     let _plugged: Vec<_> = cameras.iter().map(|camera| context.plug_in(camera)).collect();
-    let mut camera = RealSenseCamera::open_in(context, "a test", &Request::new(options)?)?;
+    let mut camera = RealSenseCamera::open_in(context, "a test", &CameraRequest::new(options)?)?;
     camera.set_up()?;
     Ok(camera)
 }

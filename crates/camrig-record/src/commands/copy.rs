@@ -61,7 +61,7 @@ pub(super) fn copy(
     let fail =
         |error: io::Error| CommandError::Create(format!("cannot write `{}`: {error}", output.display()));
     let mut copy = Copy {
-        target: Target::create(output, compression).map_err(fail)?,
+        target: CopyTarget::create(output, compression).map_err(fail)?,
         base: output,
         compression,
         number: 1,
@@ -97,13 +97,13 @@ impl From<io::Error> for End {
 }
 
 /// The file that is written.
-struct Target {
+struct CopyTarget {
     path: PathBuf,
     file: NewFile,
     output: Output,
 }
 
-impl Target {
+impl CopyTarget {
     fn create(path: &Path, compression: Compression) -> io::Result<Self> {
         let file = NewFile::creating(path)?;
         let output = Output::new(file.try_clone()?, compression)?;
@@ -118,25 +118,25 @@ impl Target {
 }
 
 /// A channel of an input: the number of the input, of its file, and of the channel.
-type Place = (usize, usize, u16);
+type InputChannel = (usize, usize, u16);
 
 /// A message that is valid from its time on, and whether this file has it.
 struct Lasting {
-    place: Place,
+    place: InputChannel,
     data: Vec<u8>,
     publish_time: u64,
     is_written: bool,
 }
 
 struct Copy<'a> {
-    target: Target,
+    target: CopyTarget,
     base: &'a Path,
     compression: Compression,
     /// The number of the file that is written, from 1 on.
     number: u32,
     selection: &'a Selection<'a>,
     /// The channels in the new file; `None` if a channel is left out.
-    ids: BTreeMap<Place, Option<u16>>,
+    ids: BTreeMap<InputChannel, Option<u16>>,
     /// By topic.
     lasting: BTreeMap<String, Lasting>,
     copied: Copied,
@@ -252,7 +252,7 @@ impl Copy<'_> {
     }
 
     /// Returns the number of a channel in the new file, where it is defined if it is new; `None` if it is left out.
-    fn id(&mut self, inputs: &[Parts], place: Place) -> io::Result<Option<u16>> {
+    fn id(&mut self, inputs: &[Parts], place: InputChannel) -> io::Result<Option<u16>> {
         if let Some(&id) = self.ids.get(&place) {
             return Ok(id);
         }
@@ -282,7 +282,7 @@ impl Copy<'_> {
     /// Ends a full file, which names the next one, and begins that.
     fn begin_next_file(&mut self, inputs: &[Parts]) -> Result<(), End> {
         let path = numbered(self.base, self.number + 1);
-        let next = Target::create(&path, self.compression)?;
+        let next = CopyTarget::create(&path, self.compression)?;
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let mut full = std::mem::replace(&mut self.target, next);
         full.output.write_metadata(PART_METADATA, &BTreeMap::from([(NEXT_KEY.to_owned(), name)]))?;
@@ -352,7 +352,7 @@ impl Copy<'_> {
 
     /// Keeps an unfinished file under another name. Returns a sentence that names it.
     fn keep_part(self) -> String {
-        let Target { path, file, output } = self.target;
+        let CopyTarget { path, file, output } = self.target;
         let has_index = output.finish().is_ok();
         keep_part(&path, file, Some(self.copied.framesets), has_index)
     }

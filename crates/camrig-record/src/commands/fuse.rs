@@ -12,7 +12,7 @@ use super::export::{Decoded, PointsError, Poses, point_cloud};
 use super::problems::Problems;
 use super::progress::{self, FilesBar};
 use super::{CommandError, counted, interrupt, seconds};
-use crate::fusion::{BlockCount, Full, Mesh, View, Volume, write_ply};
+use crate::fusion::{BlockCount, Full, FusedView, Mesh, Volume, write_ply};
 use crate::read::{Content, FrameSetError, Parts, ReadError, ReadFrameSet};
 
 /// Maximum number of blocks: 1 GiB.
@@ -200,7 +200,7 @@ impl Views<'_> {
         &self,
         what: &'static str,
         problems: &mut Problems,
-        mut take: impl FnMut(&View<'_>) -> Result<(), Full>,
+        mut take: impl FnMut(&FusedView<'_>) -> Result<(), Full>,
     ) -> Result<Result<u64, Full>, CommandError> {
         let Self { args, parts, sources } = self;
         let range = range(&args.file, parts, args.from, args.to)?;
@@ -232,7 +232,8 @@ impl Views<'_> {
                     Ok(Some(points)) => {
                         let (points, _) = points.as_chunks::<{ POINT_BYTES as usize }>();
                         let far_meters = args.far.unwrap_or(f32::INFINITY);
-                        let view = View { lens: &source.lens, to_root: source.to_root, points, far_meters };
+                        let view =
+                            FusedView { lens: &source.lens, to_root: source.to_root, points, far_meters };
                         if let Err(full) = take(&view) {
                             return Ok(Err(full));
                         }

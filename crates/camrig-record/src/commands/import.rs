@@ -11,7 +11,7 @@ use super::progress::{bar, size_bytes};
 use super::{CommandError, counted, interrupt};
 use crate::bag::{Bag, BagMessage, BagMessages, Framesets};
 use crate::compression::Compression;
-use crate::record::{Encoded, Next, Part, PartOptions};
+use crate::record::{Encoded, Next, PartOptions, RecordingPart};
 use crate::write::{WriteError, numbered, with_suffix};
 
 #[derive(Debug, clap::Args)]
@@ -91,7 +91,7 @@ struct Importing {
 /// A file of a recording, which gets its name when it is complete.
 struct NewPart {
     file: NewFile,
-    part: Part,
+    part: RecordingPart,
 }
 
 impl NewPart {
@@ -102,7 +102,10 @@ impl NewPart {
         let file = NewFile::creating(&path).and_then(|file| Ok((file.try_clone()?, file)));
         let (clone, file) = file
             .map_err(|error| CommandError::Create(format!("cannot create `{}`: {error}", path.display())))?;
-        Ok(Self { file, part: Part::begin(clone, path, options).map_err(|error| not_written(&error))? })
+        Ok(Self {
+            file,
+            part: RecordingPart::begin(clone, path, options).map_err(|error| not_written(&error))?,
+        })
     }
 
     fn keep(self, next: Next<'_>) -> Result<(), CommandError> {

@@ -60,7 +60,7 @@ pub(super) fn export(args: &ExportArgs) -> Result<String, CommandError> {
     let fail = |error: io::Error| CommandError::Create(format!("cannot write `{}`: {error}", path.display()));
     export::make_output(&args.output).map_err(fail)?;
     let created = NewFile::creating(&path).map_err(fail)?;
-    let mut output = created.try_clone().and_then(Output::new).map_err(fail)?;
+    let mut output = created.try_clone().and_then(Ros2Output::new).map_err(fail)?;
     let mut cameras: BTreeMap<&str, RosNode> = BTreeMap::new();
     for camera in parts.cameras().into_iter().filter(|camera| chosen.has(&camera.name)) {
         cameras.insert(&camera.name, RosNode::new(camera, chosen.name_of(&camera.name)));
@@ -96,7 +96,7 @@ fn copy(
     parts: &Parts,
     chosen: &mut Chosen,
     cameras: &mut BTreeMap<&str, RosNode>,
-    output: &mut Output,
+    output: &mut Ros2Output,
     problems: &mut Problems,
 ) -> io::Result<()> {
     let mut bar = FilesBar::new(parts, "writing");
@@ -148,14 +148,14 @@ impl<E: Into<FrameSetError>> From<E> for NotWritten {
 }
 
 /// The file that is written.
-struct Output {
+struct Ros2Output {
     writer: Writer<BufWriter<File>>,
     /// By topic.
     channels: BTreeMap<String, u16>,
     sequences: BTreeMap<u16, u32>,
 }
 
-impl Output {
+impl Ros2Output {
     fn new(file: File) -> io::Result<Self> {
         let writer = WriteOptions::new()
             .profile("ros2")
@@ -298,7 +298,7 @@ impl RosNode {
         &mut self,
         frameset: &ReadFrameSet,
         wanted: bool,
-        output: &mut Output,
+        output: &mut Ros2Output,
     ) -> Result<Option<Stream>, NotWritten> {
         self.written += u64::from(wanted);
         let headers: Vec<_> = frameset.record.frames.iter().map(shown_header).collect();
@@ -343,7 +343,7 @@ impl RosNode {
         header: &FrameHeader,
         data: &Bytes,
         times: Times,
-        output: &mut Output,
+        output: &mut Ros2Output,
     ) -> Result<(), NotWritten> {
         let names = Names::of(header.stream);
         let frame_id = self.frame_id(header.stream);
@@ -382,7 +382,7 @@ impl RosNode {
         header: &FrameHeader,
         of_ros: &ros::Header<'_>,
         times: Times,
-        output: &mut Output,
+        output: &mut Ros2Output,
     ) -> Result<(), NotWritten> {
         let lens = self.info.stream(header.stream).and_then(|info| info.intrinsics);
         let Some(lens) = lens.filter(|lens| header.payload.size() == Some((lens.width, lens.height))) else {
@@ -403,7 +403,7 @@ impl RosNode {
         Ok(output.write(&topic, ros::CAMERA_INFO, times, &message)?)
     }
 
-    fn write_points(&self, points: &[u8], times: Times, output: &mut Output) -> Result<(), NotWritten> {
+    fn write_points(&self, points: &[u8], times: Times, output: &mut Ros2Output) -> Result<(), NotWritten> {
         let mut data = Vec::with_capacity(points.len());
         for point in points.chunks_exact(POINT_BYTES as usize) {
             if let [xyz @ .., red, green, blue, _] = point
@@ -426,7 +426,7 @@ impl RosNode {
         header: &FrameHeader,
         data: &[u8],
         times: Times,
-        output: &mut Output,
+        output: &mut Ros2Output,
     ) -> Result<bool, NotWritten> {
         let is_gyro = header.stream == Stream::GYRO;
         if !is_gyro && header.stream != Stream::ACCEL {

@@ -49,7 +49,7 @@ const LEAST_COSINE: f32 = 0.15;
 type Key = [i32; 3];
 
 /// One depth image with its pose.
-pub(crate) struct View<'a> {
+pub(crate) struct FusedView<'a> {
     /// The lens of depth.
     pub(crate) lens: &'a Intrinsics,
     /// From the camera's coordinates to those of the root.
@@ -60,7 +60,7 @@ pub(crate) struct View<'a> {
     pub(crate) far_meters: f32,
 }
 
-impl View<'_> {
+impl FusedView<'_> {
     fn is_usable(&self, point: &Point) -> bool {
         point.meters[2] > 0.0 && point.meters[2] <= self.far_meters
     }
@@ -185,7 +185,13 @@ struct Block {
 
 impl Block {
     /// Adds a view with the weights of its pixels, of which `from_root` is the transform to the camera's coordinates.
-    fn integrate(&mut self, view: &View<'_>, weights: &[f32], from_root: &Extrinsics, voxel_meters: f32) {
+    fn integrate(
+        &mut self,
+        view: &FusedView<'_>,
+        weights: &[f32],
+        from_root: &Extrinsics,
+        voxel_meters: f32,
+    ) {
         let truncation = voxel_meters * TRUNCATION_VOXELS;
         for (index, voxel) in self.voxels.iter_mut().enumerate() {
             let at = place(self.key, index).map(|at| at as f32 * voxel_meters);
@@ -252,7 +258,7 @@ impl Volume {
     ///
     /// # Errors
     /// If it needs more blocks than there may be. Then the field is without the view.
-    pub(crate) fn integrate(&mut self, view: &View<'_>) -> Result<(), Full> {
+    pub(crate) fn integrate(&mut self, view: &FusedView<'_>) -> Result<(), Full> {
         self.views += 1;
         self.seen.clear();
         let Self { indices, blocks, seen, max_blocks, views, voxel_meters } = self;
@@ -302,7 +308,7 @@ impl BlockCount {
     ///
     /// # Errors
     /// If [`Volume::integrate`] would fail.
-    pub(crate) fn add(&mut self, view: &View<'_>) -> Result<(), Full> {
+    pub(crate) fn add(&mut self, view: &FusedView<'_>) -> Result<(), Full> {
         view.each_block(self.voxel_meters, |key| {
             if self.keys.insert(key) && self.keys.len() > self.max_blocks { Err(Full) } else { Ok(()) }
         })
@@ -391,7 +397,7 @@ mod tests {
         let point = |z: f32| Point { meters: [0.0, 0.0, z], rgb: None }.to_bytes();
         let count = |points: &[[u8; 16]], far_meters, to_root| {
             let mut count = BlockCount::new(0.005, usize::MAX);
-            count.add(&View { to_root, far_meters, ..eye.view(points) }).unwrap();
+            count.add(&FusedView { to_root, far_meters, ..eye.view(points) }).unwrap();
             count.keys.len()
         };
         let here = Extrinsics::IDENTITY;

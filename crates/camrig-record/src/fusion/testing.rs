@@ -2,7 +2,7 @@
 
 use camrig::frame::{CameraPose, Distortion, Extrinsics, Intrinsics, POINT_BYTES, Point};
 
-use super::View;
+use super::FusedView;
 
 /// A ball, a wall that faces the root, or both.
 #[derive(Clone, Copy)]
@@ -145,7 +145,7 @@ impl Eye {
         points.collect()
     }
 
-    pub(crate) fn view<'a>(&'a self, points: &'a [[u8; POINT_BYTES as usize]]) -> View<'a> {
-        View { lens: &self.lens, to_root: self.to_root(), points, far_meters: f32::INFINITY }
+    pub(crate) fn view<'a>(&'a self, points: &'a [[u8; POINT_BYTES as usize]]) -> FusedView<'a> {
+        FusedView { lens: &self.lens, to_root: self.to_root(), points, far_meters: f32::INFINITY }
     }
 }

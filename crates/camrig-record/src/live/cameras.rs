@@ -33,7 +33,7 @@ struct State {
 
 /// A camera.
 struct LiveCamera {
-    shown: Arc<Shown>,
+    shown: Arc<AdvertisedCamera>,
     /// Number of subscriptions to channels of its frames.
     subscriptions: usize,
     /// Number of framesets that were kept.
@@ -42,7 +42,7 @@ struct LiveCamera {
 }
 
 /// A camera as advertised to viewers. If it was reopened with other streams, it has new channels.
-pub(super) struct Shown {
+pub(super) struct AdvertisedCamera {
     source: Arc<WrittenCamera>,
     /// By number.
     pub(super) channels: BTreeMap<u64, ChannelOf>,
@@ -52,7 +52,7 @@ pub(super) struct Shown {
 pub(super) struct Newest {
     pub(super) count: u64,
     pub(super) log_time: u64,
-    shown: Arc<Shown>,
+    shown: Arc<AdvertisedCamera>,
     frames: FrameSet,
     /// The messages of the requested streams, encoded once for all viewers; `None` if that failed.
     messages: Mutex<BTreeMap<Stream, Option<Arc<EncodedFrame>>>>,
@@ -115,7 +115,7 @@ impl Cameras {
         state.next_channel += channels.len() as u64;
         state.version += 1;
         let channels = numbers.zip(channels).collect();
-        let shown = Arc::new(Shown { source: Arc::new(source), channels });
+        let shown = Arc::new(AdvertisedCamera { source: Arc::new(source), channels });
         let count = state.cameras.get(name).map_or(0, |camera| camera.count);
         state.cameras.insert(name.to_owned(), LiveCamera { shown, subscriptions: 0, count, newest: None });
         self.changes.send_replace(());
@@ -123,19 +123,19 @@ impl Cameras {
     }
 
     /// Returns all cameras if they have changed since this version, and the version now.
-    pub(super) fn shown_since(&self, version: u64) -> Option<(u64, Vec<Arc<Shown>>)> {
+    pub(super) fn shown_since(&self, version: u64) -> Option<(u64, Vec<Arc<AdvertisedCamera>>)> {
         let state = self.state();
         let shown = || state.cameras.values().map(|camera| Arc::clone(&camera.shown)).collect();
         (state.version != version).then(|| (state.version, shown()))
     }
 
     /// Adds a subscription to the frames of a camera.
-    pub(super) fn subscribe(&self, shown: &Arc<Shown>) {
+    pub(super) fn subscribe(&self, shown: &Arc<AdvertisedCamera>) {
         self.of(shown, |camera| camera.subscriptions += 1);
     }
 
     /// Removes a subscription. Without any, no frameset is kept.
-    pub(super) fn unsubscribe(&self, shown: &Arc<Shown>) {
+    pub(super) fn unsubscribe(&self, shown: &Arc<AdvertisedCamera>) {
         let newest = self.of(shown, |camera| {
             camera.subscriptions = camera.subscriptions.saturating_sub(1);
             if camera.subscriptions == 0 { camera.newest.take() } else { None }
@@ -144,13 +144,13 @@ impl Cameras {
     }
 
     /// Returns the newest frameset of a camera, if there is one after this count.
-    pub(super) fn newest(&self, shown: &Arc<Shown>, since: u64) -> Option<Arc<Newest>> {
+    pub(super) fn newest(&self, shown: &Arc<AdvertisedCamera>, since: u64) -> Option<Arc<Newest>> {
         let newest = self.of(shown, |camera| camera.newest.clone())?;
         newest.filter(|newest| newest.count > since)
     }
 
     /// Calls `with` for a camera that still has these channels.
-    fn of<T>(&self, shown: &Arc<Shown>, with: impl FnOnce(&mut LiveCamera) -> T) -> Option<T> {
+    fn of<T>(&self, shown: &Arc<AdvertisedCamera>, with: impl FnOnce(&mut LiveCamera) -> T) -> Option<T> {
         let mut state = self.state();
         let camera = state.cameras.get_mut(&shown.source.name)?;
         Arc::ptr_eq(&camera.shown, shown).then(|| with(camera))
@@ -206,7 +206,7 @@ mod tests {
         TestCamera::new("front", &streams)
     }
 
-    fn shown(cameras: &Cameras) -> Arc<Shown> {
+    fn shown(cameras: &Cameras) -> Arc<AdvertisedCamera> {
         let (_, shown) = cameras.shown_since(u64::MAX).unwrap();
         assert_eq!(shown.len(), 1);
         Arc::clone(&shown[0])
@@ -259,7 +259,7 @@ mod tests {
         let (color, depth) = pixels(16);
         cameras.show(camera("4x4@30").frameset(0, &[&color, &depth])).unwrap();
         let after = shown(&cameras);
-        let numbers = |shown: &Shown| shown.channels.keys().copied().collect::<Vec<_>>();
+        let numbers = |shown: &AdvertisedCamera| shown.channels.keys().copied().collect::<Vec<_>>();
         assert_eq!((numbers(&before), numbers(&after)), (vec![0, 1, 2], vec![3, 4, 5]));
         // The subscription ended with the channels.
         cameras.unsubscribe(&before);

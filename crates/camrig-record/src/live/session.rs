@@ -15,7 +15,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio::time::{sleep_until, timeout};
 
-use super::cameras::{Cameras, Shown};
+use super::cameras::{AdvertisedCamera, Cameras};
 use super::protocol::{Advertised, Asked, ERROR, SUBPROTOCOLS, Subscription, Told, data};
 use crate::record::{ChannelOf, ContentOf};
 
@@ -45,9 +45,9 @@ struct Viewers {
 }
 
 /// The place of a viewer, until this is dropped.
-struct Place(Arc<AtomicUsize>);
+struct ViewerPlace(Arc<AtomicUsize>);
 
-impl Drop for Place {
+impl Drop for ViewerPlace {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -70,7 +70,7 @@ async fn open(
             "this is for Foxglove and Lichtblick: open a connection to this address there, with ws://\n";
         return (StatusCode::UPGRADE_REQUIRED, [(header::UPGRADE, "websocket")], text).into_response();
     };
-    let place = Place(Arc::clone(&viewers.open));
+    let place = ViewerPlace(Arc::clone(&viewers.open));
     if viewers.open.fetch_add(1, Ordering::Relaxed) >= VIEWERS_MAX {
         return (StatusCode::SERVICE_UNAVAILABLE, "too many viewers are connected\n").into_response();
     }
@@ -93,14 +93,14 @@ struct Session {
     viewers: Viewers,
     /// The version of the advertised channels, and their cameras.
     version: u64,
-    shown: Vec<Seen>,
+    shown: Vec<ViewedCamera>,
     /// By channel: the numbers that the viewer chose.
     subscribed: BTreeMap<u64, BTreeSet<u32>>,
 }
 
 /// A camera that was advertised to a viewer.
-struct Seen {
-    shown: Arc<Shown>,
+struct ViewedCamera {
+    shown: Arc<AdvertisedCamera>,
     /// The count of the last frameset that was sent, and the earliest time of the next one.
     count: u64,
     due: Instant,
@@ -173,9 +173,10 @@ impl Session {
             return Some(Vec::new());
         };
         self.version = version;
-        let is_known = |of: &Arc<Shown>| self.shown.iter().any(|seen| Arc::ptr_eq(&seen.shown, of));
+        let is_known =
+            |of: &Arc<AdvertisedCamera>| self.shown.iter().any(|seen| Arc::ptr_eq(&seen.shown, of));
         let new: Vec<_> = shown.iter().filter(|of| !is_known(of)).cloned().collect();
-        let is_gone = |seen: &Seen| !shown.iter().any(|of| Arc::ptr_eq(of, &seen.shown));
+        let is_gone = |seen: &ViewedCamera| !shown.iter().any(|of| Arc::ptr_eq(of, &seen.shown));
         let gone: Vec<_> = self.shown.extract_if(.., |seen| is_gone(seen)).collect();
         let gone: Vec<_> = gone.iter().flat_map(|seen| seen.shown.channels.keys().copied()).collect();
         self.subscribed.retain(|channel, _| !gone.contains(channel));
@@ -189,7 +190,7 @@ impl Session {
             packets.push(text(&Told::Advertise { channels })?);
         }
         let due = Instant::now();
-        let seen = |shown| Seen { shown, count: 0, due, sampled: BTreeMap::new() };
+        let seen = |shown| ViewedCamera { shown, count: 0, due, sampled: BTreeMap::new() };
         self.shown.extend(new.into_iter().map(seen));
         Some(packets)
     }

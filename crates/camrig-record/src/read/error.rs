@@ -15,12 +15,12 @@ use crate::format::{DEPTH, DEPTH_METERS, JPEG, RAW, VERSION};
 pub struct ReadError {
     path: PathBuf,
     what: String,
-    kind: Kind,
+    kind: FileKind,
 }
 
 /// The kind of a file that cannot be read as a recording.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum FileKind {
     Other,
     /// A bag of ROS 2 in MCAP.
     Bag,
@@ -31,13 +31,13 @@ enum Kind {
 impl ReadError {
     /// Creates an error; `what` completes a sentence that begins with the file's name.
     pub(crate) fn new(path: &Path, what: impl std::fmt::Display) -> Self {
-        Self { path: path.to_owned(), what: what.to_string(), kind: Kind::Other }
+        Self { path: path.to_owned(), what: what.to_string(), kind: FileKind::Other }
     }
 
     /// Returns the error for a bag of ROS 2 where a recording is needed.
     pub(super) fn bag(path: &Path) -> Self {
         let what = "is a bag of ROS 2; `camrig recording import` makes a recording of it";
-        Self { kind: Kind::Bag, ..Self::new(path, what) }
+        Self { kind: FileKind::Bag, ..Self::new(path, what) }
     }
 
     /// Returns the error for a file of `SQLite` where a recording is needed.
@@ -47,18 +47,18 @@ impl ReadError {
         } else {
             "is a bag of ROS 2 in SQLite; `ros2 bag convert` and `rosbags-convert` make MCAP of it"
         };
-        Self { kind: Kind::Sqlite, ..Self::new(path, what) }
+        Self { kind: FileKind::Sqlite, ..Self::new(path, what) }
     }
 
     /// Returns whether the file is of `SQLite`.
     #[cfg(feature = "sqlite")]
     pub(crate) fn is_sqlite(&self) -> bool {
-        self.kind == Kind::Sqlite
+        self.kind == FileKind::Sqlite
     }
 
     /// Returns whether the file may be a bag of ROS 2.
     pub(crate) fn may_be_bag(&self) -> bool {
-        self.kind == Kind::Bag || cfg!(feature = "sqlite") && self.kind == Kind::Sqlite
+        self.kind == FileKind::Bag || cfg!(feature = "sqlite") && self.kind == FileKind::Sqlite
     }
 }
 

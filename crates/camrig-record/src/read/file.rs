@@ -19,12 +19,12 @@ pub(super) struct RecordedFile {
     size_bytes: u64,
     read_bytes: AtomicU64,
     /// Locked during small reads only.
-    window: Mutex<Window>,
+    window: Mutex<CachedBytes>,
 }
 
 /// The last bytes that were read for small reads.
 #[derive(Default)]
-struct Window {
+struct CachedBytes {
     at: u64,
     bytes: Vec<u8>,
 }
@@ -44,7 +44,7 @@ impl RecordedFile {
         self.read_bytes.load(Ordering::Relaxed)
     }
 
-    fn window(&self) -> MutexGuard<'_, Window> {
+    fn window(&self) -> MutexGuard<'_, CachedBytes> {
         self.window.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

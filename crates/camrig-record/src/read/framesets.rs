@@ -63,7 +63,7 @@ pub(crate) enum Content {
 /// the order in which they begin.
 pub(crate) struct Contents {
     range: Range<u64>,
-    kinds: HashMap<u16, (usize, Kind)>,
+    kinds: HashMap<u16, (usize, ChannelKind)>,
     walk: Walk,
     cameras: Vec<Gathering>,
     /// The rest of a section, and its position.
@@ -73,7 +73,7 @@ pub(crate) struct Contents {
 
 /// Kind of a channel.
 #[derive(Clone, Copy)]
-enum Kind {
+enum ChannelKind {
     FrameSet,
     Gap,
     Frame(Stream),
@@ -84,9 +84,11 @@ impl Recording {
     pub(crate) fn contents(&self, wanted: impl Fn(&RecordedCamera) -> bool, range: Range<u64>) -> Contents {
         let mut kinds = HashMap::new();
         for (index, camera) in self.cameras.iter().enumerate().filter(|(_, camera)| wanted(camera)) {
-            kinds.extend(camera.frameset_channels.iter().map(|&id| (id, (index, Kind::FrameSet))));
-            kinds.extend(camera.gap_channels.iter().map(|&id| (id, (index, Kind::Gap))));
-            kinds.extend(camera.image_channels.iter().map(|(&id, &name)| (id, (index, Kind::Frame(name)))));
+            kinds.extend(camera.frameset_channels.iter().map(|&id| (id, (index, ChannelKind::FrameSet))));
+            kinds.extend(camera.gap_channels.iter().map(|&id| (id, (index, ChannelKind::Gap))));
+            kinds.extend(
+                camera.image_channels.iter().map(|(&id, &name)| (id, (index, ChannelKind::Frame(name)))),
+            );
         }
         let cameras = self.cameras.iter().map(|_| Gathering::default()).collect();
         Contents { range, kinds, walk: Walk::default(), cameras, reading: None, ready: VecDeque::new() }
@@ -95,7 +97,7 @@ impl Recording {
     /// Returns the recorded gaps of all cameras.
     pub(crate) fn gaps(&self) -> Contents {
         let mut contents = self.contents(|_| true, 0..u64::MAX);
-        contents.kinds.retain(|_, (_, kind)| matches!(kind, Kind::Gap));
+        contents.kinds.retain(|_, (_, kind)| matches!(kind, ChannelKind::Gap));
         contents
     }
 }
@@ -181,9 +183,9 @@ impl Contents {
         }
         let camera = &mut self.cameras[index];
         match kind {
-            Kind::FrameSet => camera.add_frameset(message, at),
-            Kind::Gap => camera.add_gap(message, at),
-            Kind::Frame(stream) => camera.add_frame(stream, message, at),
+            ChannelKind::FrameSet => camera.add_frameset(message, at),
+            ChannelKind::Gap => camera.add_gap(message, at),
+            ChannelKind::Frame(stream) => camera.add_frame(stream, message, at),
         }
         let mut found = |content| self.ready.push_back((index, content));
         camera.take_ready(&mut found);
@@ -215,7 +217,7 @@ impl Contents {
     fn lost_with(&self, section: &Section) -> (usize, u64) {
         let ids = section.channels.iter().flat_map(|channels| channels.iter());
         let kinds: Vec<_> = ids.filter_map(|id| self.kinds.get(id)).collect();
-        let frameset = kinds.iter().find(|(_, kind)| matches!(kind, Kind::FrameSet));
+        let frameset = kinds.iter().find(|(_, kind)| matches!(kind, ChannelKind::FrameSet));
         let camera = frameset.or(kinds.first()).map_or(0, |(index, _)| *index);
         (camera, u64::from(frameset.is_some()))
     }
@@ -224,7 +226,7 @@ impl Contents {
 /// The contents of a camera that are not complete, in the order in which they begin.
 #[derive(Default)]
 struct Gathering {
-    waiting: VecDeque<Waiting>,
+    waiting: VecDeque<WaitingContent>,
     /// Number of contents that were taken: the number of the first one that waits.
     taken: u64,
     /// The number of the content with this time and number.
@@ -239,7 +241,7 @@ struct Gathering {
 type Key = (u64, u32);
 
 /// A content that is not complete, or that waits for an earlier one.
-enum Waiting {
+enum WaitingContent {
     /// Any content except a frameset.
     Other(Content),
     FrameSet {
@@ -260,24 +262,26 @@ impl Gathering {
         let sequence = message.fields.sequence;
         if message.data.len() > MAX_RECORD_BYTES {
             let error = FrameSetError::RecordTooLarge(message.data.len() as u64);
-            self.push(Waiting::Other(Content::Unreadable { at, framesets: 1, error }));
+            self.push(WaitingContent::Other(Content::Unreadable { at, framesets: 1, error }));
             return;
         }
         match serde_json::from_slice::<FrameSetRecord>(&message.data) {
             Ok(parsed) if parsed.frames.len() > MAX_FRAMES => {
                 let error = FrameSetError::TooManyFrames(parsed.frames.len());
-                self.push(Waiting::Other(Content::Unreadable { at, framesets: 1, error }));
+                self.push(WaitingContent::Other(Content::Unreadable { at, framesets: 1, error }));
             }
             Ok(parsed) => {
                 let size_bytes = message.data.len() as u64 * PARSED_FACTOR;
-                if let Waiting::FrameSet { record, record_bytes, .. } = self.of_message(message, at, true) {
+                if let WaitingContent::FrameSet { record, record_bytes, .. } =
+                    self.of_message(message, at, true)
+                {
                     (*record, *record_bytes) = (Some(parsed), size_bytes);
                     self.waiting_bytes += size_bytes;
                 }
             }
             Err(source) => {
                 let error = FrameSetError::Invalid { sequence, source };
-                self.push(Waiting::Other(Content::Unreadable { at, framesets: 1, error }));
+                self.push(WaitingContent::Other(Content::Unreadable { at, framesets: 1, error }));
             }
         }
     }
@@ -291,11 +295,11 @@ impl Gathering {
             Ok(gap) => Content::Gap(gap),
             Err(error) => Content::Unreadable { at, framesets: 0, error: FrameSetError::InvalidGap(error) },
         };
-        self.push(Waiting::Other(content));
+        self.push(WaitingContent::Other(content));
     }
 
     fn add_frame(&mut self, stream: Stream, message: &Message, at: u64) {
-        let Waiting::FrameSet { frames, .. } = self.of_message(message, at, false) else { return };
+        let WaitingContent::FrameSet { frames, .. } = self.of_message(message, at, false) else { return };
         if frames.len() < MAX_FRAMES && frames.iter().all(|(known, _)| *known != stream) {
             frames.push((stream, message.data.clone()));
             self.waiting_bytes += message.data.len() as u64;
@@ -304,14 +308,15 @@ impl Gathering {
 
     /// Returns the frameset that a message belongs to. The message of a frameset begins another one if there was one with the
     /// same key, as in a recording that has a frameset twice.
-    fn of_message(&mut self, message: &Message, at: u64, begins: bool) -> &mut Waiting {
+    fn of_message(&mut self, message: &Message, at: u64, begins: bool) -> &mut WaitingContent {
         let key = (message.fields.log_time, message.fields.sequence);
         let known = self.by_key.get(&key).map(|number| (number - self.taken) as usize);
-        let is_free = |waiting: &Waiting| matches!(waiting, Waiting::FrameSet { record: None, .. });
+        let is_free =
+            |waiting: &WaitingContent| matches!(waiting, WaitingContent::FrameSet { record: None, .. });
         let known = known.filter(|&index| !begins || self.waiting.get(index).is_some_and(is_free));
         let index = known.unwrap_or_else(|| {
             self.by_key.insert(key, self.taken + self.waiting.len() as u64);
-            self.push(Waiting::FrameSet {
+            self.push(WaitingContent::FrameSet {
                 key,
                 at,
                 record: None,
@@ -324,13 +329,13 @@ impl Gathering {
         &mut self.waiting[index]
     }
 
-    fn push(&mut self, waiting: Waiting) {
+    fn push(&mut self, waiting: WaitingContent) {
         self.waiting.push_back(waiting);
     }
 
     /// Takes the complete framesets, up to the first incomplete one.
     fn take_ready(&mut self, found: &mut impl FnMut(Content)) {
-        while self.waiting.front().is_some_and(Waiting::is_complete) {
+        while self.waiting.front().is_some_and(WaitingContent::is_complete) {
             self.take_first(found);
         }
     }
@@ -360,8 +365,8 @@ impl Gathering {
         let number = self.taken;
         self.taken += 1;
         match first {
-            Waiting::Other(content) => found(content),
-            Waiting::FrameSet { key, at, record, record_bytes, frames, .. } => {
+            WaitingContent::Other(content) => found(content),
+            WaitingContent::FrameSet { key, at, record, record_bytes, frames, .. } => {
                 if self.by_key.get(&key) == Some(&number) {
                     self.by_key.remove(&key);
                 }
@@ -385,7 +390,7 @@ impl Gathering {
     /// Copies the frames that wait, so that they do not keep the memory of their section.
     fn detach(&mut self) {
         for waiting in &mut self.waiting {
-            if let Waiting::FrameSet { frames, detached, .. } = waiting {
+            if let WaitingContent::FrameSet { frames, detached, .. } = waiting {
                 for (_, data) in &mut frames[*detached..] {
                     *data = Bytes::copy_from_slice(data);
                 }
@@ -395,7 +400,7 @@ impl Gathering {
     }
 }
 
-impl Waiting {
+impl WaitingContent {
     fn is_complete(&self) -> bool {
         match self {
             Self::Other(_) => true,

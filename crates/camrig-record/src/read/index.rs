@@ -452,7 +452,7 @@ impl Index {
 }
 
 /// A section as the index of its file has it.
-pub(crate) struct Entry {
+pub(crate) struct IndexEntry {
     /// Its place in the index. For a file without an index, that of the section.
     pub(crate) index: Range<u64>,
     pub(crate) offset: u64,
@@ -485,7 +485,7 @@ impl Index {
 
 impl SummaryEntries<'_> {
     /// Returns the next one; `None` at the end.
-    pub(super) fn next(&mut self) -> io::Result<Option<Entry>> {
+    pub(super) fn next(&mut self) -> io::Result<Option<IndexEntry>> {
         while let Some((opcode, length)) = self.records.next()? {
             let kept = if opcode == op::CHUNK_INDEX { MAX_RECORD_BYTES as usize } else { 0 };
             let content = self.records.content(length, kept)?;
@@ -498,7 +498,7 @@ impl SummaryEntries<'_> {
             let ChunkIndexRecord { start_time, end_time, offset, channels, .. } = chunk;
             if !channels.is_empty() {
                 let channels = Some(channels);
-                return Ok(Some(Entry { index: place, offset, start_time, end_time, channels }));
+                return Ok(Some(IndexEntry { index: place, offset, start_time, end_time, channels }));
             }
         }
         Ok(None)

@@ -44,7 +44,7 @@ use self::error::{IndexError, MetadataError};
 pub(crate) use self::fields::AttachmentRecord;
 use self::file::RecordedFile;
 pub(crate) use self::framesets::{Content, Contents, ReadFrameSet};
-pub(crate) use self::index::{Channel, Damage, Ending, Entry, Index};
+pub(crate) use self::index::{Channel, Damage, Ending, Index, IndexEntry};
 use self::index::{Continuation, SummaryEntries};
 pub(crate) use self::parts::Parts;
 pub(crate) use self::pixels::{check_image, image_data, is_stored, shown_header, write_pixels};
@@ -335,12 +335,12 @@ impl Entries<'_> {
     ///
     /// # Errors
     /// If the index, or the file, is damaged there.
-    pub(crate) fn next(&mut self) -> Result<Option<Entry>, ChunkError> {
+    pub(crate) fn next(&mut self) -> Result<Option<IndexEntry>, ChunkError> {
         match self {
             Self::Summary(entries) => entries.next().map_err(ChunkError::Io),
             Self::Walk { recording, walk, end } => {
                 let section = walk.next(recording, |_| true).transpose().map_err(|(_, error)| error)?;
-                Ok(section.filter(|section| section.offset < *end).map(|section| Entry {
+                Ok(section.filter(|section| section.offset < *end).map(|section| IndexEntry {
                     index: section.bytes(),
                     offset: section.offset,
                     start_time: section.start_time,

@@ -132,7 +132,7 @@ pub(super) fn open_chunk(
     file: &RecordedFile,
     record: std::ops::Range<u64>,
     most: u64,
-) -> Result<(ChunkHeader, Content<'_>), ChunkError> {
+) -> Result<(ChunkHeader, ChunkContent<'_>), ChunkError> {
     let parsed = file.peek(record.start, CHUNK_START_BYTES, ChunkHeader::parse).map_err(ChunkError::Io)?;
     let (header, length) = parsed.ok_or(ChunkError::NotAChunk)?;
     if (record.start + HEADER_BYTES as u64).checked_add(length) != Some(record.end) {
@@ -154,19 +154,19 @@ pub(super) fn open_chunk(
         }
     };
     let content =
-        Content { decoder, hasher: crc32fast::Hasher::new(), read_bytes: 0, header: header.clone() };
+        ChunkContent { decoder, hasher: crc32fast::Hasher::new(), read_bytes: 0, header: header.clone() };
     Ok((header, content))
 }
 
 /// The decompressed content of a chunk.
-pub(super) struct Content<'a> {
+pub(super) struct ChunkContent<'a> {
     decoder: Box<dyn Read + 'a>,
     hasher: crc32fast::Hasher,
     read_bytes: u64,
     header: ChunkHeader,
 }
 
-impl Read for Content<'_> {
+impl Read for ChunkContent<'_> {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         let left = self.header.content_bytes - self.read_bytes;
         let count = left.min(bytes.len() as u64) as usize;
@@ -177,7 +177,7 @@ impl Read for Content<'_> {
     }
 }
 
-impl Content<'_> {
+impl ChunkContent<'_> {
     pub(super) fn read_bytes(&self) -> u64 {
         self.read_bytes
     }

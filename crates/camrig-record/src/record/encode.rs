@@ -6,7 +6,7 @@ use bytes::Bytes;
 use camrig::frame::{CameraInfo, Format, Frame, FrameHeader, Payload, PixelFormat, Role, Stream, StreamInfo};
 use camrig::{FrameSet, ProcessorError};
 
-use super::memory::Item;
+use super::memory::Queued;
 use crate::depth::DepthForm;
 use crate::format::{DEPTH, DEPTH_METERS, FrameRecord, FrameSetRecord, GapRecord, JPEG, RAW};
 use crate::read::ReadFrameSet;
@@ -314,7 +314,7 @@ impl Encoded {
     }
 }
 
-impl Item for Encoded {
+impl Queued for Encoded {
     fn size_bytes(&self) -> usize {
         let messages = self.frameset.iter();
         messages

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 const FREE_BUFFERS: usize = 8;
 
 /// A queued item.
-pub(crate) trait Item {
+pub(crate) trait Queued {
     fn size_bytes(&self) -> usize;
     /// Returns its buffers, to be recycled.
     fn into_buffers(self) -> impl Iterator<Item = Vec<u8>>;
@@ -36,7 +36,7 @@ struct State<T> {
     failure: Option<String>,
 }
 
-impl<T: Item> Memory<T> {
+impl<T: Queued> Memory<T> {
     pub(crate) fn new(limit_bytes: usize) -> Self {
         let (queue, free) = (VecDeque::new(), Vec::new());
         let state = State { queue, used_bytes: 0, free, closed: false, abandoned: false, failure: None };
@@ -150,7 +150,7 @@ mod tests {
 
     struct Bytes(Vec<u8>);
 
-    impl Item for Bytes {
+    impl Queued for Bytes {
         fn size_bytes(&self) -> usize {
             self.0.capacity()
         }

@@ -52,7 +52,7 @@ pub(crate) use self::encode::{Encoded, ImuMessage, WrittenCamera};
 use self::gaps::Gaps;
 use self::memory::Memory;
 pub(crate) use self::options::{OptionsAsWritten, RecordOptions};
-pub(crate) use self::part::{Next, Part, PartOptions};
+pub(crate) use self::part::{Next, PartOptions, RecordingPart};
 use self::writer::{Recorded, Remarks, Written};
 use crate::format::{GapReason, Incomplete};
 

@@ -46,7 +46,7 @@ pub(crate) enum Next<'a> {
 }
 
 /// A file in the process of being written.
-pub(crate) struct Part {
+pub(crate) struct RecordingPart {
     path: PathBuf,
     options: PartOptions,
     output: Output,
@@ -66,7 +66,7 @@ struct Channels {
     imu: BTreeMap<Stream, (u16, u64)>,
 }
 
-impl Part {
+impl RecordingPart {
     /// Creates the first file of this name that does not exist.
     pub(crate) fn create(path: &Path, options: PartOptions) -> Result<Self, WriteError> {
         let (file, path) = write::create(path)?;

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use super::encode::{Encoded, ImuMessage, Messages, WrittenCamera};
 pub(crate) use super::part::Next;
-use super::part::{Part, PartOptions};
+use super::part::{PartOptions, RecordingPart};
 use crate::compression::Compression;
 use crate::format::{FrameSetRecord, GapRecord};
 
@@ -91,7 +91,8 @@ pub(crate) fn headers(info: &CameraInfo, sequence: u64) -> Vec<FrameHeader> {
 
 /// Writes this many framesets of each run of a camera's rig, whose numbers start again each time.
 pub(crate) fn write_restarted(path: &Path, camera: &str, runs: &[u64]) {
-    let mut part = Part::create(path, PartOptions { number: 1, compression: Compression::None }).unwrap();
+    let mut part =
+        RecordingPart::create(path, PartOptions { number: 1, compression: Compression::None }).unwrap();
     let source = source(camera);
     for (run, &framesets) in (0..).zip(runs) {
         for sequence in 0..framesets {
@@ -104,8 +105,9 @@ pub(crate) fn write_restarted(path: &Path, camera: &str, runs: &[u64]) {
 }
 
 /// Writes one frameset of a camera into a file, which is then still open.
-pub(crate) fn begin(path: &Path, camera: &str) -> Part {
-    let mut part = Part::create(path, PartOptions { number: 1, compression: Compression::None }).unwrap();
+pub(crate) fn begin(path: &Path, camera: &str) -> RecordingPart {
+    let mut part =
+        RecordingPart::create(path, PartOptions { number: 1, compression: Compression::None }).unwrap();
     part.write(&encoded(&source(camera), 0), ORIGIN).unwrap();
     part
 }
@@ -118,7 +120,7 @@ pub(crate) fn write(
     compression: Compression,
     missing: &[GapRecord],
 ) {
-    let mut part = Part::create(path, PartOptions { number: 1, compression }).unwrap();
+    let mut part = RecordingPart::create(path, PartOptions { number: 1, compression }).unwrap();
     let sources: Vec<_> = cameras.iter().map(|name| source(name)).collect();
     for sequence in 0..framesets {
         if missing.iter().any(|gap| (gap.first_sequence..=gap.last_sequence).contains(&sequence)) {
@@ -138,7 +140,8 @@ pub(crate) fn write(
 pub(crate) fn write_posed(path: &Path, cameras: &[(&str, Option<CameraPose>)]) {
     // It replaces a file.
     let _ = std::fs::remove_file(path);
-    let mut part = Part::create(path, PartOptions { number: 1, compression: Compression::None }).unwrap();
+    let mut part =
+        RecordingPart::create(path, PartOptions { number: 1, compression: Compression::None }).unwrap();
     for sequence in 0..2 {
         for (camera, pose) in cameras {
             let info = Arc::new(CameraInfo { pose: pose.clone(), ..info(camera) });
@@ -152,7 +155,7 @@ pub(crate) fn write_posed(path: &Path, cameras: &[(&str, Option<CameraPose>)]) {
 
 /// Writes one frameset of a camera, and the topology of its rig.
 pub(crate) fn write_with_topology(path: &Path, camera: &str, topology: &str, compression: Compression) {
-    let mut part = Part::create(path, PartOptions { number: 1, compression }).unwrap();
+    let mut part = RecordingPart::create(path, PartOptions { number: 1, compression }).unwrap();
     let info = Arc::new(info(camera));
     let mut source =
         WrittenCamera::given(camera.to_owned(), camera, &info, &info.streams, false, ORIGIN as i64);
@@ -165,7 +168,8 @@ pub(crate) fn write_with_topology(path: &Path, camera: &str, topology: &str, com
 /// Writes the framesets `0..framesets` of each camera, each camera's delayed by this time relative to the previous
 /// camera's.
 pub(crate) fn write_apart(path: &Path, cameras: &[&str], framesets: u64, apart_nanos: u64) {
-    let mut part = Part::create(path, PartOptions { number: 1, compression: Compression::None }).unwrap();
+    let mut part =
+        RecordingPart::create(path, PartOptions { number: 1, compression: Compression::None }).unwrap();
     let sources: Vec<_> = cameras.iter().map(|name| source(name)).collect();
     for sequence in 0..framesets {
         for (source, index) in sources.iter().zip(0..) {
@@ -184,7 +188,8 @@ pub(crate) fn write_made(
     framesets: u64,
     made: impl Fn(u64) -> (Option<u64>, Vec<Origin>),
 ) {
-    let mut part = Part::create(path, PartOptions { number: 1, compression: Compression::None }).unwrap();
+    let mut part =
+        RecordingPart::create(path, PartOptions { number: 1, compression: Compression::None }).unwrap();
     let source = source(camera);
     for sequence in 0..framesets {
         let mut encoded = encoded(&source, sequence);
@@ -199,7 +204,8 @@ pub(crate) fn write_made(
 
 /// Writes the framesets `0..framesets` of one camera, each with a clock.
 pub(crate) fn write_stamped(path: &Path, camera: &str, framesets: u64, clock: impl Fn(u64) -> Clock) {
-    let mut part = Part::create(path, PartOptions { number: 1, compression: Compression::None }).unwrap();
+    let mut part =
+        RecordingPart::create(path, PartOptions { number: 1, compression: Compression::None }).unwrap();
     let source = source(camera);
     for sequence in 0..framesets {
         let mut encoded = encoded(&source, sequence);
@@ -214,9 +220,10 @@ pub(crate) fn write_stamped(path: &Path, camera: &str, framesets: u64, clock: im
 
 /// Writes one file per list of cameras, with one frameset of each camera. Names that are taken are left out.
 pub(crate) fn write_parts(path: &Path, parts: &[&[&str]]) {
-    let mut before: Option<Part> = None;
+    let mut before: Option<RecordingPart> = None;
     for (number, cameras) in (1..).zip(parts) {
-        let mut part = Part::create(path, PartOptions { number, compression: Compression::None }).unwrap();
+        let mut part =
+            RecordingPart::create(path, PartOptions { number, compression: Compression::None }).unwrap();
         for name in *cameras {
             part.write(&encoded(&source(name), u64::from(number)), ORIGIN).unwrap();
         }
@@ -239,7 +246,8 @@ pub(crate) fn write_late_samples(path: &Path) {
     let sample =
         ImuMessage { stream: Stream::ACCEL, nanos: 0, before_nanos: PERIOD / 2, message: Vec::new() };
     late.frameset.as_mut().unwrap().imu = vec![sample];
-    let mut part = Part::create(path, PartOptions { number: 1, compression: Compression::None }).unwrap();
+    let mut part =
+        RecordingPart::create(path, PartOptions { number: 1, compression: Compression::None }).unwrap();
     part.write(&encoded(&source("right"), 2), ORIGIN).unwrap();
     part.write(&late, ORIGIN).unwrap();
     part.finish(Next::End).unwrap();
@@ -252,7 +260,8 @@ pub(super) fn source(name: &str) -> Arc<WrittenCamera> {
 
 /// Writes framesets of each camera, in turn, with these contents of their frames.
 pub(crate) fn write_contents(path: &Path, cameras: &[(CameraInfo, Vec<Vec<Vec<u8>>>)]) {
-    let mut part = Part::create(path, PartOptions { number: 1, compression: Compression::None }).unwrap();
+    let mut part =
+        RecordingPart::create(path, PartOptions { number: 1, compression: Compression::None }).unwrap();
     let source = |info: &CameraInfo| {
         let (name, info) = (info.name.clone(), Arc::new(info.clone()));
         Arc::new(WrittenCamera::given(name.clone(), &name, &info, &info.streams, false, ORIGIN as i64))

@@ -14,7 +14,7 @@ use super::changes::Changes;
 use super::encode::Encoded;
 use super::memory::Memory;
 use super::options::{Files, RecordOptions};
-use super::part::{Next, Part, PartOptions};
+use super::part::{Next, PartOptions, RecordingPart};
 use crate::counted::{counted, megabytes};
 use crate::format::{Changed, GapReason, GapRecord, Incomplete};
 use crate::write::{WriteError, with_suffix};
@@ -116,7 +116,7 @@ pub(super) fn start(
 struct OpenFiles {
     options: RecordOptions,
     /// By camera; the file of a whole rig has an empty name.
-    parts: BTreeMap<String, Part>,
+    parts: BTreeMap<String, RecordingPart>,
     /// The files of an earlier instance of the recorder, by the same names; `None` if there is none.
     before: BTreeMap<String, Option<Before>>,
     /// The `log_time` at which the recording began.
@@ -131,7 +131,8 @@ impl OpenFiles {
     /// Creates part `number` of a file.
     fn open(&mut self, camera: &str, number: u32) -> Result<(), WriteError> {
         let path = path_of(&self.options, camera);
-        let mut part = Part::create(&path, PartOptions { number, compression: self.options.compression })?;
+        let mut part =
+            RecordingPart::create(&path, PartOptions { number, compression: self.options.compression })?;
         let recorder = [
             ("version", format!("camrig {}", env!("CARGO_PKG_VERSION"))),
             ("system", format!("{} {}", std::env::consts::OS, std::env::consts::ARCH)),
@@ -218,7 +219,7 @@ impl OpenFiles {
         self.keep_order(encoded);
         let time = encoded.frameset.as_ref().map(|messages| messages.log_time);
         let origin = *self.origin.get_or_insert(time.unwrap_or(0));
-        let full = |part: &Part| {
+        let full = |part: &RecordingPart| {
             let lasted = time.unwrap_or(0).saturating_sub(part.began().unwrap_or(u64::MAX));
             part.is_full()
                 || self.options.split_bytes.is_some_and(|most| part.size_bytes() >= most)

@@ -33,7 +33,7 @@ fn six(profile: &str, controllers: usize) -> Plan {
     let camera = |number| UsbCamera {
         name: format!("c{number}"),
         demand: demand(profile),
-        place: Place::Assumed(number % controllers),
+        place: CameraLocation::Assumed(number % controllers),
         rivals: Vec::new(),
     };
     let cameras: Vec<_> = (0..6).map(camera).collect();
@@ -87,7 +87,7 @@ fn the_largest_profile_is_one_that_every_stream_has() {
     let camera = |demand: &UsbDemand| UsbCamera {
         name: String::new(),
         demand: demand.clone(),
-        place: Place::Assumed(0),
+        place: CameraLocation::Assumed(0),
         rivals: Vec::new(),
     };
     let largest = |demands: &[&UsbDemand], megabits: u64| {
@@ -161,7 +161,7 @@ fn largest_of(cameras: &[(&str, &[DeviceProfile], &[DeviceProfile])], megabits: 
     let camera = |(name, streams, profiles): &(&str, &[DeviceProfile], &[DeviceProfile])| UsbCamera {
         name: (*name).to_owned(),
         demand: UsbDemand { streams: streams.to_vec(), profiles: profiles.to_vec(), ..UsbDemand::default() },
-        place: Place::Assumed(0),
+        place: CameraLocation::Assumed(0),
         rivals: Vec::new(),
     };
     let cameras: Vec<_> = cameras.iter().map(camera).collect();
@@ -209,7 +209,7 @@ fn unequal_cameras_get_profiles_that_they_have() {
                 profiles: profiles.to_vec(),
                 ..UsbDemand::default()
             },
-            place: Place::Assumed(0),
+            place: CameraLocation::Assumed(0),
             rivals: Vec::new(),
         };
         let cameras: Vec<_> = cameras.iter().map(camera).collect();
@@ -229,7 +229,7 @@ fn a_tree_without_its_root_hub_has_an_unknown_controller() {
     let camera = |name: &str, port: &str| UsbCamera {
         name: name.to_owned(),
         demand: UsbDemand { refuses_usb2: true, ..demand("424x240@15") },
-        place: Place::Port(port.to_owned()),
+        place: CameraLocation::Port(port.to_owned()),
         rivals: Vec::new(),
     };
     let cameras = [camera("fast", "2-1"), camera("absent", "2-2"), camera("slow", "1-1")];
@@ -261,7 +261,12 @@ fn network(root: &tempfile::TempDir, interfaces: &[(&str, &str, &str)]) -> UsbSe
 }
 
 fn on_ethernet(name: &str, profile: &str) -> UsbCamera {
-    UsbCamera { name: name.to_owned(), demand: demand(profile), place: Place::Ethernet, rivals: Vec::new() }
+    UsbCamera {
+        name: name.to_owned(),
+        demand: demand(profile),
+        place: CameraLocation::Ethernet,
+        rivals: Vec::new(),
+    }
 }
 
 fn plan_of(cameras: &[UsbCamera], settings: &UsbSettings) -> Plan {

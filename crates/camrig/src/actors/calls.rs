@@ -26,9 +26,9 @@ pub(super) enum Streams {
 
 /// The requests that wait for the instance of a camera.
 #[derive(Clone)]
-pub(super) struct DeviceCalls(Rc<Waiting>);
+pub(super) struct DeviceCalls(Rc<CallQueue>);
 
-struct Waiting {
+struct CallQueue {
     queue: RefCell<VecDeque<DeviceRequest>>,
     came: Notify,
     /// The options of later instances; `None` for those of the actor's part.
@@ -43,7 +43,7 @@ impl DeviceCalls {
     pub(super) fn new(answer: impl Fn(u64, DeviceAnswer) + 'static) -> Self {
         let (queue, options, is_followed) = Default::default();
         let (came, answer) = (Notify::new(), Box::new(answer));
-        Self(Rc::new(Waiting { queue, came, options, is_followed, answer }))
+        Self(Rc::new(CallQueue { queue, came, options, is_followed, answer }))
     }
 
     /// Adds a request.

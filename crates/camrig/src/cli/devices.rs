@@ -53,7 +53,7 @@ pub(super) struct InitArgs {
 struct Devices {
     /// The version of this contract.
     camrig_devices: u32,
-    devices: Vec<Attached>,
+    devices: Vec<AttachedDevice>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     hosts: Vec<HostDevicesJson>,
 }
@@ -67,7 +67,7 @@ struct HostDevicesJson {
 
 /// A device without the fields that its driver does not report.
 #[derive(Debug, Serialize)]
-struct Attached {
+struct AttachedDevice {
     driver: String,
     #[serde(flatten)]
     device: Device,
@@ -81,8 +81,8 @@ struct Attached {
 
 /// The devices of all drivers.
 #[derive(Debug, Default)]
-struct Found {
-    devices: Vec<Attached>,
+struct FoundDevices {
+    devices: Vec<AttachedDevice>,
     /// Messages about drivers that found no device, or that this build lacks.
     remarks: Vec<String>,
     /// Messages about drivers that cannot list their devices.
@@ -96,8 +96,8 @@ pub(super) fn run(args: &DevicesArgs, registry: &Registry) -> ExitCode {
         Some(Err(code)) => return code,
         None => (true, Vec::new()),
     };
-    let found = if here { find_devices(registry, Path::new(USB_TREE)) } else { Found::default() };
-    let Found { devices, remarks, mut errors } = found;
+    let found = if here { find_devices(registry, Path::new(USB_TREE)) } else { FoundDevices::default() };
+    let FoundDevices { devices, remarks, mut errors } = found;
     let (mut text, mut hosts) = (String::new(), Vec::new());
     if !devices.is_empty() || !remarks.is_empty() {
         text = describe(&devices, remarks);
@@ -149,7 +149,7 @@ fn other_hosts(file: &Path, wanted: &[String], registry: &Registry) -> Result<(b
 
 /// Lists the devices of this host for a first host, which calls this one `host`.
 pub fn devices_here(host: &str, registry: &Registry) -> HostDevices {
-    let Found { mut devices, remarks, errors } = find_devices(registry, Path::new(USB_TREE));
+    let FoundDevices { mut devices, remarks, errors } = find_devices(registry, Path::new(USB_TREE));
     for device in &mut devices {
         device.topology =
             device.topology.replacen("\noptions", &format!("\nhost    = \"{host}\"\noptions"), 1);
@@ -163,7 +163,7 @@ pub fn devices_here(host: &str, registry: &Registry) -> HostDevices {
 
 /// Runs the command `init`.
 pub(super) fn init(args: &InitArgs, registry: &Registry) -> ExitCode {
-    let Found { devices, remarks, errors } = find_devices(registry, Path::new(USB_TREE));
+    let FoundDevices { devices, remarks, errors } = find_devices(registry, Path::new(USB_TREE));
     if let Some(code) = refuse(&errors) {
         return code;
     }
@@ -176,8 +176,8 @@ pub(super) fn init(args: &InitArgs, registry: &Registry) -> ExitCode {
         print_error(format_args!("no camera is attached: {reason}"));
         return ExitCode::from(code::UNAVAILABLE);
     }
-    let (devices, unusable): (Vec<_>, Vec<_>) = devices.into_iter().partition(Attached::is_usable);
-    for Attached { driver, device, .. } in &unusable {
+    let (devices, unusable): (Vec<_>, Vec<_>) = devices.into_iter().partition(AttachedDevice::is_usable);
+    for AttachedDevice { driver, device, .. } in &unusable {
         print_warning(format_args!("left out: {driver}: {} {}", named(device), device.problem));
     }
     if devices.is_empty() {
@@ -210,10 +210,10 @@ fn refuse(errors: &[String]) -> Option<ExitCode> {
 }
 
 /// Lists the devices of every driver, with their controllers in the USB tree in `folder`.
-fn find_devices(registry: &Registry, folder: &Path) -> Found {
+fn find_devices(registry: &Registry, folder: &Path) -> FoundDevices {
     // A machine without USB has no controllers.
     let tree = UsbTree::read(folder).unwrap_or_default();
-    let mut found = Found::default();
+    let mut found = FoundDevices::default();
     for (driver, entry) in registry.drivers() {
         match entry.devices() {
             Ok(None) => {}
@@ -232,7 +232,7 @@ fn find_devices(registry: &Registry, folder: &Path) -> Found {
     found
 }
 
-impl Found {
+impl FoundDevices {
     fn add(&mut self, driver: &str, device: Device, schema: &OptionsSchema, tree: &UsbTree) {
         let base = base_name(&device.model);
         let same = self.devices.iter().filter(|other| base_name(&other.device.model) == base).count();
@@ -240,15 +240,16 @@ impl Found {
         let topology = camera_table(&name, driver, &device, schema);
         let root = tree.at_port(&device.usb_port).and_then(|at| tree.root_of(at));
         let controller = root.map(|root| root.serial.clone()).unwrap_or_default();
-        self.devices.push(Attached { driver: driver.to_owned(), device, controller, name, topology });
+        self.devices.push(AttachedDevice { driver: driver.to_owned(), device, controller, name, topology });
     }
 }
 
 /// Formats the devices: each with its profiles, then their tables for a topology.
-fn describe(devices: &[Attached], remarks: Vec<String>) -> String {
-    let parts = devices.iter().map(Attached::describe);
+fn describe(devices: &[AttachedDevice], remarks: Vec<String>) -> String {
+    let parts = devices.iter().map(AttachedDevice::describe);
     let topologies = devices.iter().filter(|device| device.is_usable()).map(|device| device.topology.clone());
-    let for_a_topology = devices.iter().any(Attached::is_usable).then(|| "For a topology:\n".to_owned());
+    let for_a_topology =
+        devices.iter().any(AttachedDevice::is_usable).then(|| "For a topology:\n".to_owned());
     let remarks = remarks.into_iter().map(|remark| format!("{remark}\n"));
     parts.chain(for_a_topology).chain(topologies).chain(remarks).collect::<Vec<_>>().join("\n")
 }
@@ -263,7 +264,7 @@ fn named(device: &Device) -> String {
     }
 }
 
-impl Attached {
+impl AttachedDevice {
     fn is_usable(&self) -> bool {
         self.device.problem.is_empty()
     }
@@ -365,7 +366,7 @@ fn preferred(device: &Device, stream: Stream) -> Option<StreamProfile> {
 }
 
 /// Returns a topology of all devices with a processor that prints their statistics.
-fn topology(devices: &[Attached]) -> String {
+fn topology(devices: &[AttachedDevice]) -> String {
     let names: Vec<_> = devices.iter().map(|device| format!("\"{}\"", device.name)).collect();
     let cameras: Vec<_> = devices.iter().map(|device| device.topology.as_str()).collect();
     format!(
@@ -392,7 +393,7 @@ mod tests {
             usb_port: usb_port.to_owned(),
             ..Device::default()
         };
-        let mut found = Found::default();
+        let mut found = FoundDevices::default();
         let schema = OptionsSchema::of::<NoOptions>();
         for (model, port) in [("Intel RealSense D435", "2-1.3"), ("D435", "2-9"), ("\u{2014}", "")] {
             found.add("realsense", device(model, port), &schema, &tree);
@@ -465,7 +466,7 @@ mod tests {
 
     #[test]
     fn a_camera_that_cannot_be_used_gives_the_reason() {
-        let mut found = Found::default();
+        let mut found = FoundDevices::default();
         let device = Device {
             model: "Intel RealSense D4XX Recovery".into(),
             usb_port: "2-1".into(),

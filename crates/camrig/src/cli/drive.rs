@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::progress::ProgressDisplay;
-use super::watch::Watched;
+use super::watch::WatchedFile;
 use super::{service, signals};
 use crate::console::print_note;
 use crate::hosts::RunningHosts;
@@ -28,7 +28,7 @@ const SHORT: Duration = Duration::from_millis(10);
 /// When it cannot be started; nothing is left running then.
 pub(super) fn drive(
     rig: &Rig,
-    watched: Option<Watched>,
+    watched: Option<WatchedFile>,
     others: Option<(Arc<dyn RunningHosts>, Option<Duration>)>,
 ) -> io::Result<Report> {
     let unreceived =
@@ -38,7 +38,7 @@ pub(super) fn drive(
     if let Some(address) = running.metrics() {
         print_note(format_args!("metrics: http://{address}/metrics"));
     }
-    let reload = watched.as_ref().map(Watched::reload);
+    let reload = watched.as_ref().map(WatchedFile::reload);
     if let Some((others, time)) = &others {
         let (own, all) = (running.handle(), Arc::downgrade(others));
         others.watch(Box::new(move || signals::stop(&own, all.upgrade().as_ref())));

@@ -24,7 +24,7 @@ struct List {
     /// The version of this format.
     camrig_list: u32,
     drivers: Vec<Driver>,
-    kinds: Vec<Kind>,
+    kinds: Vec<ListedKind>,
 }
 
 #[derive(Debug, Serialize)]
@@ -34,7 +34,7 @@ struct Driver {
 }
 
 #[derive(Debug, Serialize)]
-struct Kind {
+struct ListedKind {
     name: String,
     /// Whether it processes matches.
     takes_matches: bool,
@@ -52,7 +52,7 @@ impl List {
         let drivers = registry
             .drivers()
             .map(|(name, entry)| Driver { name: name.to_owned(), options: entry.schema().options() });
-        let kinds = registry.kinds().map(|(name, entry)| Kind {
+        let kinds = registry.kinds().map(|(name, entry)| ListedKind {
             name: name.to_owned(),
             takes_matches: entry.takes_matches(),
             options: entry.schema().options(),

@@ -34,7 +34,7 @@ pub use self::attach::Attachment;
 pub use self::devices::devices_here;
 pub use self::plan::plan_here;
 pub use self::signals::take as take_signals;
-use self::watch::Watched;
+use self::watch::WatchedFile;
 use crate::console::{print, print_error, print_stderr, print_warning};
 use crate::demands::UsbDemands;
 use crate::exit::Exit;
@@ -363,7 +363,7 @@ fn run(cli: Cli, registry: &Arc<Registry>, usb: &UsbDemands) -> ExitCode {
             }
             let topology = args.topology.read_and_probe(registry, Probe::Unknown, args.how.time);
             let RunArgs { topology: arguments, watch, how } = args;
-            let watched = watch.then(|| Watched::new(arguments, registry));
+            let watched = watch.then(|| WatchedFile::new(arguments, registry));
             run_topology(topology, watched, &how, registry, usb)
         }
         Command::Top(args) => top::run(&args),
@@ -418,7 +418,7 @@ fn run_own(
 
 fn run_topology(
     topology: Result<Topology, Problems>,
-    watched: Option<Watched>,
+    watched: Option<WatchedFile>,
     args: &RunOptions,
     registry: &Arc<Registry>,
     usb: &UsbDemands,

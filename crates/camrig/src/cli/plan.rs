@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use camrig_usb::{
-    Assessment, Budgets, CameraPlan, ControllerPlan, MEGABITS_MAX, Place, Plan, USB_TREE, UsbCamera,
+    Assessment, Budgets, CameraLocation, CameraPlan, ControllerPlan, MEGABITS_MAX, Plan, USB_TREE, UsbCamera,
     UsbDemand, UsbSettings, UsbTree,
 };
 use clap::Args;
@@ -131,12 +131,12 @@ pub(super) fn warn(topology: &Topology, usb: &UsbDemands) {
 pub(super) fn warnings(topology: &Topology, usb: &UsbDemands, folder: &Path) -> Vec<String> {
     // A machine without USB, such as a container, has no camera attached.
     let Ok(tree) = UsbTree::read(folder) else { return Vec::new() };
-    let mut cameras = find(topology, usb, &tree, &Attached::Probed(topology.probed())).cameras;
+    let mut cameras = find(topology, usb, &tree, &AttachedDevices::Probed(topology.probed())).cameras;
     // Cameras that are not attached, such as synthetic ones, need no bandwidth.
     let is_attached = |camera: &UsbCamera| match camera.place {
-        Place::Port(_) => true,
-        Place::Ethernet => topology.probed().get(&camera.name).is_some(),
-        Place::Assumed(_) => false,
+        CameraLocation::Port(_) => true,
+        CameraLocation::Ethernet => topology.probed().get(&camera.name).is_some(),
+        CameraLocation::Assumed(_) => false,
     };
     cameras.retain(is_attached);
     let settings = UsbSettings::read(folder);
@@ -154,9 +154,9 @@ fn make(
     if let Some(controllers) = args.controllers {
         let deal = |(number, (name, _, demand))| {
             let place = if camrig_usb::is_on_ethernet(&demand, None) {
-                Place::Ethernet
+                CameraLocation::Ethernet
             } else {
-                Place::Assumed(number % controllers as usize)
+                CameraLocation::Assumed(number % controllers as usize)
             };
             UsbCamera { name, demand, place, rivals: Vec::new() }
         };
@@ -174,7 +174,7 @@ fn make(
     Ok(match args.usb_tree {
         None => made_here(topology, registry, usb, (folder, &tree), budgets),
         // It is of another machine, so this machine's drivers are not asked for their devices.
-        Some(_) => made(topology, usb, &Attached::Unknown, (folder, &tree), budgets),
+        Some(_) => made(topology, usb, &AttachedDevices::Unknown, (folder, &tree), budgets),
     })
 }
 
@@ -186,21 +186,22 @@ fn made_here(
     (folder, tree): (&Path, &UsbTree),
     budgets: Budgets,
 ) -> Plan {
-    let attached = if tree.is_empty() { Attached::Unknown } else { Attached::of(topology, usb, registry) };
+    let attached =
+        if tree.is_empty() { AttachedDevices::Unknown } else { AttachedDevices::of(topology, usb, registry) };
     made(topology, usb, &attached, (folder, tree), budgets)
 }
 
 fn made(
     topology: &Topology,
     usb: &UsbDemands,
-    attached: &Attached<'_>,
+    attached: &AttachedDevices<'_>,
     (folder, tree): (&Path, &UsbTree),
     budgets: Budgets,
 ) -> Plan {
     let FoundCameras { cameras, warnings } = find(topology, usb, tree, attached);
     let mut plan = camrig_usb::plan(topology.name(), &cameras, tree, &UsbSettings::read(folder), budgets);
     plan.warnings.extend(warnings);
-    let assumed = cameras.iter().filter(|camera| matches!(camera.place, Place::Assumed(_)));
+    let assumed = cameras.iter().filter(|camera| matches!(camera.place, CameraLocation::Assumed(_)));
     let assumed: Vec<_> = assumed.map(|camera| format!("`{}`", camera.name)).collect();
     if !assumed.is_empty() {
         plan.warnings.push(format!(
@@ -232,7 +233,7 @@ pub(super) fn transfers_mb(topology: &Topology, usb: &UsbDemands) -> u64 {
 }
 
 /// The known devices of the machine.
-enum Attached<'a> {
+enum AttachedDevices<'a> {
     /// Nothing.
     Unknown,
     /// The device of each camera.
@@ -241,7 +242,7 @@ enum Attached<'a> {
     Drivers(BTreeMap<String, Vec<Device>>),
 }
 
-impl Attached<'_> {
+impl AttachedDevices<'_> {
     /// Asks the drivers of the topology's cameras on USB for their devices.
     fn of(topology: &Topology, usb: &UsbDemands, registry: &Registry) -> Self {
         let mut devices = BTreeMap::new();
@@ -274,18 +275,23 @@ struct FoundCameras {
 }
 
 /// Looks for each camera in the tree, also by the known attached devices.
-fn find(topology: &Topology, usb: &UsbDemands, tree: &UsbTree, attached: &Attached<'_>) -> FoundCameras {
+fn find(
+    topology: &Topology,
+    usb: &UsbDemands,
+    tree: &UsbTree,
+    attached: &AttachedDevices<'_>,
+) -> FoundCameras {
     let mut found = FoundCameras { cameras: Vec::new(), warnings: Vec::new() };
     for (name, driver, mut demand) in demands(topology, usb) {
         let devices = attached.devices(&name, driver);
         let meant: Vec<_> = match attached {
-            Attached::Probed(_) => devices.iter().collect(),
+            AttachedDevices::Probed(_) => devices.iter().collect(),
             _ => camrig_usb::meant(&demand, devices),
         };
         if let [device] = meant[..] {
             if device.is_off_usb() && camrig_usb::is_on_ethernet(&demand, Some(&device.model)) {
                 demand.profiles.clone_from(&device.profiles);
-                let (place, rivals) = (Place::Ethernet, Vec::new());
+                let (place, rivals) = (CameraLocation::Ethernet, Vec::new());
                 found.cameras.push(UsbCamera { name, demand, place, rivals });
                 continue;
             }
@@ -305,9 +311,9 @@ fn find(topology: &Topology, usb: &UsbDemands, tree: &UsbTree, attached: &Attach
         }
         let mut ports = camrig_usb::find(&demand, tree, devices).into_iter().map(|found| found.port.clone());
         let place = match ports.next() {
-            Some(port) => Place::Port(port),
-            None if camrig_usb::is_on_ethernet(&demand, None) => Place::Ethernet,
-            None => Place::Assumed(0),
+            Some(port) => CameraLocation::Port(port),
+            None if camrig_usb::is_on_ethernet(&demand, None) => CameraLocation::Ethernet,
+            None => CameraLocation::Assumed(0),
         };
         found.cameras.push(UsbCamera { name, demand, place, rivals: ports.collect() });
     }

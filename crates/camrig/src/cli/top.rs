@@ -55,7 +55,7 @@ pub(super) fn run(args: &TopArgs) -> ExitCode {
 #[derive(Clone)]
 struct Asked(String);
 
-impl camrig_top::Rig for Asked {
+impl camrig_top::ShownRig for Asked {
     fn read(&self) -> io::Result<RigStatus> {
         socket::read(&self.0)
     }

@@ -22,7 +22,7 @@ const LOOK: Duration = Duration::from_millis(250);
 const BY: &str = "`camrig run --watch`";
 
 /// A file that is watched.
-pub(super) struct Watched {
+pub(super) struct WatchedFile {
     arguments: TopologyArgs,
     registry: Arc<Registry>,
     seen: Option<Version>,
@@ -53,7 +53,7 @@ fn has_terminal() -> bool {
     File::open("/dev/tty").is_ok()
 }
 
-impl Watched {
+impl WatchedFile {
     /// Notes the content of the file, which is about to be run.
     pub(super) fn new(arguments: TopologyArgs, registry: &Arc<Registry>) -> Self {
         let seen = Version::of(&arguments.topology);

@@ -66,7 +66,7 @@ pub(crate) use self::spec::{MatchClock, MatchSpec, MatchedCamera, clock_of_all};
 pub(crate) use self::stats::MatchStats;
 pub use self::stats::MatchStatus;
 use self::timeline::{Check, Timeline};
-use self::window::{Decision, Item, LaneRules, Rules, Window};
+use self::window::{Decision, LaneRules, Rules, Timed, Window};
 use crate::error::ProcessorError;
 use crate::frameset::FrameSet;
 
@@ -422,7 +422,7 @@ impl Matching {
         }
     }
 
-    fn matched(&mut self, set: Vec<(usize, Item<FrameSet>)>) -> Match {
+    fn matched(&mut self, set: Vec<(usize, Timed<FrameSet>)>) -> Match {
         let times = || set.iter().map(|(_, item)| item.nanos);
         let first_nanos = times().min().unwrap_or(0);
         let spread = Duration::from_nanos(times().max().unwrap_or(0) - first_nanos);

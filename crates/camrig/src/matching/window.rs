@@ -59,14 +59,14 @@ pub(super) struct LaneRules {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Decision<T> {
     /// These items are a match: each with its camera, in the order of the cameras.
-    Match(Vec<(usize, Item<T>)>),
+    Match(Vec<(usize, Timed<T>)>),
     /// This item of this camera has no match.
     Unmatched(usize, Unmatched, T),
 }
 
 /// A value with a time.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Item<T> {
+pub(super) struct Timed<T> {
     pub(super) nanos: u64,
     pub(super) value: T,
 }
@@ -83,7 +83,7 @@ pub(super) struct Window<T> {
 /// The queue of one camera.
 struct Lane<T> {
     rules: LaneRules,
-    items: VecDeque<Item<T>>,
+    items: VecDeque<Timed<T>>,
     last_nanos: Option<u64>,
     /// The next item is not earlier, as far as is known from items that were left out.
     floor_nanos: u64,
@@ -174,7 +174,7 @@ impl<T> Window<T> {
         while !self.has_room(lane) {
             self.decide_without_waiting();
         }
-        self.lanes[lane].items.push_back(Item { nanos, value });
+        self.lanes[lane].items.push_back(Timed { nanos, value });
         self.decide();
     }
 
@@ -257,7 +257,7 @@ impl<T> Window<T> {
     }
 
     /// Applies a step to `waiting`; returns the items that it passes over, if cameras may be missing.
-    fn take_from(&mut self, waiting: &mut [VecDeque<Item<T>>], step: Step) -> Vec<VecDeque<Item<T>>> {
+    fn take_from(&mut self, waiting: &mut [VecDeque<Timed<T>>], step: Step) -> Vec<VecDeque<Timed<T>>> {
         match step {
             Step::Nothing | Step::Wait(_) => {}
             Step::Drop => {
@@ -280,7 +280,7 @@ impl<T> Window<T> {
                 }
                 for (lane, items) in passed.into_iter().enumerate() {
                     let unmatched =
-                        |item: Item<T>| Decision::Unmatched(lane, Unmatched::PassedOver, item.value);
+                        |item: Timed<T>| Decision::Unmatched(lane, Unmatched::PassedOver, item.value);
                     self.decided.extend(items.into_iter().map(unmatched));
                 }
             }
@@ -289,7 +289,7 @@ impl<T> Window<T> {
     }
 
     /// Decides about items to which none will be added.
-    fn decide_among(&mut self, mut waiting: Vec<VecDeque<Item<T>>>) {
+    fn decide_among(&mut self, mut waiting: Vec<VecDeque<Timed<T>>>) {
         let lane_rules = self.lane_rules();
         while !waiting.is_empty() {
             let next = step(&self.rules, &lane_rules, &waiting.iter().collect::<Vec<_>>(), |_| None);
@@ -304,7 +304,7 @@ impl<T> Window<T> {
 }
 
 /// Returns the camera of the earliest item.
-fn earliest<'a, T: 'a>(waiting: impl Iterator<Item = &'a VecDeque<Item<T>>>) -> Option<usize> {
+fn earliest<'a, T: 'a>(waiting: impl Iterator<Item = &'a VecDeque<Timed<T>>>) -> Option<usize> {
     let firsts = waiting.enumerate().filter_map(|(lane, items)| Some((items.front()?.nanos, lane)));
     firsts.min().map(|(_, lane)| lane)
 }
@@ -313,7 +313,7 @@ fn earliest<'a, T: 'a>(waiting: impl Iterator<Item = &'a VecDeque<Item<T>>>) -> 
 fn step<T>(
     rules: &Rules,
     lane_rules: &[LaneRules],
-    waiting: &[&VecDeque<Item<T>>],
+    waiting: &[&VecDeque<Timed<T>>],
     next_nanos: impl Fn(usize) -> Option<u64>,
 ) -> Step {
     let Some(first) = earliest(waiting.iter().copied()) else { return Step::Nothing };

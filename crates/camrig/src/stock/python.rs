@@ -59,7 +59,7 @@ pub(crate) struct PythonOptions {
 
 /// A problem that the interpreter found.
 #[derive(Debug, Deserialize)]
-struct Found {
+struct ScriptProblem {
     /// The option, if one is at fault.
     option: Option<String>,
     message: String,
@@ -103,7 +103,7 @@ impl PythonOptions {
     }
 
     /// Lets the interpreter, which was started, import the script and check the options.
-    fn ask(&self, mut child: Child) -> Result<Vec<Found>, String> {
+    fn ask(&self, mut child: Child) -> Result<Vec<ScriptProblem>, String> {
         let python = self.found_interpreter();
         let named = python.display();
         let request = serde_json::to_vec(self).map_err(|error| error.to_string())?;
@@ -175,7 +175,7 @@ impl PythonOptions {
         }
         match self.ask(child) {
             Ok(found) => {
-                for Found { option, message } in found {
+                for ScriptProblem { option, message } in found {
                     wrong.add(option.as_deref().into_iter().chain(["script"]), message);
                 }
             }

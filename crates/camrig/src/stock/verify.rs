@@ -69,14 +69,14 @@ struct VerifiedCamera {
     /// The rendered scene; `None` if content is not compared.
     scene: Option<Scene>,
     /// By producer: each actor that forwards the framesets numbers them itself.
-    last: BTreeMap<String, Place>,
+    last: BTreeMap<String, Position>,
     framesets: u64,
     digest: Digest,
 }
 
 /// Position of a frameset in its camera's sequence.
 #[derive(Clone, Copy)]
-struct Place {
+struct Position {
     sequence: u64,
     number: u64,
     arrival_nanos: u64,
@@ -194,7 +194,7 @@ impl VerifiedCamera {
     /// numbers restart as well, and its time is later.
     fn check_order(&mut self, frames: &FrameSet) -> Result<(), Fault> {
         let number = frames.header().frames.first().map_or(0, |frame| frame.number);
-        let place = Place { sequence: frames.sequence(), number, arrival_nanos: frames.arrival_nanos() };
+        let place = Position { sequence: frames.sequence(), number, arrival_nanos: frames.arrival_nanos() };
         if let Some(last) = self.last.insert(frames.producer().to_owned(), place) {
             let anew = place.number <= last.number && place.arrival_nanos > last.arrival_nanos;
             if place.sequence <= last.sequence && !anew {

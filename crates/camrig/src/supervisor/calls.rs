@@ -12,19 +12,19 @@ const CALLS_MAX: usize = 16;
 /// The calls under way, by camera.
 #[derive(Default)]
 pub(super) struct Calls {
-    waiting: BTreeMap<ActorId, VecDeque<Waiting>>,
+    waiting: BTreeMap<ActorId, VecDeque<WaitingCall>>,
     next: u64,
 }
 
 /// A call that waits for its answer; the first one of a camera was sent to it.
-struct Waiting {
+struct WaitingCall {
     number: u64,
     call: DeviceCall,
     /// `None` if nothing waits for the answer.
     caller: Option<SyncSender<DeviceAnswer>>,
 }
 
-impl Waiting {
+impl WaitingCall {
     fn answer(self, own: DeviceAnswer) {
         // The caller may have continued without it.
         self.caller.map(|caller| caller.try_send(own));
@@ -45,7 +45,7 @@ impl Calls {
         caller: Option<SyncSender<DeviceAnswer>>,
     ) -> Option<DeviceRequest> {
         self.next += 1;
-        let added = Waiting { number: self.next, call, caller };
+        let added = WaitingCall { number: self.next, call, caller };
         let waiting = self.waiting.entry(camera).or_default();
         if waiting.len() == CALLS_MAX {
             added.answer(Err(format!("camera `{name}` already has {CALLS_MAX} calls to answer")));
@@ -69,7 +69,7 @@ impl Calls {
             return None;
         }
         let first = waiting.pop_front()?;
-        let next = waiting.front().map(Waiting::request);
+        let next = waiting.front().map(WaitingCall::request);
         let call = first.call.clone();
         first.answer(own);
         Some((call, next))

@@ -29,7 +29,7 @@ const TURN_TIME: Duration = Duration::from_secs(10);
 const TURN_PAUSE: Duration = Duration::from_millis(5);
 
 /// A topology for the running rig.
-pub(crate) struct Wanted {
+pub(crate) struct WantedTopology {
     pub(crate) topology: Topology,
     /// Names of actors that restart although nothing differs.
     pub(crate) restarts: Vec<String>,
@@ -43,7 +43,7 @@ pub(crate) struct Wanted {
     pub(crate) by: String,
 }
 
-impl Wanted {
+impl WantedTopology {
     /// Returns a topology that replaces the one that runs, whichever that is.
     pub(crate) fn whole(topology: Topology, by: &str) -> Self {
         Self { topology, restarts: Vec::new(), base: None, live: false, dry_run: false, by: by.to_owned() }
@@ -63,7 +63,7 @@ pub(super) struct Setting {
 
 impl RunControl {
     /// Changes the rig to another topology, and waits until that is done. Returns the changes.
-    pub(crate) fn apply(&self, wanted: Wanted) -> Result<Vec<String>, ChangeError> {
+    pub(crate) fn apply(&self, wanted: WantedTopology) -> Result<Vec<String>, ChangeError> {
         let _turn = self.turn(wanted.dry_run)?;
         self.apply_in_turn(wanted, Vec::new(), BTreeMap::new())
     }
@@ -97,7 +97,7 @@ impl RunControl {
         }
         let parsed = Topology::parse(current.name(), &text, None, &self.registry);
         let topology = parsed.map_err(ChangeError::Problems)?;
-        let wanted = Wanted { topology, restarts, base: Some(base), live, dry_run, by };
+        let wanted = WantedTopology { topology, restarts, base: Some(base), live, dry_run, by };
         self.apply_in_turn(wanted, unkept, known)
     }
 
@@ -139,7 +139,7 @@ impl RunControl {
     ) -> Result<Vec<String>, ChangeError> {
         let parsed = Topology::parse(current.name(), text, None, &self.registry);
         let topology = parsed.map_err(ChangeError::Problems)?;
-        let wanted = Wanted { base: Some(base), ..Wanted::whole(topology, by) };
+        let wanted = WantedTopology { base: Some(base), ..WantedTopology::whole(topology, by) };
         self.apply_in_turn(wanted, Vec::new(), BTreeMap::new())
     }
 
@@ -211,7 +211,7 @@ impl RunControl {
     /// that needs more than devices is refused.
     fn apply_in_turn(
         &self,
-        wanted: Wanted,
+        wanted: WantedTopology,
         settings: Vec<Setting>,
         known: BTreeMap<String, Vec<Control>>,
     ) -> Result<Vec<String>, ChangeError> {
@@ -224,11 +224,11 @@ impl RunControl {
     /// As [`Self::apply_in_turn`], on this host.
     pub(super) fn apply_own(
         &self,
-        wanted: Wanted,
+        wanted: WantedTopology,
         mut settings: Vec<Setting>,
         known: BTreeMap<String, Vec<Control>>,
     ) -> Result<Vec<String>, ChangeError> {
-        let Wanted { topology, restarts, base, live, dry_run, by } = wanted;
+        let WantedTopology { topology, restarts, base, live, dry_run, by } = wanted;
         let current = self.topology().ok_or(ChangeError::Over)?;
         let refused = |fact: String| Err(ChangeError::Refused(fact));
         if !topology.hosts().is_empty() {
@@ -343,7 +343,7 @@ impl RunControl {
 
 /// The place of a setting.
 #[derive(Debug, PartialEq)]
-enum Place {
+enum SettingPlace {
     /// A key of the topology, and the text of its value.
     Topology(String, String),
     /// Only the device: the topology has no place for it.
@@ -361,24 +361,24 @@ fn places_of(
     let (mut kept, mut others) = (Vec::new(), Vec::new());
     for (name, text) in settings {
         match place_of(name, text, controls, live)? {
-            Place::Topology(key, value) => kept.push((key, value)),
-            Place::Device(value) => others.push((name.clone(), value)),
+            SettingPlace::Topology(key, value) => kept.push((key, value)),
+            SettingPlace::Device(value) => others.push((name.clone(), value)),
         }
     }
     Ok((kept, others))
 }
 
 /// Returns the place of a setting of a camera whose device has these controls.
-fn place_of(name: &str, text: &str, controls: &[Control], live: bool) -> Result<Place, String> {
+fn place_of(name: &str, text: &str, controls: &[Control], live: bool) -> Result<SettingPlace, String> {
     let value = ControlValue::parse(text);
     let Some(control) = controls.iter().find(|control| control.name == name) else {
         let is_key = name.starts_with("options.") || controls.iter().any(|control| control.key == name);
         let is_key = is_key || !live;
         return Ok(if is_key {
-            Place::Topology(name.to_owned(), text.to_owned())
+            SettingPlace::Topology(name.to_owned(), text.to_owned())
         } else {
             // The driver decides which options exist.
-            Place::Device(value)
+            SettingPlace::Device(value)
         });
     };
     let has_key = !control.key.is_empty();
@@ -388,7 +388,11 @@ fn place_of(name: &str, text: &str, controls: &[Control], live: bool) -> Result<
     // Drivers accept names in further spellings.
     let is_checked = control.live && !matches!(control.range, ControlRange::Choice(_));
     let value = if is_checked { control.accept(&value)? } else { value };
-    Ok(if has_key { Place::Topology(control.key.clone(), value.to_string()) } else { Place::Device(value) })
+    Ok(if has_key {
+        SettingPlace::Topology(control.key.clone(), value.to_string())
+    } else {
+        SettingPlace::Device(value)
+    })
 }
 
 /// Returns the settings of a device that make these changes; `None` if it cannot make one of them while it runs.
@@ -470,14 +474,14 @@ mod tests {
         let heat = Control { read_only: true, ..control("heat", "", true) };
         let controls = [control("gain", "set.gain", true), control("light", "", true), fixed, heat];
         let place = |name: &str, text: &str, live| place_of(name, text, &controls, live);
-        let key = |key: &str, text: &str| Ok(Place::Topology(key.to_owned(), text.to_owned()));
+        let key = |key: &str, text: &str| Ok(SettingPlace::Topology(key.to_owned(), text.to_owned()));
         assert_eq!(place("gain", "3.0", false), key("set.gain", "3"));
         assert_eq!(place("set.gain", "3", true), key("set.gain", "3"));
-        assert_eq!(place("light", "3", false), Ok(Place::Device(ControlValue::Number(3.0))));
+        assert_eq!(place("light", "3", false), Ok(SettingPlace::Device(ControlValue::Number(3.0))));
         assert_eq!(place("fixed", "3", false), key("set.fixed", "3"));
         assert_eq!(place("seed", "3", false), key("seed", "3"));
         assert_eq!(place("options.seed", "3", true), key("options.seed", "3"));
-        assert_eq!(place("seed", "3", true), Ok(Place::Device(ControlValue::Number(3.0))));
+        assert_eq!(place("seed", "3", true), Ok(SettingPlace::Device(ControlValue::Number(3.0))));
         assert_eq!(
             place("gain", "10", false).unwrap_err(),
             "option `gain` is 10: it must be 0 to 9 in steps of 1"

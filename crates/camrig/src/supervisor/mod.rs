@@ -42,7 +42,7 @@ use camrig_status::RigStatus;
 
 pub use self::change::ChangeError;
 use self::change::ChangeRequest;
-pub(crate) use self::live::Wanted;
+pub(crate) use self::live::WantedTopology;
 pub(crate) use self::over_hosts::Others;
 use self::progress::Progress;
 pub(crate) use self::progress::Stage;

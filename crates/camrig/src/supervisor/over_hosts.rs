@@ -11,7 +11,7 @@ use camrig_status::control::{Answer, Edit, Edits, Request};
 
 use super::RunControl as Rig;
 use super::change::ChangeError;
-use super::live::{Setting, Wanted, notes_of};
+use super::live::{Setting, WantedTopology, notes_of};
 use crate::control::{DeviceAnswer, DeviceCall};
 use crate::hosts::{HostPart, PartChange, RunningHosts, WholeTopology};
 use crate::topology::Topology;
@@ -156,10 +156,10 @@ impl Rig {
     pub(super) fn apply_over_hosts(
         &self,
         others: &Others,
-        wanted: Wanted,
+        wanted: WantedTopology,
         settings: Vec<Setting>,
     ) -> Result<Vec<String>, ChangeError> {
-        let Wanted { topology, restarts, base, live, dry_run, by } = wanted;
+        let WantedTopology { topology, restarts, base, live, dry_run, by } = wanted;
         let current = others.topology();
         if base.is_some_and(|base| base != current.running_text()) {
             let fact = "the topology that runs has changed meanwhile".to_owned();
@@ -236,7 +236,7 @@ impl Rig {
         by: &str,
     ) -> Result<Vec<String>, ChangeError> {
         let Some(host) = host else {
-            let wanted = Wanted { dry_run, ..own_wanted(after, live, by) };
+            let wanted = WantedTopology { dry_run, ..own_wanted(after, live, by) };
             return self.apply_own(wanted, Vec::new(), BTreeMap::new());
         };
         let spec = |side: &Side| side.topology.hosts().iter().find(|spec| spec.name == host).cloned();
@@ -264,9 +264,9 @@ impl Rig {
     }
 }
 
-fn own_wanted(side: &Side, live: bool, by: &str) -> Wanted {
+fn own_wanted(side: &Side, live: bool, by: &str) -> WantedTopology {
     let restarts = side.restarts_on(None);
-    Wanted { restarts, live, ..Wanted::whole(Topology::clone(&side.own), by) }
+    WantedTopology { restarts, live, ..WantedTopology::whole(Topology::clone(&side.own), by) }
 }
 
 /// Returns all hosts in the order in which they change; those that begin come last.

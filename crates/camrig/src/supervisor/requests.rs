@@ -2,7 +2,7 @@
 
 use camrig_status::control::{Answer, Apply, Attach, Request};
 
-use super::Wanted;
+use super::WantedTopology;
 use super::change::ChangeError;
 use crate::control::DeviceCall;
 use crate::topology::Topology;
@@ -77,5 +77,5 @@ fn apply(control: &super::RunControl, apply: Apply) -> Result<Vec<String>, Chang
     let Apply { name, text, restarts, base, live, dry_run, by } = apply;
     check_by(&by)?;
     let topology = Topology::parse(&name, &text, None, &control.registry).map_err(ChangeError::Problems)?;
-    control.apply(Wanted { topology, restarts, base, live, dry_run, by })
+    control.apply(WantedTopology { topology, restarts, base, live, dry_run, by })
 }

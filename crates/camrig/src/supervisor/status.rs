@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use camrig_status::{CHANGES_MAX, MatchingStatus, RigStatus};
 
 use super::shell::Shell;
-use crate::gauge::{Doing, Shown};
+use crate::gauge::{Doing, ShownParts};
 use crate::hosts;
 use crate::ids::{ActorId, LinkId, ProcessId};
 use crate::report::{self, rounded};
@@ -38,7 +38,7 @@ impl Shell {
             error: self.core.actor(id).errors.back().map(String::as_str),
         };
         let pid = |process: ProcessId| self.processes[process.index()].pid;
-        let shown = Shown {
+        let shown = ShownParts {
             actors: self.shown_actors().collect(),
             links: self.shown_links().collect(),
             processes: self.shown_processes(),

@@ -112,13 +112,13 @@ impl Controls {
 
 /// The effect of the controls on a picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Look {
+pub(super) struct Appearance {
     /// Exposure times gain, if they were set.
     light: Option<u64>,
     emitter: bool,
 }
 
-impl Look {
+impl Appearance {
     /// Returns the look of a frame with this metadata.
     pub(super) fn of(metadata: &Metadata) -> Self {
         let get = |key| metadata.get(key).and_then(|value| u64::try_from(value).ok());

@@ -8,7 +8,7 @@ use camrig_frame::{
     CameraInfo, Format, Frame, FrameHeader, MJPEG, Metadata, PixelFormat, Stream, StreamInfo,
 };
 
-use super::controls::Look;
+use super::controls::Appearance;
 use super::model::Model;
 use super::world::{BODIES, Body, Lens, World, shade, unit};
 use super::{DRIVER, hash_bytes, mix};
@@ -137,7 +137,7 @@ impl Scene {
             3 => view.paint_light::<3>(&bodies, pixels),
             _ => view.paint_light::<4>(&bodies, pixels),
         }
-        Look::of(metadata).apply(view.format, view.lens.width as usize, pixels);
+        Appearance::of(metadata).apply(view.format, view.lens.width as usize, pixels);
         if view.format.is_light() {
             view.write_code(number << 32 | self.seed & u64::from(u32::MAX), pixels);
         }

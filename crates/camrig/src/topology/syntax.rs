@@ -21,16 +21,16 @@ pub(super) fn report(errors: &[Error], text: &str, problems: &mut Problems) {
         let span = error.span().unwrap_or_default();
         let title = one_line(error.message());
         match parts.place(Span::new_unchecked(span.start, span.end)) {
-            Place::Key(key) => problems.add(span, format!("{title} {}", quote(key)), ""),
-            Place::Word => problems.add(span, title, "a string needs quotes"),
-            Place::Other => problems.add(span, title, ""),
+            ErrorPlace::Key(key) => problems.add(span, format!("{title} {}", quote(key)), ""),
+            ErrorPlace::Word => problems.add(span, title, "a string needs quotes"),
+            ErrorPlace::Other => problems.add(span, title, ""),
         }
     }
 }
 
 /// The place of an error.
 #[derive(Debug, PartialEq)]
-enum Place<'t> {
+enum ErrorPlace<'t> {
     /// A key that is well-formed: it contradicts another one.
     Key(&'t str),
     /// A value that begins as a boolean or a number such as `inf`, which a string without quotes can.
@@ -55,28 +55,32 @@ impl<'t> Parts<'t> {
         Self { source, events, errors }
     }
 
-    fn place(&self, span: Span) -> Place<'t> {
+    fn place(&self, span: Span) -> ErrorPlace<'t> {
         let Some(event) = self.events.iter().find(|event| event.span() == span) else {
-            return Place::Other;
+            return ErrorPlace::Other;
         };
         let Some(part) = self.source.get(event) else {
-            return Place::Other;
+            return ErrorPlace::Other;
         };
         match event.kind() {
             EventKind::SimpleKey => {
                 let mut malformed = None;
                 part.decode_key(&mut (), &mut malformed);
                 let in_grammar = self.errors.iter().any(|error| error.unexpected() == Some(span));
-                if malformed.is_some() || in_grammar { Place::Other } else { Place::Key(part.as_str()) }
+                if malformed.is_some() || in_grammar {
+                    ErrorPlace::Other
+                } else {
+                    ErrorPlace::Key(part.as_str())
+                }
             }
             EventKind::Scalar if part.as_str().starts_with(char::is_alphabetic) => {
                 match part.decode_scalar(&mut (), &mut ()) {
                     // The error itself says that it needs quotes.
-                    ScalarKind::String => Place::Other,
-                    _ => Place::Word,
+                    ScalarKind::String => ErrorPlace::Other,
+                    _ => ErrorPlace::Word,
                 }
             }
-            _ => Place::Other,
+            _ => ErrorPlace::Other,
         }
     }
 }
@@ -88,7 +92,7 @@ mod tests {
     use super::*;
 
     /// Returns the message and the place of each error of a text.
-    fn errors(text: &str) -> Vec<(String, Place<'_>)> {
+    fn errors(text: &str) -> Vec<(String, ErrorPlace<'_>)> {
         let parts = Parts::of(text);
         let errors = DeTable::parse_recoverable(text).1;
         let place = |error: &Error| {
@@ -99,7 +103,7 @@ mod tests {
     }
 
     /// Returns the places of the errors of a text.
-    fn places(text: &str) -> Vec<Place<'_>> {
+    fn places(text: &str) -> Vec<ErrorPlace<'_>> {
         errors(text).into_iter().map(|(_, place)| place).collect()
     }
 
@@ -115,7 +119,7 @@ mod tests {
             ("a = 1\na.b = 2\n", "a"),
             ("a = []\n[[a]]\n", "a"),
         ] {
-            assert_eq!(places(text), [Place::Key(key)], "{text}");
+            assert_eq!(places(text), [ErrorPlace::Key(key)], "{text}");
         }
     }
 
@@ -123,14 +127,14 @@ mod tests {
     fn a_word_that_begins_as_another_value_needs_quotes() {
         for text in ["a = in-process\n", "a = true-depth\n", "a = [1, false.]\n", "a = { b = now, c = 1 }\n"]
         {
-            assert_eq!(places(text), [Place::Word], "{text}");
+            assert_eq!(places(text), [ErrorPlace::Word], "{text}");
         }
     }
 
     #[test]
     fn nesting_is_bounded() {
         let text = format!("a = {}\n", "[".repeat(1 << 16));
-        assert!(places(&text).iter().all(|place| *place == Place::Other));
+        assert!(places(&text).iter().all(|place| *place == ErrorPlace::Other));
     }
 
     #[test]
@@ -151,7 +155,7 @@ mod tests {
         ] {
             let found = errors(text);
             assert!(!found.is_empty(), "{text}");
-            assert!(found.iter().all(|(_, place)| *place == Place::Other), "{text}: {found:?}");
+            assert!(found.iter().all(|(_, place)| *place == ErrorPlace::Other), "{text}: {found:?}");
         }
     }
 }

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-const WINDOW: Window = Window { framesets: 4, bytes: 1000 };
+const WINDOW: CreditWindow = CreditWindow { framesets: 4, bytes: 1000 };
 
 /// Size of every frameset of the model, so that three fit into the window of bytes.
 const BYTES: u64 = 300;
@@ -239,7 +239,7 @@ proptest! {
 fn without_a_receiver_nothing_is_sent() {
     let mut sender = Sender::new(9);
     assert!(!sender.may_send(0) && !sender.is_acked(0) && sender.probe().is_none());
-    let receiver = Receiver::new(1, 0, Window { framesets: 0, ..WINDOW });
+    let receiver = Receiver::new(1, 0, CreditWindow { framesets: 0, ..WINDOW });
     assert!(sender.acked(receiver.ack()) && !sender.may_send(1), "the receiver takes nothing");
     let receiver = Receiver::new(1, 0, WINDOW);
     assert!(!sender.acked(receiver.ack()) && sender.may_send(5000), "a large frameset crosses alone");

@@ -15,7 +15,7 @@ use camrig::frame::{
 use camrig_image::Picture;
 
 use super::decoded::{Decoded, PointsError, PointsFormat, point_cloud};
-use super::{Encode, EncodedFile, Format, Taken, Target, folder};
+use super::{Encode, EncodedFile, ExportTarget, ExportedFrameSet, Format, folder};
 use crate::npy;
 
 /// Frames of one camera as files.
@@ -46,7 +46,7 @@ impl Images {
     }
 
     /// Writes images, or points instead. Returns the first problem of a stream that is left out.
-    fn write_images(&mut self, taken: &Taken) -> io::Result<Option<String>> {
+    fn write_images(&mut self, taken: &ExportedFrameSet) -> io::Result<Option<String>> {
         let mut problem = None;
         for EncodedFile { folder, extension, bytes } in &taken.encoded {
             match bytes {
@@ -69,14 +69,20 @@ impl Images {
         Ok(problem)
     }
 
-    fn write_file(&self, stream: &str, extension: &str, taken: &Taken, bytes: &[u8]) -> io::Result<()> {
+    fn write_file(
+        &self,
+        stream: &str,
+        extension: &str,
+        taken: &ExportedFrameSet,
+        bytes: &[u8],
+    ) -> io::Result<()> {
         let folder = self.path.join(stream);
         folder::make(&folder)?;
         folder::create(&folder.join(format!("{}.{extension}", taken.name)), bytes)
     }
 }
 
-impl Target for Images {
+impl ExportTarget for Images {
     fn encode(&self) -> Option<Encode> {
         let (format, depth_unit_meters) = (self.format, self.depth_unit_meters);
         Some(match self.points.clone() {
@@ -87,7 +93,7 @@ impl Target for Images {
         })
     }
 
-    fn write(&mut self, taken: &Taken) -> io::Result<Option<String>> {
+    fn write(&mut self, taken: &ExportedFrameSet) -> io::Result<Option<String>> {
         let problem = self.write_images(taken)?;
         for frame in taken.frames.frames() {
             let name = frame.stream();

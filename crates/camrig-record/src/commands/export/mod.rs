@@ -127,7 +127,7 @@ impl Format {
 }
 
 /// A frameset that is written.
-struct Taken {
+struct ExportedFrameSet {
     /// The name of its files, without extension.
     name: String,
     read: ReadFrameSet,
@@ -148,7 +148,7 @@ struct EncodedFile {
 type Encode = Arc<dyn Fn(&Decoded) -> Vec<EncodedFile> + Send + Sync>;
 
 /// The files made from the framesets of one camera.
-trait Target {
+trait ExportTarget {
     /// Returns the function that encodes files in advance, on another thread; `None` if [`Self::write`] encodes all of them.
     fn encode(&self) -> Option<Encode> {
         None
@@ -158,7 +158,7 @@ trait Target {
     ///
     /// # Errors
     /// If a file cannot be written.
-    fn write(&mut self, taken: &Taken) -> io::Result<Option<String>>;
+    fn write(&mut self, taken: &ExportedFrameSet) -> io::Result<Option<String>>;
 
     /// Completes the files. Returns a note about them beside their number.
     ///
@@ -173,7 +173,7 @@ trait Target {
 struct Exported {
     path: PathBuf,
     prepare: Arc<Prepare>,
-    target: Box<dyn Target>,
+    target: Box<dyn ExportTarget>,
     written: u64,
 }
 
@@ -187,7 +187,7 @@ struct Prepare {
 /// A part of a recording that is ready to be written.
 struct Prepared {
     camera: String,
-    content: Result<Taken, String>,
+    content: Result<ExportedFrameSet, String>,
     /// A problem with a frame of it.
     problem: Option<String>,
 }
@@ -342,7 +342,7 @@ impl Exported {
     }
 
     /// Writes a frameset. Returns the problem of a part that is left out.
-    fn write(&mut self, taken: &Taken) -> io::Result<Option<String>> {
+    fn write(&mut self, taken: &ExportedFrameSet) -> io::Result<Option<String>> {
         let problem = self.target.write(taken)?;
         self.written += 1;
         Ok(problem)
@@ -359,14 +359,14 @@ impl Prepare {
                 self.align.as_ref().map_or(Ok(()), |align| frames.align(align, self.depth_unit_meters));
             problem = aligned.err().map(|error| format!("depth is not aligned: {error}"));
             let encoded = self.encode.as_ref().map_or_else(Vec::new, |encode| encode(&frames));
-            Ok(Taken { name, read, frames, encoded })
+            Ok(ExportedFrameSet { name, read, frames, encoded })
         });
         Prepared { camera, content, problem }
     }
 }
 
 /// Creates the files of a camera in this folder.
-fn target(path: &Path, info: &CameraInfo, args: &ExportArgs) -> io::Result<Box<dyn Target>> {
+fn target(path: &Path, info: &CameraInfo, args: &ExportArgs) -> io::Result<Box<dyn ExportTarget>> {
     Ok(match args.format {
         Format::Tum => Box::new(Tum::create(path, info)?),
         Format::Open3d => Box::new(Open3d::create(path, info)?),

@@ -13,7 +13,7 @@ use camrig::files::NewFile;
 use camrig::frame::{CameraInfo, DepthView, Frame, Stream};
 use camrig_image::LightImage;
 
-use super::{Taken, Target, folder};
+use super::{ExportTarget, ExportedFrameSet, folder};
 
 /// The program that encodes videos.
 const FFMPEG: &str = "ffmpeg";
@@ -59,7 +59,7 @@ impl Videos {
     }
 
     /// Writes a frame. Returns a problem if it is left out.
-    fn write_frame(&mut self, frame: Frame<'_>, taken: &Taken) -> io::Result<Option<String>> {
+    fn write_frame(&mut self, frame: Frame<'_>, taken: &ExportedFrameSet) -> io::Result<Option<String>> {
         let stream = frame.stream();
         let rgb = match self.rgb8(frame) {
             Ok(Some(rgb)) => rgb,
@@ -85,8 +85,8 @@ impl Videos {
     }
 }
 
-impl Target for Videos {
-    fn write(&mut self, taken: &Taken) -> io::Result<Option<String>> {
+impl ExportTarget for Videos {
+    fn write(&mut self, taken: &ExportedFrameSet) -> io::Result<Option<String>> {
         let mut problem = None;
         for frame in taken.frames.frames() {
             problem = problem.or(self.write_frame(frame, taken)?);
@@ -139,7 +139,7 @@ impl Video {
         Ok(Self { size, encoder, path: path.to_owned(), file, errors, list, frames: 0 })
     }
 
-    fn write(&mut self, frame: Frame<'_>, rgb: &[u8], taken: &Taken) -> io::Result<()> {
+    fn write(&mut self, frame: Frame<'_>, rgb: &[u8], taken: &ExportedFrameSet) -> io::Result<()> {
         let written = self.encoder.stdin.as_mut().map_or(Ok(()), |pipe| pipe.write_all(rgb));
         if written.is_err() {
             let _ = self.encoder.wait();

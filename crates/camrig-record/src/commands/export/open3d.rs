@@ -8,7 +8,7 @@ use camrig::frame::{CameraInfo, Distortion, Stream};
 use camrig_image::{LightImage, Picture};
 use serde_json::json;
 
-use super::{Taken, Target, folder};
+use super::{ExportTarget, ExportedFrameSet, folder};
 
 /// A camera as a data set.
 pub(super) struct Open3d {
@@ -37,17 +37,17 @@ impl Open3d {
         Ok(Self { path, depth_unit_meters, note: lens_note(info) })
     }
 
-    fn write_picture(&self, stream: &str, taken: &Taken, picture: &Picture<'_>) -> io::Result<()> {
+    fn write_picture(&self, stream: &str, taken: &ExportedFrameSet, picture: &Picture<'_>) -> io::Result<()> {
         let folder = self.path.join(stream);
         folder::make(&folder)?;
         folder::create(&folder.join(format!("{}.png", taken.name)), &picture.to_png()?)
     }
 }
 
-impl Target for Open3d {
+impl ExportTarget for Open3d {
     /// Writes the files of a frameset. `Open3D` pairs files by their order, so a frameset without color or depth is
     /// left out.
-    fn write(&mut self, taken: &Taken) -> io::Result<Option<String>> {
+    fn write(&mut self, taken: &ExportedFrameSet) -> io::Result<Option<String>> {
         let color = match taken.frames.color() {
             Ok(color) => color,
             Err(error) => return Ok(Some(error.to_string())),

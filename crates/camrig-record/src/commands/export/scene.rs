@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::decoded::aligned;
 use super::poses::{self, Poses};
-use super::{CommandError, ExportArgs, Format, NotExported, Taken, Target, folder};
+use super::{CommandError, ExportArgs, ExportTarget, ExportedFrameSet, Format, NotExported, folder};
 use crate::images::quaternion;
 use crate::read::RecordedCamera;
 
@@ -91,7 +91,7 @@ impl Scene {
         recorded: &str,
         name: &str,
         info: &CameraInfo,
-    ) -> Result<(PathBuf, Box<dyn Target>), NotExported> {
+    ) -> Result<(PathBuf, Box<dyn ExportTarget>), NotExported> {
         if name.contains(|letter: char| letter.is_whitespace() || letter.is_control()) {
             return Err(NotExported::LeftOut(
                 "a list cannot contain names with spaces: see `--rename`".to_owned(),
@@ -110,7 +110,7 @@ impl Scene {
         self.cameras.set(id);
         let (scene, name, depth_unit_meters) = (Rc::clone(self), name.to_owned(), info.depth_unit_meters);
         let (is_at_origin, pose) = (pose.is_none(), pose.unwrap_or(Extrinsics::IDENTITY));
-        Ok((path, Box::new(View { scene, id, name, lens, pose, is_at_origin, depth_unit_meters })))
+        Ok((path, Box::new(SceneView { scene, id, name, lens, pose, is_at_origin, depth_unit_meters })))
     }
 }
 
@@ -149,7 +149,7 @@ impl Lists {
         writeln!(cameras, "{id} {model} {} {} {}", lens.width, lens.height, parameters.join(" "))
     }
 
-    fn add_image(&mut self, id: u32, view: &View, name: &str) -> io::Result<()> {
+    fn add_image(&mut self, id: u32, view: &SceneView, name: &str) -> io::Result<()> {
         match self {
             Self::Colmap { images, .. } => images.write_all(colmap_image(id, view, name).as_bytes()),
             Self::Transforms(list) => {
@@ -163,7 +163,7 @@ impl Lists {
 }
 
 /// A camera of a scene.
-struct View {
+struct SceneView {
     scene: Rc<Scene>,
     id: u32,
     name: String,
@@ -176,16 +176,16 @@ struct View {
     depth_unit_meters: f32,
 }
 
-impl View {
-    fn write_picture(&self, kind: &str, taken: &Taken, picture: &Picture<'_>) -> io::Result<()> {
+impl SceneView {
+    fn write_picture(&self, kind: &str, taken: &ExportedFrameSet, picture: &Picture<'_>) -> io::Result<()> {
         let folder = self.scene.output.join(kind).join(&self.name);
         folder::make(&folder)?;
         folder::create(&folder.join(format!("{}.png", taken.name)), &picture.to_png()?)
     }
 }
 
-impl Target for View {
-    fn write(&mut self, taken: &Taken) -> io::Result<Option<String>> {
+impl ExportTarget for SceneView {
+    fn write(&mut self, taken: &ExportedFrameSet) -> io::Result<Option<String>> {
         let color = match taken.frames.color() {
             Ok(color) => color,
             Err(error) => return Ok(Some(error.to_string())),
@@ -251,7 +251,7 @@ fn colmap_lens(lens: &Intrinsics) -> (&'static str, Vec<f32>) {
 }
 
 /// Returns the lines of an image in COLMAP, whose poses lead from the coordinates of the scene to those of the camera.
-fn colmap_image(id: u32, view: &View, name: &str) -> String {
+fn colmap_image(id: u32, view: &SceneView, name: &str) -> String {
     let pose = view.pose.inverse();
     let turn = quaternion(pose.rotation.map(f64::from));
     let [x, y, z] = pose.translation_meters;
@@ -259,7 +259,7 @@ fn colmap_image(id: u32, view: &View, name: &str) -> String {
 }
 
 /// Returns an image of a `transforms.json`, whose cameras look along -Z with Y up.
-fn nerf_image(view: &View, name: &str) -> Value {
+fn nerf_image(view: &SceneView, name: &str) -> Value {
     let (lens, pose) = (&view.lens, &view.pose);
     let ([cx, cy], [k1, k2, p1, p2, k3]) = (center(lens), distortion(lens));
     let row = |row: usize| {

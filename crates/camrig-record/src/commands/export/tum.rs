@@ -10,7 +10,7 @@ use camrig_image::{LightImage, Picture};
 
 use super::decoded::Decoded;
 use super::open3d::lens_note;
-use super::{Taken, Target, folder};
+use super::{ExportTarget, ExportedFrameSet, folder};
 use crate::clock::WallClock;
 
 /// Units of depth in a metre. The data sets have 16 bits, so depth beyond 13.1 m is left out.
@@ -87,8 +87,8 @@ impl Tum {
     }
 }
 
-impl Target for Tum {
-    fn write(&mut self, taken: &Taken) -> io::Result<Option<String>> {
+impl ExportTarget for Tum {
+    fn write(&mut self, taken: &ExportedFrameSet) -> io::Result<Option<String>> {
         let arrived = taken.read.log_time;
         self.write_motion(&taken.frames, arrived)?;
         let color = match taken.frames.color() {

@@ -3,7 +3,7 @@
 use camrig_frame::PixelFormat;
 
 use super::*;
-use crate::synthetic::controls::Look;
+use crate::synthetic::controls::Appearance;
 
 #[test]
 fn controls_show_in_pictures_which_follow_from_the_metadata() {
@@ -60,7 +60,7 @@ fn half_the_exposure_is_half_as_bright_in_every_format() {
         });
         let mut metadata = Metadata::EMPTY;
         Controls::new(Some(4250), None, true).show(0, &mut metadata);
-        Look::of(&metadata).apply(format, 2, &mut pixels);
+        Appearance::of(&metadata).apply(format, 2, &mut pixels);
         // Luminance of YUYV has an offset in some conventions.
         let near = |(one, other): (&u8, &u8)| one.abs_diff(*other) <= 8;
         assert!(pixels.iter().zip(&half).all(near), "{format}: {pixels:?}, {half:?}");
