@@ -3,6 +3,8 @@
 //! A processor matches *cameras*, directly or through other processors: those that its inputs are, and those whose framesets
 //! its inputs pass on. So the cameras are known when all links are.
 
+use std::collections::BTreeSet;
+
 use camrig_frame::Clock;
 use camrig_ipc::{MAX_MATCH_CAMERAS, Overflow};
 
@@ -87,7 +89,8 @@ fn specify_one(
     let mut clocks = Vec::new();
     for link in links.iter().filter(|link| link.to == actor) {
         let input = &drafts[link.from.index()].name;
-        let behind = cameras_of(link.from, drafts, links);
+        let is_camera = |id: ActorId| matches!(drafts[id.index()].role, Role::Camera { .. });
+        let behind = cameras_behind(link.from, links, is_camera);
         for RelayedCamera { name, clock } in behind.into_iter().flat_map(|id| relayed(&drafts[id.index()])) {
             if let Some(other) = cameras.iter().find(|camera| camera.name == name) {
                 let title = format!(
@@ -180,17 +183,20 @@ fn relayed(camera: &Draft) -> Vec<RelayedCamera> {
 }
 
 /// Returns the cameras whose framesets an actor may publish: itself, or those that it reads, in the order of its inputs.
-fn cameras_of(actor: ActorId, drafts: &[Draft], links: &[LinkSpec]) -> Vec<ActorId> {
-    let (mut cameras, mut seen, mut left) = (Vec::new(), vec![false; drafts.len()], vec![actor]);
+pub(super) fn cameras_behind(
+    actor: ActorId,
+    links: &[LinkSpec],
+    is_camera: impl Fn(ActorId) -> bool,
+) -> Vec<ActorId> {
+    let (mut cameras, mut seen, mut left) = (Vec::new(), BTreeSet::new(), vec![actor]);
     while let Some(actor) = left.pop() {
-        if std::mem::replace(&mut seen[actor.index()], true) {
+        if !seen.insert(actor) {
             continue;
         }
-        match drafts[actor.index()].role {
-            Role::Camera { .. } => cameras.push(actor),
-            Role::Processor { .. } => {
-                left.extend(links.iter().filter(|link| link.to == actor).rev().map(|link| link.from));
-            }
+        if is_camera(actor) {
+            cameras.push(actor);
+        } else {
+            left.extend(links.iter().filter(|link| link.to == actor).rev().map(|link| link.from));
         }
     }
     cameras

@@ -56,6 +56,7 @@ pub use self::edit::edit;
 pub(crate) use self::edit::merged;
 pub(crate) use self::edit::with_command;
 pub(crate) use self::growth::{Growth, LinkEnd};
+use self::matching::cameras_behind;
 pub(crate) use self::probe::Probe;
 pub use self::problem::Problems;
 use self::problem::TopologyText;
@@ -397,20 +398,13 @@ impl Topology {
 
     /// Returns the cameras whose framesets an actor may publish, in the order of its inputs.
     fn cameras_behind(&self, actor: ActorId) -> Vec<RelayedCamera> {
-        let (mut cameras, mut seen, mut left) = (Vec::new(), vec![false; self.actors.len()], vec![actor]);
-        while let Some(id) = left.pop() {
+        let is_camera = |id| matches!(self.actor(id).role, Role::Camera { .. });
+        let relayed = |id| {
             let actor = self.actor(id);
-            if std::mem::replace(&mut seen[id.index()], true) {
-                continue;
-            }
-            if let Role::Camera { .. } = actor.role {
-                let clock = actor.camera_options().and_then(CameraOptions::clock);
-                cameras.push(RelayedCamera { name: actor.name.clone(), clock });
-            } else {
-                left.extend(self.links.iter().filter(|link| link.to == id).rev().map(|link| link.from));
-            }
-        }
-        cameras
+            let clock = actor.camera_options().and_then(CameraOptions::clock);
+            RelayedCamera { name: actor.name.clone(), clock }
+        };
+        cameras_behind(actor, &self.links, is_camera).into_iter().map(relayed).collect()
     }
 
     /// Returns every actor, in the order of the file. An [`ActorId`] is an index in this list.
