@@ -22,6 +22,9 @@ use crate::sys::{OpenDevice, OpenSensor, OptionKind, OptionRange, OptionsView};
 /// Maximum size of a preset, in bytes. Presets have some kilobytes.
 const PRESET_BYTES_MAX: u64 = 1 << 20;
 
+/// The parameters of a preset that set the depth unit, in um.
+const DEPTH_UNIT_PARAMETERS: [&str; 2] = ["param-depthunits", "param-zunits"];
+
 /// The mark that some editors write in front of a text.
 const BYTE_ORDER_MARK: char = '\u{feff}';
 
@@ -226,14 +229,26 @@ impl Resolved {
         self.preset.as_ref().map(|(path, _)| path.as_path())
     }
 
-    /// Loads another preset instead of the previous one.
+    /// Loads another preset instead of the previous one. The device keeps its depth unit, which its framesets state.
     pub(crate) fn load_preset(
         &mut self,
         path: &Path,
+        depth_unit_meters: Option<f32>,
         camera: &Subject,
         device: &OpenDevice,
     ) -> Result<(), DriverError> {
-        let (path, json) = read_preset(path)?;
+        let (path, mut json) = read_preset(path)?;
+        if let Some(unit) = depth_unit_meters {
+            let own = (f64::from(unit) * 1e6).round();
+            let (kept, other) = with_depth_unit(&json, own);
+            if let Some(other) = other {
+                log::warn!(
+                    "preset `{}` has a depth unit of {other} um: {camera} keeps {own} um until it is opened again",
+                    path.display()
+                );
+                json = kept;
+            }
+        }
         load_preset(&path, &json, camera, device)?;
         self.preset = Some((path, json));
         Ok(())
@@ -414,6 +429,24 @@ fn read_preset(path: &Path) -> Result<(PathBuf, String), DriverError> {
     Ok((path.to_owned(), json))
 }
 
+/// Returns a preset with this depth unit, and its own one if that differs; both in um.
+fn with_depth_unit(json: &str, unit: f64) -> (String, Option<f64>) {
+    let mut other = None;
+    let mut preset = serde_json::from_str::<serde_json::Value>(json).unwrap_or_default();
+    // Newer versions of librealsense write the parameters into a table.
+    for table in ["/parameters", ""] {
+        for name in DEPTH_UNIT_PARAMETERS {
+            let Some(value) = preset.pointer_mut(&format!("{table}/{name}")) else { continue };
+            let own = value.as_f64().or_else(|| value.as_str()?.trim().parse().ok());
+            if let Some(own) = own.filter(|own| (own - unit).abs() >= 1.0) {
+                other = Some(own);
+                *value = unit.to_string().into();
+            }
+        }
+    }
+    (preset.to_string(), other)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -434,6 +467,23 @@ mod tests {
         assert_eq!(json, serde_json::json!({ "url": "http://a#b", "b": "2" }));
         let slash = read("{ \"a\": / }").unwrap_err();
         assert!(slash.ends_with("has a `/` that begins no comment"), "{slash}");
+    }
+
+    #[test]
+    fn a_preset_that_is_loaded_live_keeps_the_depth_unit() {
+        let kept = |json: &str| {
+            let (json, other) = with_depth_unit(json, 100.0);
+            (serde_json::from_str::<serde_json::Value>(&json).unwrap(), other)
+        };
+        let newer = r#"{"parameters": {"param-zunits": "1000", "param-depthunits": "1000"}, "viewer": 1}"#;
+        let units = serde_json::json!({ "param-zunits": "100", "param-depthunits": "100" });
+        assert_eq!(kept(newer), (serde_json::json!({ "parameters": units, "viewer": 1 }), Some(1000.0)));
+        let older = r#"{"param-depthunits": 500, "param-zunits": "100", "a": "2"}"#;
+        let json = serde_json::json!({ "param-depthunits": "100", "param-zunits": "100", "a": "2" });
+        assert_eq!(kept(older), (json, Some(500.0)));
+        for same in [r#"{"param-depthunits":"100"}"#, r#"{"a":"2"}"#] {
+            assert_eq!(with_depth_unit(same, 100.0), (same.to_owned(), None));
+        }
     }
 
     #[test]

@@ -237,35 +237,52 @@ def case_options():
     check(all(named), f"check says\n{refused}")
 
 
-# The parameters of a preset that are changed, and the controls that must have their values.
-PRESET = {"controls-autoexposure-auto": "False", "controls-autoexposure-manual": "3000", "controls-depth-gain": "40"}
+# The parameters of a preset that are changed, the controls that must have their values, and the table of the advanced mode.
+PRESET = {"controls-autoexposure-auto": "False", "controls-autoexposure-manual": "3000", "controls-depth-gain": "40",
+          "param-scanlinep1": "77"}
 PRESET_HELD = ["0.3.11=0", "0.3.3=3000", "0.2.4=40"]
+PRESET_TABLE = "6:4d"
+# Its depth unit in um, which a camera has from its next start on, and those of the models.
+PRESET_UNIT = 500
+UNITS = {"d405": 100, "d435": 1000, "d455": 1000}
 
 
 def case_presets():
     """A preset is saved from each camera, and another one loaded while it runs; after a replug the camera has it again."""
-    rig = Rig(topology(keys=recovery.POLICY, reader="stats"))
+    # A preset takes some 80 transfers, longer than a slow guest may be silent otherwise.
+    rig = Rig(topology(keys=PATIENT + recovery.RESTART, reader="stats"))
     rig.wait_first()
     own = ["--rig", str(rig.process.pid)]
 
-    def check_controls(when, index):
+    def check_controls(when, index, unit):
         controls = emulator.ask(f"controls {index}")
-        missing = [control for control in PRESET_HELD if f" {control}" not in f" {controls} "]
-        check(not missing, f"{when}, c{index} has not {missing}, but {controls}\n{rig.log()}")
+        missing = [control for control in (*PRESET_HELD, f"depth-table={unit},") if f" {control}" not in f" {controls} "]
+        tables = re.search(r" advanced-tables=(\S*) ", controls)[1].split(",")
+        check(not missing and PRESET_TABLE in tables, f"{when}, c{index} has not {missing}, but {controls}\n{rig.log()}")
 
-    for index in range(CAMERAS):
-        path = f"/tmp/c{index}.json"
-        camrig("options", f"c{index}", "--save", path, *own)
+    def saved(index, path):
+        """The preset that the camera has, and its parameters."""
+        command("options", f"c{index}", "--save", path, *own)
         with open(path) as file:
             preset = json.load(file)
-        parameters = preset.get("parameters", preset)
+        return preset, preset.get("parameters", preset)
+
+    for index, camera in enumerate(emulator.stats()):
+        path, unit = f"/tmp/c{index}.json", UNITS[camera["model"]]
+        preset, parameters = saved(index, path)
         check(set(PRESET) <= set(parameters), f"the preset has {sorted(parameters)}")
         figure(f"c{index}: parameters of the preset that was saved", len(parameters))
         parameters.update(PRESET)
+        units = dict.fromkeys(("param-depthunits", "param-zunits"), str(PRESET_UNIT))
         with open(path, "w") as file:
-            json.dump(preset, file)
+            json.dump({**preset, "parameters": {**parameters, **units}} if "parameters" in preset else {**preset, **units}, file)
         command("options", f"c{index}", "--load", path, *own)
-        check_controls("after the preset was loaded", index)
+        check_controls("after the preset was loaded", index, unit)
+        line = f"has a depth unit of {PRESET_UNIT} um: camera `{camera['serial']}` keeps {unit} um until it is opened again"
+        check(line in rig.log(), f"the log has no line `{line}`:\n{rig.log()}")
+        _, held = saved(index, f"/tmp/held{index}.json")
+        wrong = {name: (value, held.get(name)) for name, value in parameters.items() if held.get(name) != value}
+        check(not wrong, f"the preset that was saved after this one was loaded differs: {wrong}")
         check(rig.camera(index)["restarts"] == 0, f"c{index} was restarted\n{rig.log()}")
         running = camrig("topology", str(rig.process.pid))
         check(path in running, f"the topology that runs is\n{running}")
@@ -274,7 +291,7 @@ def case_presets():
         rig.wait_state(index, *recovery.WAITING)
         emulator.do(f"plug {index}")
         rig.wait_frames(index)
-        check_controls("after it was plugged in again", index)
+        check_controls("after it was plugged in again", index, PRESET_UNIT)
     rig.stop()
 
 

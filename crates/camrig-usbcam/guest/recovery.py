@@ -10,7 +10,8 @@ WAITING = ("waiting-for-device",)
 SILENT = ("stalled", "restarting", *WAITING)
 # Seconds without a frameset after which a camera of these rigs is restarted: a slow guest must not look like a fault.
 STALL = 8
-POLICY = f"restart = {{ max = 50, window = 60, backoff_max_millis = 500 }}\nstall_timeout_millis = {STALL}000\n"
+RESTART = "restart = { max = 50, window = 60, backoff_max_millis = 500 }\n"
+POLICY = f"{RESTART}stall_timeout_millis = {STALL}000\n"
 # Framesets of a camera without a fault that are counted before and after a step: more than are on their way in the guest.
 SURE = 5
 # A rig whose cameras are lost a thousand times.

@@ -5,6 +5,7 @@
 //! operation.
 
 use std::collections::BTreeMap;
+use std::fmt::Write;
 use std::time::Duration;
 
 use crate::calibration;
@@ -143,7 +144,8 @@ impl HardwareMonitor {
         (self.advanced_mode, self.damaged_calibration) = kept;
     }
 
-    /// Returns the tables that commands can set.
+    /// Returns the tables that commands can set; those of the advanced mode as `NUMBER:BYTES`, in hexadecimal digits without
+    /// the zeros at the end.
     pub fn describe(&self) -> String {
         let words = |words: &[i64]| words.iter().map(i64::to_string).collect::<Vec<_>>().join(",");
         format!(
@@ -151,7 +153,7 @@ impl HardwareMonitor {
             words(&self.depth_table.map(i64::from)),
             words(&self.auto_exposure_limits.map(i64::from)),
             self.sync_mode,
-            words(&self.advanced_tables.keys().map(|&number| number.into()).collect::<Vec<_>>()),
+            self.advanced_tables.iter().map(described).collect::<Vec<_>>().join(","),
             words(&self.exposure_regions[0].map(i64::from)),
             words(&self.exposure_regions[1].map(i64::from)),
         )
@@ -295,6 +297,17 @@ pub fn reply(operation: u32, outcome: &Result<Vec<u8>, i32>) -> Vec<u8> {
     bytes
 }
 
+/// Returns the number of a table and its bytes.
+fn described((number, table): (&u32, &Vec<u8>)) -> String {
+    let used = table.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
+    let mut text = format!("{number}:");
+    for byte in &table[..used] {
+        // It does not fail for a `String`.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}
+
 /// Returns 12 decimal digits as 6 bytes of two digits each.
 fn decimal(serial: &str) -> [u8; 6] {
     let mut bytes = [0; 6];
@@ -372,7 +385,7 @@ mod tests {
         };
         assert_eq!(run(&mut monitor, 0x2B, [3, 0, 0, 0], &[1, 2, 3]), Ok(Vec::new()));
         assert_eq!((first(&mut monitor, 0), first(&mut monitor, 2)), (vec![1, 2, 3, 0], vec![0; 4]));
-        assert!(monitor.describe().contains(" advanced-tables=3 "));
+        assert!(monitor.describe().contains(" advanced-tables=3:010203 "));
         assert_eq!(
             run(&mut monitor, 0x2B, [3, 0, 0, 0], &[0; ADVANCED_TABLE_BYTES + 1]),
             Err(INVALID_PARAMETER)

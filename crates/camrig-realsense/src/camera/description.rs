@@ -95,7 +95,8 @@ impl RealSenseCamera {
         Some((depth.sensor, depth.index))
     }
 
-    fn depth_unit_meters(&self) -> Option<f32> {
+    /// Returns the present depth unit; `None` if the device has none.
+    pub(super) fn depth_unit_meters(&self) -> Option<f32> {
         let units = |sensor: &OpenSensor| sensor.with_view(|view| view.get_option(Rs2Option::DepthUnits));
         self.sensors.iter().find_map(units).filter(|unit| unit.is_finite() && *unit > 0.0)
     }

@@ -55,8 +55,9 @@ impl RealSenseCamera {
                 self.subject
             )));
         };
+        let unit = self.depth_unit_meters();
         let Some(settings) = &mut self.settings else { return Ok(value.clone()) };
-        settings.load_preset(Path::new(path), &self.subject, &self.device)?;
+        settings.load_preset(Path::new(path), unit, &self.subject, &self.device)?;
         settings.apply_options(&self.subject, &self.sensors)?;
         for (name, value) in &self.set {
             controls::set(&self.subject, &self.sensors, name, value)?;
