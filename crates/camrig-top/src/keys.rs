@@ -7,6 +7,12 @@ use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 /// The kind of the processor that records.
 const RECORD: &str = "record";
 
+/// The kind of the processor that writes pictures.
+const SNAPSHOT: &str = "snapshot";
+
+/// Its interval, so that it writes those of the first frameset of each input only.
+const EVERY: &str = "1000000000";
+
 /// Framesets that may wait for the disk at each input of a recorder.
 const QUEUE: &str = "8";
 
@@ -14,8 +20,9 @@ const QUEUE: &str = "8";
 const TYPED_MAX: usize = 200;
 
 /// The keys, while nothing is typed.
-pub(crate) const HELP: &str = "r restarts the selected actor, p pauses or resumes a camera, s sets an option, m records it, or all \
-                               cameras if none is selected, x stops a recording or removes an actor; q quits, the rig keeps running";
+pub(crate) const HELP: &str = "r restarts the selected actor, p pauses or resumes a camera, s sets an option, m records it and w \
+                               writes its pictures, or those of all cameras if none is selected, x stops a recording or removes an \
+                               actor; q quits, the rig keeps running";
 
 /// The meaning of the keys.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -59,6 +66,13 @@ pub(crate) enum Effect {
     },
     /// Sends a request to the rig.
     Ask(Request),
+    /// Adds a processor, and removes it when it has taken a frameset of each input.
+    Once {
+        add: Request,
+        /// Its name.
+        name: String,
+        remove: Request,
+    },
 }
 
 /// The rig in front of which a key is pressed.
@@ -108,6 +122,7 @@ impl View<'_> {
             KeyCode::Down | KeyCode::Char('j') => (Mode::Browse, Effect::Step { down: true }),
             KeyCode::Char('?') => nothing(Mode::Help),
             KeyCode::Char('m') => self.record(),
+            KeyCode::Char('w') => self.snapshot(),
             KeyCode::Char(key @ ('r' | 'p' | 's' | 'x')) => match self.selected {
                 Some(actor) => self.change(key, actor),
                 None => nothing(Mode::Said("select an actor first, with up and down".to_owned())),
@@ -119,7 +134,10 @@ impl View<'_> {
     fn change(&self, key: char, actor: &ActorStatus) -> (Mode, Effect) {
         let name = actor.name.clone();
         match key {
-            'r' => self.ask(Edits { restarts: vec![name], ..Edits::default() }),
+            'r' => {
+                let edits = Edits { restarts: vec![name], by: self.by.to_owned(), ..Edits::default() };
+                (waiting(), Effect::Ask(Request::Edit(edits)))
+            }
             'p' if actor.role == ActorRole::Camera => {
                 let paused = actor.state != ActorState::Paused;
                 let request = Request::Pause { cameras: vec![name], paused, by: self.by.to_owned() };
@@ -145,29 +163,45 @@ impl View<'_> {
 
     /// Records the selected actor, or all cameras.
     fn record(&self) -> (Mode, Effect) {
+        let what = self.selected.map_or("rig", |actor| &actor.name);
+        let file = quoted(&format!("{what}-{}.mcap", self.now));
+        self.ask_edit(vec![self.added(RECORD, &[("queue", QUEUE), ("file", &file)]).1])
+    }
+
+    /// Writes the pictures of one frameset of the selected actor, or of all cameras.
+    fn snapshot(&self) -> (Mode, Effect) {
+        let settings = [("folder", "\".\""), ("every", EVERY), ("depth16", "true")];
+        let (name, add) = self.added(SNAPSHOT, &settings);
+        let remove = self.edits(vec![Edit::Remove { name: name.clone() }]);
+        (waiting(), Effect::Once { add: self.edits(vec![add]), name, remove })
+    }
+
+    /// Returns the name of a processor of the selected actor, or of all cameras, and the edit that adds it with a process of
+    /// its own.
+    fn added(&self, kind: &str, settings: &[(&str, &str)]) -> (String, Edit) {
         let cameras = self.status.actors.iter().filter(|actor| actor.role == ActorRole::Camera);
         let inputs: Vec<_> = match self.selected {
             Some(actor) => vec![actor.name.clone()],
             None => cameras.map(|camera| camera.name.clone()).collect(),
         };
-        let what = self.selected.map_or("rig", |actor| &actor.name);
-        let name = format!("{RECORD}-{}", self.now);
-        let text = |text: &str| format!("\"{text}\"");
-        let settings = vec![
-            ("process".to_owned(), text(&name)),
-            ("queue".to_owned(), QUEUE.to_owned()),
-            ("file".to_owned(), text(&format!("{what}-{}.mcap", self.now))),
-        ];
-        self.ask_edit(vec![Edit::Add { name, kind: RECORD.to_owned(), inputs, settings }])
+        let name = format!("{kind}-{}", self.now);
+        let process = quoted(&name);
+        let settings = std::iter::once(("process", process.as_str())).chain(settings.iter().copied());
+        let settings = settings.map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+        (name.clone(), Edit::Add { name, kind: kind.to_owned(), inputs, settings })
     }
 
     fn ask_edit(&self, edits: Vec<Edit>) -> (Mode, Effect) {
-        self.ask(Edits { edits, ..Edits::default() })
+        (waiting(), Effect::Ask(self.edits(edits)))
     }
 
-    fn ask(&self, edits: Edits) -> (Mode, Effect) {
-        (waiting(), Effect::Ask(Request::Edit(Edits { by: self.by.to_owned(), ..edits })))
+    fn edits(&self, edits: Vec<Edit>) -> Request {
+        Request::Edit(Edits { edits, by: self.by.to_owned(), ..Edits::default() })
     }
+}
+
+fn quoted(text: &str) -> String {
+    format!("\"{text}\"")
 }
 
 fn waiting() -> Mode {
@@ -248,6 +282,25 @@ mod tests {
         };
         assert_eq!(press(Mode::Browse, "m", None), add(&["left", "right"], "rig-T.mcap"));
         assert_eq!(press(Mode::Browse, "m", Some(0)), add(&["left"], "left-T.mcap"));
+    }
+
+    #[test]
+    fn pictures_of_one_frameset_are_written() {
+        let once = |inputs: &[&str]| {
+            let settings =
+                [("process", "\"snapshot-T\""), ("folder", "\".\""), ("every", EVERY), ("depth16", "true")];
+            let settings = settings.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec();
+            let inputs = inputs.iter().map(|&input| input.to_owned()).collect();
+            let (name, kind) = ("snapshot-T".to_owned(), SNAPSHOT.to_owned());
+            let request = |edit| {
+                Request::Edit(Edits { edits: vec![edit], by: "a test".to_owned(), ..Edits::default() })
+            };
+            let remove = request(Edit::Remove { name: name.clone() });
+            let add = request(Edit::Add { name: name.clone(), kind, inputs, settings });
+            (waiting(), Effect::Once { add, name, remove })
+        };
+        assert_eq!(press(Mode::Browse, "w", None), once(&["left", "right"]));
+        assert_eq!(press(Mode::Browse, "w", Some(0)), once(&["left"]));
     }
 
     #[test]

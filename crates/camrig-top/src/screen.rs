@@ -23,6 +23,12 @@ use crate::keys::{Effect, Mode, View, pressed};
 /// The interval between two reads of the status.
 const INTERVAL: Duration = Duration::from_millis(500);
 
+/// Maximum time that a processor waits for a frameset of each input.
+const ONCE_TIME: Duration = Duration::from_secs(10);
+
+/// Time between two looks whether it has them.
+const LOOK: Duration = Duration::from_millis(50);
+
 /// The signals that end a program.
 const ENDING: [i32; 4] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM];
 
@@ -146,13 +152,16 @@ impl Screen {
             Effect::Nothing => {}
             Effect::Quit => return true,
             Effect::Step { down } => self.dashboard.step(down),
-            Effect::Ask(request) => self.ask(rig.clone(), request),
+            Effect::Ask(request) => self.ask(rig.clone(), move |rig| rig.ask(&request)),
+            Effect::Once { add, name, remove } => {
+                self.ask(rig.clone(), move |rig| once(rig, &add, &name, &remove));
+            }
         }
         false
     }
 
-    /// Sends a request on a thread of its own: a camera may take long to open.
-    fn ask(&mut self, rig: impl ShownRig, request: Request) {
+    /// Asks the rig on a thread of its own: a camera may take long to open.
+    fn ask<R: ShownRig>(&mut self, rig: R, ask: impl FnOnce(&R) -> io::Result<Answer> + Send + 'static) {
         if self.answer.is_some() {
             self.dashboard.mode = Mode::Said("the rig has not answered the previous request".to_owned());
             return;
@@ -160,7 +169,7 @@ impl Screen {
         let (send, answer) = sync_channel(1);
         let asked = spawn_thread("ask", move || {
             // No thread receives it if the user has quit.
-            let _ = send.send(rig.ask(&request));
+            let _ = send.send(ask(&rig));
         });
         match asked {
             Ok(_) => self.answer = Some(answer),
@@ -183,6 +192,35 @@ impl Screen {
         self.answer = None;
         self.dashboard.mode = Mode::Said(text);
     }
+}
+
+/// Adds a processor, waits until it has taken a frameset of each input, and removes it.
+fn once(rig: &impl ShownRig, add: &Request, name: &str, remove: &Request) -> io::Result<Answer> {
+    let added = rig.ask(add)?;
+    if !matches!(added, Answer::Changes(_)) {
+        return Ok(added);
+    }
+    let until = Instant::now() + ONCE_TIME;
+    let mut is_over = false;
+    let has_taken = || -> io::Result<bool> {
+        let status = rig.read()?;
+        let mut own = status.links.iter().filter(|link| link.to == name).peekable();
+        Ok(own.peek().is_some() && own.all(|link| link.delivered > 0))
+    };
+    while !is_over && !has_taken()? {
+        std::thread::sleep(LOOK);
+        is_over = Instant::now() >= until;
+    }
+    let removed = rig.ask(remove)?;
+    Ok(match removed {
+        Answer::Changes(_) if is_over => {
+            Answer::refused(format!("not every camera delivered a frameset within {} s", ONCE_TIME.as_secs()))
+        }
+        Answer::Changes(_) => {
+            Answer::Changes(vec!["the pictures are in the folder where the rig was started".to_owned()])
+        }
+        answer => answer,
+    })
 }
 
 /// Returns whether a key is Ctrl-Z: the terminal sends no signal for it while keys are read one by one.

@@ -164,6 +164,20 @@ def watch(folder, rig, viewer):
     until("what was set", viewer, lambda screen: re.search(r"option `gain` .*-> 32$", screen.rstrip().split("\n")[-1]))
     viewer.type("s", "gain=9999", "Enter")
     until("a refusal", viewer, lambda screen: "it must be 16 to 248" in screen)
+    viewer.type("r")
+    until("a restart", viewer, lambda screen: "restart camera `left`: as requested" in screen)
+    viewer.type("m")
+    until("a recorder", viewer, lambda screen: re.search(r"^record-\S+ +record ", screen, re.M))
+    viewer.type("w")
+    until("pictures", viewer, lambda screen: "the pictures are in the folder where the rig was started" in screen)
+    pictures = sorted(re.sub(r"\d+", "#", name) for name in os.listdir(folder) if name.endswith(".png"))
+    assert pictures == [f"left-#-{what}.png" for what in ("color", "depth#", "depth")], pictures
+    # The recorder is the last row.
+    viewer.type("Down", "Down", "Down", "x")
+    until("the end of the recording", viewer, lambda screen: "remove processor `record-" in screen)
+    recordings = [name for name in os.listdir(folder) if re.fullmatch(r"left-[\d-]+\.mcap", name)]
+    assert len(recordings) == 1, os.listdir(folder)
+    subprocess.run([PROGRAM, "recording", "verify", f"{folder}/{recordings[0]}"], check=True, stdout=subprocess.DEVNULL)
     viewer.type("?")
     until("the keys", viewer, lambda screen: "r restarts the selected actor, p pauses or resumes a camera" in screen)
     viewer.type("q")
