@@ -1,6 +1,7 @@
 //! Commands that change a running rig, from another process.
 
 use std::fs;
+use std::path::Path;
 use std::process::Stdio;
 
 use rustix::process::Signal;
@@ -230,8 +231,11 @@ fn a_watched_file_is_applied_when_it_changes_and_at_a_hangup() {
     assert!(actors().contains("\nrec "));
     fs::write(lab.test.folder().join("t.toml"), RIG).unwrap();
     wait_for("the end of the recorder", || (!actors().contains("\nrec ")).then_some(()));
+    // The file has not changed since, and is applied again at the signal.
+    lab.said(&["set", "left", "seed=5", "--rig", &pid]).unwrap();
+    assert_ne!(lab.said(&["topology", &pid]).unwrap(), RIG);
     lab.rig.signal(Signal::HUP);
-    lab.says(&["topology", &pid], RIG, "", 0);
+    wait_for("the file again", || (lab.said(&["topology", &pid])? == RIG).then_some(()));
     lab.end();
 }
 
@@ -276,6 +280,44 @@ fn cameras_of_a_running_rig_are_shown_in_a_page() {
     lab.end();
 }
 
+/// Sends a request to the control socket `name`, and prints its answer.
+const ASK: &str = "import socket, struct, sys
+with socket.socket(socket.AF_UNIX) as rig:
+    rig.connect('\\0' + sys.argv[1])
+    request = sys.argv[2].encode()
+    rig.sendall(struct.pack('<I', len(request)) + request)
+    with rig.makefile('rb') as answer:
+        sys.stdout.write(answer.read()[4:].decode())
+";
+
+#[test]
+fn another_user_cannot_change_a_rig() {
+    // Not one from `PATH`, which may be in a folder of root.
+    let python = "/usr/bin/python3";
+    if !rustix::process::getuid().is_root() || !Path::new(python).exists() {
+        eprintln!("SKIPPED: only root can take another user, and {python} is needed");
+        return;
+    }
+    let mut lab = Lab::start(&[]);
+    let pid = lab.pid();
+    let names = camrig::status::socket::names().unwrap();
+    let name = names.into_iter().find(|name| name.contains(&format!("-{pid}-"))).unwrap();
+    let version = camrig::status::control::CONTROL_VERSION;
+    let request = format!(r#"{{"camrig_control":{version},"content":"topology"}}"#);
+    lab.test.set_args(&["-c", ASK, &format!("control-{name}"), &request]);
+    let ask = |user: &str| lab.test.output_of(&format!("shift; exec {user} {python} \"$@\""));
+    let (own, _, code) = ask("");
+    assert!(own.contains("[camera.left]") && code == Some(0), "{own}");
+    let (other, stderr, _) = ask("setpriv --reuid=65534 --clear-groups");
+    // The rig closes the connection, before or after it is written to.
+    assert_eq!(other, "", "{stderr}");
+    assert!(
+        stderr.is_empty() || stderr.contains("BrokenPipe") || stderr.contains("ConnectionReset"),
+        "{stderr}"
+    );
+    lab.end();
+}
+
 /// A recording lists the changes that were made during it, with their times.
 #[test]
 fn a_running_rig_is_recorded_across_a_change() {
@@ -296,7 +338,8 @@ fn a_running_rig_is_recorded_across_a_change() {
     let (info, ..) = desk.output_of_args(&["recording", "info", "short.mcap"]);
     let changes: Vec<_> = info.lines().filter(|line| line.starts_with("changed at ")).collect();
     let line = "set camera `left`: option `exposure` 3000 -> 4000";
-    assert_eq!(changes.iter().filter(|change| change.ends_with(line)).count(), 1, "{info}");
+    let own: Vec<_> = changes.iter().filter(|change| change.ends_with(line)).collect();
+    assert!(own.len() == 1 && own[0].contains(" s by `camrig set` (process "), "{info}");
     assert!(changes.iter().all(|change| !change.contains("unset -> 3000")), "{info}");
     let (info, ..) = desk.output_of_args(&["recording", "info", "short.mcap", "--json"]);
     assert!(

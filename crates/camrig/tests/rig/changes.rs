@@ -314,9 +314,11 @@ fn changes_take_turns() {
 }
 
 /// The processors behind six cameras move from the supervisor's process into one each and back, and each frameset passes
-/// them once: the digests behind them are those in front of them, where nothing moves.
+/// them once: the digests behind them are those in front of them, where nothing moves. With the variable set the cameras are
+/// as fast as their readers, so that they miss no frameset, and the digests are also those of a rig that never changes.
 fn processors_of_six_cameras_are_swapped() {
-    let swaps = requested(SWAPS_VARIABLE).unwrap_or(SWAPS);
+    let requested = requested(SWAPS_VARIABLE);
+    let (swaps, is_paced) = (requested.unwrap_or(SWAPS), requested.is_none());
     let topology = |placement: Placement| {
         let mut text = String::new();
         for number in 1..=6 {
@@ -325,7 +327,7 @@ fn processors_of_six_cameras_are_swapped() {
             write!(
                 text,
                 "[camera.c{number}]\ndriver = 'synthetic'\nprocess = 'c{number}'\n\
-                 options = {{ model = 'any', color = 'off', depth = '{}x24@60' }}\n\
+                 options = {{ model = 'any', color = 'off', depth = '{}x24@60', paced = {is_paced} }}\n\
                  [processor.p{number}]\nkind = 'pass-on'\nprocess = '{process}'\ninputs = ['c{number}']\n\
                  overflow = 'block'\n",
                 30 + 2 * number,
@@ -360,7 +362,28 @@ fn processors_of_six_cameras_are_swapped() {
     verified.sort_unstable();
     let (near, far): (Vec<_>, Vec<_>) =
         verified.chunks(2).map(|pair| (pair[0], pair[pair.len() - 1])).unzip();
-    assert_eq!((verified.len(), near), (12, far), "{}", ended.stdout);
+    assert_eq!((verified.len(), &near), (12, &far), "{}", ended.stdout);
+    if is_paced {
+        return;
+    }
+    // As many framesets of each camera in a rig that never changes.
+    let mut still = String::new();
+    for number in 1..=6 {
+        let frames = ended.report().actor(&format!("c{number}")).produced;
+        write!(
+            still,
+            "[camera.c{number}]\ndriver = 'synthetic'\n\
+             options = {{ model = 'any', color = 'off', depth = '{}x24@60', paced = false, frames = {frames} }}\n",
+            30 + 2 * number,
+        )
+        .unwrap();
+    }
+    still += "[processor.near]\nkind = 'verify'\ninputs = ['c1', 'c2', 'c3', 'c4', 'c5', 'c6']\n\
+              overflow = 'block'\noptions = { digest = true }\n";
+    let still = Plan::new(&still, Placement::InProcess).run();
+    let mut expected: Vec<_> = still.stdout.lines().collect();
+    expected.sort_unstable();
+    assert_eq!(far, expected, "{:#?}", still.stderr);
 }
 
 /// Options that the devices set while they run: nothing restarts, no frameset is lost, and later instances have them.
@@ -504,6 +527,53 @@ fn a_kind_of_another_program_joins() {
     }
 }
 
+/// A processor of another terminal that is slow, or whose process is stopped, misses framesets, and nobody else does; it
+/// leaves with its command.
+fn an_attached_processor_costs_nothing() {
+    let mut rig = Plan::new(CAMERAS, Placement::Mixed).start();
+    let socket = socket(&mut rig);
+    let pid = rig.supervisor().as_raw_nonzero().to_string();
+    // The slow one takes seconds for each frameset.
+    for (words, is_stopped) in [(&["faulty", "at=process", "how=pause"][..], false), (&["observer"], true)] {
+        let arguments = [&["attach", &pid, "--inputs", "a,b"], words].concat();
+        let mut command = rig.command(&arguments).spawn().unwrap();
+        let name = format!("{}-{}", words[0], command.id());
+        let least = |rig: &mut Rig, count: fn(&camrig_status::LinkStatus) -> u64| {
+            let status = rig.status();
+            check(&status);
+            status.links.iter().filter(|link| link.to == name).map(count).min().unwrap_or(0)
+        };
+        // One that is stopped earlier is waited for until its time to start is over.
+        rig.wait_for("the processor", |rig| {
+            let status = rig.status();
+            let own = status.actors.iter().find(|actor| actor.name == name)?;
+            (own.state == camrig_status::ActorState::Running).then_some(())
+        });
+        if is_stopped {
+            rig.signal_worker(&name, Signal::STOP);
+            rig.wait_for_stderr(&format!("process `{name}` is stopped by signal 19 (SIGSTOP)"));
+        }
+        let missed = |rig: &mut Rig| least(rig, camrig_status::LinkStatus::dropped_sum);
+        let before = missed(&mut rig);
+        rig.wait_for("missed framesets", |rig| (missed(rig) > before + 100).then_some(()));
+        command.kill().unwrap();
+        command.wait().unwrap();
+        rig.wait_for("the end of the processor", |_| (text(&socket) == CAMERAS).then_some(()));
+        rig.wait_for("the end of its process", |rig| {
+            rig.children().iter().all(|worker| worker.process != name).then_some(())
+        });
+    }
+    wait_for_flow(&mut rig, &[("a", "check"), ("b", "check")]);
+    rig.signal(Signal::TERM);
+    let ended = rig.finish();
+    assert_eq!(ended.code(), Some(0), "{:#?}", ended.stderr);
+    for camera in ["a", "b"] {
+        let produced = ended.report().actor(camera).produced;
+        assert_eq!(sum(ended.report(), camera, "check"), (produced, produced, 0, 1));
+        assert_eq!((ended.report().actor(camera).lost, ended.report().actor("check").restarts), (0, 0));
+    }
+}
+
 pub(crate) fn add_to(trials: &mut Vec<Trial>) {
     conformance(trials, "changes::readers_join_and_leave", readers_join_and_leave);
     conformance(trials, "changes::a_processor_moves", a_processor_moves);
@@ -517,5 +587,6 @@ pub(crate) fn add_to(trials: &mut Vec<Trial>) {
     test(trials, "changes::processors_of_six_cameras_are_swapped", processors_of_six_cameras_are_swapped);
     test(trials, "changes::wrong_changes_change_nothing", wrong_changes_change_nothing);
     test(trials, "changes::a_kind_of_another_program_joins", a_kind_of_another_program_joins);
+    test(trials, "changes::an_attached_processor_costs_nothing", an_attached_processor_costs_nothing);
     test(trials, "changes::random_changes", random::random_changes);
 }
