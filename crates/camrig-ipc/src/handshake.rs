@@ -35,7 +35,6 @@ use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketAddrUnix, getsockname, listen, recvmsg, sendmsg,
 };
-use rustix::time::{ClockId, clock_gettime};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -119,12 +118,14 @@ impl Handshake {
     /// # Errors
     /// When the system has no descriptors left, or no temporary folder can have a socket.
     pub fn prepare_within(command: &mut Command, bound: Duration) -> Result<Self> {
-        let now = clock_gettime(ClockId::Monotonic);
-        let name = format!(".camrig-{:x}-{:x}-{:x}", std::process::id(), now.tv_sec, now.tv_nsec);
+        let mut random = File::open("/dev/urandom")?;
+        let (mut secret, mut name) = (Secret::default(), [0; 8]);
+        random.read_exact(&mut secret)?;
+        random.read_exact(&mut name)?;
+        // Nobody can guess the name, and make the folder first.
+        let name = format!(".camrig-{:016x}", u64::from_le_bytes(name));
         let folder = Folder(temporary::path_of(&name)?);
         let (mut socket, theirs) = UnixStream::pair()?;
-        let mut secret = Secret::default();
-        File::open("/dev/urandom")?.read_exact(&mut secret)?;
         // It fits into the socket pair's buffer, so this does not block.
         socket.write_all(&protocol::hello())?;
         socket.write_all(&secret)?;
@@ -421,5 +422,22 @@ fn restore_temporary_folder(folder: Option<&OsStr>) {
         // Processes that this process starts are not workers.
         std::env::remove_var(FOLDER_VARIABLE);
         std::env::remove_var(TMPDIR_VARIABLE);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_can_guess_the_folder() {
+        let random = || {
+            let handshake = Handshake::prepare(&mut Command::new("true")).unwrap();
+            let name = handshake.folder.0.file_name().unwrap().to_string_lossy().into_owned();
+            let random = name.strip_prefix(".camrig-").unwrap().to_owned();
+            assert!(random.len() == 16 && random.bytes().all(|byte| byte.is_ascii_hexdigit()), "{name}");
+            random
+        };
+        assert_ne!(random(), random());
     }
 }
