@@ -61,8 +61,7 @@ impl NewFile {
         let mut prefix = OsString::from(".");
         prefix.push(path.file_name().ok_or(Errno::ISDIR)?);
         prefix.push("-");
-        let open = |path: &Path| OpenOptions::new().write(true).create_new(true).mode(MODE).open(path);
-        let made = tempfile::Builder::new().prefix(&prefix).suffix(".part").make_in(folder, open);
+        let made = tempfile::Builder::new().prefix(&prefix).suffix(".part").make_in(folder, open_new);
         let file = made.map_err(|error| match (error.kind(), probe_folder(folder)) {
             (ErrorKind::NotFound | ErrorKind::NotADirectory, Err(reason)) => {
                 io::Error::new(error.kind(), reason)
@@ -107,6 +106,11 @@ impl NewFile {
         let kept = if replaces { file.persist(path) } else { file.persist_noclobber(path) };
         kept.map(drop).map_err(|error| error.error)
     }
+}
+
+/// Creates a file. A path that exists is an error, also if it is a link that leads nowhere.
+fn open_new(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create_new(true).mode(MODE).open(path)
 }
 
 /// Writes a file, in place of one that may exist. Pipes, devices and other special files are written
@@ -224,6 +228,19 @@ mod tests {
         assert!(one.beside().exists() && other.beside().exists());
         drop((one, other));
         assert!(folder.file_names().is_empty());
+    }
+
+    /// Even where another user has guessed the name beside.
+    #[test]
+    fn a_new_file_follows_no_link() {
+        let folder = folder("files-follow");
+        let (target, link) = (folder.path().join("target"), folder.path().join("link"));
+        symlink(&target, &link).unwrap();
+        assert_eq!(open_new(&link).unwrap_err().kind(), ErrorKind::AlreadyExists);
+        assert!(!target.exists());
+        fs::write(&target, "of another program").unwrap();
+        assert_eq!(open_new(&link).unwrap_err().kind(), ErrorKind::AlreadyExists);
+        assert_eq!(fs::read_to_string(&target).unwrap(), "of another program");
     }
 
     #[test]
