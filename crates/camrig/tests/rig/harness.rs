@@ -276,7 +276,7 @@ pub(crate) fn processes_of(mark: &str) -> impl Iterator<Item = u32> {
 
 /// Waits until `fact` is true; fails after [`WATCHDOG`].
 #[allow(dead_code)] // Another binary uses this file without it.
-pub(crate) fn wait_until(what: &str, fact: impl Fn() -> bool) {
+pub(crate) fn wait_until(what: &str, mut fact: impl FnMut() -> bool) {
     let deadline = Instant::now() + WATCHDOG;
     while !fact() {
         assert!(Instant::now() < deadline, "timed out waiting for: {what}");
@@ -417,6 +417,12 @@ impl Rig {
     /// Sends a signal to the supervisor only.
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Waits until the supervisor has ended.
+    #[allow(dead_code)] // Another binary uses this file without it.
+    pub(crate) fn wait_for_the_end(&mut self) {
+        self.wait_for("the end of the supervisor", |rig| rig.child.try_wait().unwrap());
     }
 
     /// Sends a signal to the supervisor repeatedly until it has ended.

@@ -28,6 +28,7 @@ mod runner;
 mod scale;
 mod soak;
 mod traced;
+mod uninterruptible;
 mod unknown_peers;
 
 use std::alloc::System;
@@ -71,6 +72,7 @@ fn main() -> ExitCode {
     unknown_peers::add_to(&mut trials);
     corrupt_memory::add_to(&mut trials);
     traced::add_to(&mut trials);
+    uninterruptible::add_to(&mut trials);
     runner::add_to(&mut trials);
     soak::add_to(&mut trials);
     libtest_mimic::run(&arguments, trials).exit_code()

@@ -19,7 +19,7 @@ use camrig::{DropReason, FrameHeaders, InputLinkStatus};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-pub(crate) use self::fault::FILE;
+pub(crate) use self::fault::{AWAITED, FILE};
 use self::fault::{At, Fault};
 use self::mosaic::{CheckMosaic, Mosaic};
 use self::pattern::{ADDRESS_BYTES, HEIGHT, Pattern, WIDTH, pattern};

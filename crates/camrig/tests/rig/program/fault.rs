@@ -10,6 +10,9 @@ use serde::Deserialize;
 /// The file of the panics, as messages name it; the harness removes line and column.
 pub(crate) const FILE: &str = file!();
 
+/// The environment variable with the path of a file for [`How::Look`].
+pub(crate) const AWAITED: &str = "CAMRIG_TEST_FILE";
+
 /// The call in which the fault occurs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -33,6 +36,8 @@ pub(super) enum How {
     Panic,
     /// Never returns.
     Hang,
+    /// Looks for the file that [`AWAITED`] names.
+    Look,
     /// Returns after [`PAUSE`].
     Pause,
     /// Returns after [`LONG_PAUSE`], longer than any actor may take to end unless it is in a call.
@@ -79,6 +84,10 @@ impl Fault {
             How::Hang => loop {
                 std::thread::park();
             },
+            How::Look => {
+                let file = std::env::var_os(AWAITED).ok_or("no file to look for")?;
+                Ok(std::fs::metadata(file).map(drop)?)
+            }
             How::Pause | How::LongPause => {
                 std::thread::sleep(if matches!(self.how, How::Pause) { PAUSE } else { LONG_PAUSE });
                 Ok(())
