@@ -21,6 +21,7 @@ mod recording_faults;
 mod recording_killed;
 mod replaying;
 mod report;
+mod runner;
 mod service;
 mod signals;
 mod terminal;

@@ -245,7 +245,7 @@ fn without_margin(text: &str) -> String {
 }
 
 /// Returns the IDs of all processes that have `variable` in their environment.
-fn processes_with(variable: &str) -> Vec<u32> {
+pub(crate) fn processes_with(variable: &str) -> Vec<u32> {
     let id = |entry: fs::DirEntry| entry.file_name().to_str()?.parse::<u32>().ok();
     // Processes may end while they are read.
     let has = |id: &u32| {

@@ -19,6 +19,21 @@ use crate::test;
 /// Maximum time of a wait: its end is a failure.
 pub(crate) const WATCHDOG: Duration = Duration::from_secs(120);
 
+/// Returns a command of which only the program and its arguments are missing: the kernel kills the program when this process,
+/// or this thread, has ended.
+pub(crate) fn ends_with_parent() -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL"]);
+    command
+}
+
+/// Returns the command of the program under test, of which nothing is left when a test is cut off.
+pub(crate) fn program() -> Command {
+    let mut command = ends_with_parent();
+    command.arg(std::env::current_exe().unwrap());
+    command
+}
+
 /// A process under test, which ends with the test.
 pub(crate) struct Program {
     pub(crate) child: Child,
@@ -34,7 +49,7 @@ impl Drop for Program {
 
 impl Program {
     pub(crate) fn start(folder: &Path, name: &str, arguments: &[&str]) -> Self {
-        Self::start_by(Command::new(std::env::current_exe().unwrap()), folder, name, arguments)
+        Self::start_by(program(), folder, name, arguments)
     }
 
     /// Starts the program by a command to which only its arguments are missing.
@@ -109,7 +124,7 @@ pub(crate) fn wait(what: &str, mut fact: impl FnMut() -> bool, context: impl Fn(
 
 /// Starts an agent, and waits until it listens.
 pub(crate) fn agent(folder: &Path, name: &str, arguments: &[&str]) -> Program {
-    agent_by(Command::new(std::env::current_exe().unwrap()), folder, name, arguments)
+    agent_by(program(), folder, name, arguments)
 }
 
 /// As [`agent`], by a command to which only the arguments are missing.
@@ -469,8 +484,8 @@ fn full() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let listen = format!("tcp/{}", free_address());
-    let mut limited = Command::new("sh");
-    limited.args(["-c", "ulimit -f 16; exec \"$0\" \"$@\""]).arg(std::env::current_exe().unwrap());
+    let mut limited = ends_with_parent();
+    limited.args(["sh", "-c", "ulimit -f 16; exec \"$0\" \"$@\""]).arg(std::env::current_exe().unwrap());
     let agent = agent_by(limited, folder, "agent", &["--listen", &listen]);
     let rig = topology(folder, &format!("address = \"{listen}\""));
     let text = std::fs::read_to_string(&rig).unwrap();

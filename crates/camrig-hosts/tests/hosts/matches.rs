@@ -8,7 +8,7 @@ use std::time::Duration;
 use libtest_mimic::Trial;
 use rustix::process::Signal;
 
-use crate::agents::{Crossing, Program, WINDOW, agent_by, report, wait};
+use crate::agents::{Crossing, Program, WINDOW, agent_by, ends_with_parent, program, report, wait};
 use crate::cable::{Cable, Quality};
 use crate::crossing::free_address;
 use crate::program::PAIR;
@@ -118,7 +118,7 @@ fn processed() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let listen = format!("tcp/{}", free_address());
-    let agent = agent_by(plain(), folder, "agent", &["--listen", &listen]);
+    let agent = agent_by(program(), folder, "agent", &["--listen", &listen]);
     let camera = |name: &str, place: &str| {
         format!(
             "[camera.{name}]\ndriver = 'synthetic'\n{place}\n\
@@ -151,15 +151,11 @@ fn processed() {
     assert_eq!(run.finish().0, Some(0), "{}", run.stderr());
 }
 
-fn plain() -> Command {
-    Command::new(std::env::current_exe().unwrap())
-}
-
 /// Returns the command that runs the program with a monotonic clock that is 3 s ahead.
 fn wrong_clock() -> Command {
-    let mut command = Command::new("unshare");
+    let mut command = ends_with_parent();
     command
-        .args(["--time", "--fork", "--kill-child", "--monotonic", "3", "--"])
+        .args(["unshare", "--time", "--fork", "--kill-child", "--monotonic", "3", "--"])
         .arg(std::env::current_exe().unwrap());
     command
 }
@@ -168,7 +164,7 @@ pub(crate) fn add_to(trials: &mut Vec<Trial>) {
     let millis = Duration::from_millis;
     let slow = Quality { delay: millis(3), jitter: millis(2), mbps: Some(100) };
     test(trials, "matches::a_slow_cable_of_100_megabits_changes_no_match", move || {
-        same_matches(slow, plain(), 0.0);
+        same_matches(slow, program(), 0.0);
     });
     test(trials, "matches::framesets_of_a_processor_are_matched_by_their_camera", processed);
     // Only root may set the clock of others.

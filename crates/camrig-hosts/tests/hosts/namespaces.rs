@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use libtest_mimic::Trial;
 use rustix::process::Signal;
 
-use crate::agents::{Crossing, Program, agent_by, identity, report, wait};
+use crate::agents::{Crossing, Program, agent_by, ends_with_parent, identity, report, wait};
 use crate::same::{digests, on_one_host};
 use crate::test;
 
@@ -169,8 +169,8 @@ fn agent_on_arm(network: &Network, folder: &Path) -> (Program, String) {
 
 /// Returns the command that runs the program in a namespace.
 pub(crate) fn inside(namespace: &str) -> Command {
-    let mut command = Command::new("ip");
-    command.args(["netns", "exec", namespace]).arg(std::env::current_exe().unwrap());
+    let mut command = ends_with_parent();
+    command.args(["ip", "netns", "exec", namespace]).arg(std::env::current_exe().unwrap());
     command
 }
 

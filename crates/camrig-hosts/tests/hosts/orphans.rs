@@ -1,6 +1,8 @@
-//! No process outlives an agent or a first host that is killed: over 127.0.0.1, in real processes.
+//! No process outlives an agent, a first host or a test runner that is killed: over 127.0.0.1, in real processes.
 
+use std::io::{BufRead, BufReader};
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use libtest_mimic::Trial;
 use rustix::process::Signal;
@@ -73,6 +75,49 @@ fn killed() {
     wait("the end of everybody", || processes(folder).is_empty(), || format!("{:?}", processes(folder)));
 }
 
+/// The environment variable with which `orphans::a_rig_without_an_end` runs one: its folder.
+const ENDLESS: &str = "CAMRIG_TEST_ENDLESS";
+
+/// The line of the runner when the rig runs.
+const RUNS: &str = "the rig runs";
+
+/// Runs a rig over two hosts until this process is killed.
+fn rig_without_an_end() {
+    let Some(folder) = std::env::var_os(ENDLESS) else { return };
+    let folder = Path::new(&folder);
+    let listen = format!("tcp/{}", free_address());
+    let rig = folder.join("rig.toml").display().to_string();
+    std::fs::write(&rig, text(&listen)).unwrap();
+    let agent = agent(folder, "agent", &["--listen", &listen]);
+    let run = Program::start(folder, "run", &["run", &rig]);
+    // This process too has the folder in its environment.
+    wait("both parts", || processes(folder).len() == 9, || run.stderr() + &agent.stderr());
+    println!("{RUNS}");
+    loop {
+        std::thread::park();
+    }
+}
+
+fn killed_runner() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let mut runner = Command::new(std::env::current_exe().unwrap())
+        .args(["--ignored", "--exact", "orphans::a_rig_without_an_end"])
+        .env(ENDLESS, folder)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(runner.stdout.take().unwrap()).lines().map_while(Result::ok);
+    assert!(lines.any(|line| line.contains(RUNS)));
+    runner.kill().unwrap();
+    runner.wait().unwrap();
+    wait("the end of everybody", || processes(folder).is_empty(), || format!("{:?}", processes(folder)));
+}
+
 pub(crate) fn add_to(trials: &mut Vec<Trial>) {
+    let mut endless = Vec::new();
+    test(&mut endless, "orphans::a_rig_without_an_end", rig_without_an_end);
+    trials.extend(endless.into_iter().map(|trial| trial.with_ignored_flag(true)));
+    test(trials, "orphans::a_killed_test_runner_leaves_no_agent_and_no_rig", killed_runner);
     test(trials, "orphans::no_process_outlives_a_killed_agent_or_first_host", killed);
 }

@@ -143,7 +143,9 @@ def check_viewer(address, subprotocols, **more):
 
 
 def main(camrig, topology):
-    rig = subprocess.Popen([camrig, "run", topology], stdout=subprocess.PIPE, text=True)
+    # The kernel ends the rig with this process.
+    command = ["setpriv", "--pdeathsig", "KILL", camrig, "run", topology]
+    rig = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         address = None
         while address is None:
