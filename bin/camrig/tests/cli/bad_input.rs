@@ -70,6 +70,28 @@ options = { folder = "pictures" }
 }
 
 #[test]
+fn a_recording_into_a_folder_that_cannot_be() {
+    for (file, reason) in [
+        ("no/such/rig.mcap", "there is no folder `no/such`; create it first"),
+        ("/dev/null/rig.mcap", "`/dev/null` is not a folder"),
+    ] {
+        let topology = format!(
+            "[camera.c]\ndriver = \"synthetic\"\n\n[processor.recorder]\nkind = \"record\"\ninputs = [\"c\"]\n\
+             options = {{ file = \"{file}\" }}\n"
+        );
+        let stderr = format!(
+            "error: processor `recorder`: recording `{file}` cannot be written: {reason}\n --> t.toml:7:13\n  |\n\
+             7 | options = {{ file = \"{file}\" }}\n  |             ^^^^\n"
+        );
+        for args in [["check", "t.toml"], ["run", "t.toml"]] {
+            let test = Test::new().topology(&topology).args(args).stderr(&stderr).status(78);
+            test.run();
+            assert!(!test.folder().join("no").exists());
+        }
+    }
+}
+
+#[test]
 fn broken_syntax() {
     refused(
         r#"
