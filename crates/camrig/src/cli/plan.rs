@@ -414,6 +414,44 @@ mod tests {
     use crate::synthetic::{Synthetic, SyntheticOptions};
     use crate::testing::{TestFolder, usb_tree};
 
+    /// Returns the driver and its demands.
+    fn synthetic() -> (Registry, UsbDemands) {
+        let (mut registry, mut usb) = (Registry::default(), UsbDemands::default());
+        registry.add_driver::<Synthetic>("synthetic");
+        usb.add::<Synthetic>("synthetic", SyntheticOptions::usb_demand);
+        (registry, usb)
+    }
+
+    fn camera(name: &str, serial: &str) -> String {
+        format!(
+            "[camera.{name}]\ndriver = 'synthetic'\noptions = {{ serial = '{serial}', \
+             depth = '1280x720@30', color = '1280x720@30' }}\n"
+        )
+    }
+
+    #[test]
+    fn cameras_on_gmsl_or_ethernet_need_no_usb() {
+        let folder = TestFolder::new("plan-off-usb");
+        let tree =
+            usb_tree(&folder, &[("usb2", "5000", "3.10", "0000:00:14.0"), ("2-1", "5000", "3.20", "1")]);
+        let (registry, usb) = synthetic();
+        let cameras = [camera("usb", "1"), camera("gmsl", "2"), camera("ethernet", "3")].concat();
+        let topology = Topology::parse("t.toml", &cameras, None, &registry).unwrap();
+        let device = |model: &str, serial: &str, port: &str| Device {
+            model: model.to_owned(),
+            serial: serial.to_owned(),
+            usb_port: port.to_owned(),
+            ..Device::default()
+        };
+        let devices = vec![device("D435", "1", "2-1"), device("D457", "2", ""), device("D555", "3", "")];
+        let attached = AttachedDevices::Drivers([("synthetic".to_owned(), devices)].into());
+        let FoundCameras { cameras, warnings } = find(&topology, &usb, &tree, &attached);
+        let places: Vec<_> = cameras.iter().map(|camera| (camera.name.as_str(), &camera.place)).collect();
+        let port = CameraLocation::Port("2-1".to_owned());
+        assert_eq!(places, [("usb", &port), ("ethernet", &CameraLocation::Ethernet)]);
+        assert_eq!(warnings, ["not on USB or Ethernet, and left out: `gmsl` (D457)"]);
+    }
+
     #[test]
     fn a_run_warns_about_attached_cameras() {
         let folder = TestFolder::new("plan-warn");
@@ -425,17 +463,8 @@ mod tests {
                 ("2-2", "5000", "3.20", "2"),
             ],
         );
-        let mut registry = Registry::default();
-        registry.add_driver::<Synthetic>("synthetic");
-        let mut usb = UsbDemands::default();
-        usb.add::<Synthetic>("synthetic", SyntheticOptions::usb_demand);
+        let (registry, usb) = synthetic();
         let warnings = |budget: &str| {
-            let camera = |name: &str, serial: &str| {
-                format!(
-                    "[camera.{name}]\ndriver = 'synthetic'\noptions = {{ serial = '{serial}', \
-                     depth = '1280x720@30', color = '1280x720@30' }}\n"
-                )
-            };
             let cameras = [camera("left", "1"), camera("right", "2"), camera("absent", "3")].concat();
             let topology = Topology::parse("t.toml", &format!("{budget}{cameras}"), None, &registry);
             warnings(&topology.unwrap(), &usb, folder.path())
