@@ -28,6 +28,9 @@ pub use self::words::{ActorRole, ActorState, DropReason, HostState, LinkPlacemen
 /// Maximum number of changes in a status.
 pub const CHANGES_MAX: usize = 256;
 
+/// Maximum number of warnings of an actor in a status.
+pub const WARNINGS_MAX: usize = 16;
+
 /// The version of [`RigStatus`].
 pub const STATUS_VERSION: u32 = 1;
 
@@ -129,9 +132,24 @@ pub struct ActorStatus {
     /// Its last error; empty without one.
     #[serde(default)]
     pub error: String,
+    /// The number of its warnings.
+    #[serde(default)]
+    pub warned: u64,
+    /// The newest of its warnings, in their order: at most [`WARNINGS_MAX`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<Warning>,
     /// A camera's streams, in the order of their frames.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub streams: Vec<StreamStatus>,
+}
+
+/// What a processor found that its user has to know, such as a camera that has moved.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Warning {
+    /// When, in seconds of the run.
+    pub seconds: f64,
+    /// The fact as one line.
+    pub message: String,
 }
 
 /// The frames of a camera's stream so far.

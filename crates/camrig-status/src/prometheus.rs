@@ -48,6 +48,7 @@ fn actors(text: &mut Text, actors: &[ActorStatus]) {
         |actor| actor.copied,
     );
     each("camrig_restarts_total", "counter", "Restarts of an actor.", |actor| actor.restarts);
+    each("camrig_warnings_total", "counter", "Warnings of a processor.", |actor| actor.warned);
     each(
         "camrig_slots",
         "gauge",
@@ -276,6 +277,7 @@ mod tests {
                 lost: 7,
                 copied: 90,
                 restarts: 1,
+                warned: 2,
                 slots: 8,
                 slots_in_use: 2,
                 ..ActorStatus::default()
@@ -327,6 +329,7 @@ mod tests {
                 r#"camrig_framesets_lost_total{actor="left",role="camera"} 7"#,
                 r#"camrig_framesets_copied_total{actor="left",role="camera"} 90"#,
                 r#"camrig_restarts_total{actor="left",role="camera"} 1"#,
+                r#"camrig_warnings_total{actor="left",role="camera"} 2"#,
                 r#"camrig_slots{actor="left",role="camera"} 8"#,
                 r#"camrig_slots_in_use{actor="left",role="camera"} 2"#,
                 r#"camrig_actor_state{actor="left",role="camera",state="running"} 1"#,

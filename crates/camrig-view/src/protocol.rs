@@ -10,7 +10,7 @@ use camrig::frame::{
     StreamInfo,
 };
 use camrig_image::LightImage;
-use camrig_status::{ActorState, MatchingStatus};
+use camrig_status::{ActorState, MatchingStatus, Warning};
 use serde::{Deserialize, Serialize};
 
 use crate::recordings::RecordingStatus;
@@ -188,11 +188,21 @@ impl PageMessage {
 pub(crate) struct ViewStatus {
     pub(crate) topology: String,
     pub(crate) matching: Vec<MatchingStatus>,
+    /// The newest warnings of processors, in order of time.
+    pub(crate) warnings: Vec<ActorWarning>,
     pub(crate) cameras: Vec<CameraStatus>,
     /// Whether pages may change the rig.
     pub(crate) control: bool,
     /// The recordings since the server started; empty where pages may not change the rig.
     pub(crate) recordings: Vec<RecordingStatus>,
+}
+
+/// A warning of a processor.
+#[derive(Debug, Serialize)]
+pub(crate) struct ActorWarning {
+    pub(crate) actor: String,
+    #[serde(flatten)]
+    pub(crate) warning: Warning,
 }
 
 /// The status of one camera. The fields of the supervisor are `None` while it does not answer.

@@ -26,8 +26,8 @@ use crate::cameras::{Cameras, Tile, Viewer};
 use crate::options::ViewOptions;
 use crate::pages::{Page, Pages};
 use crate::protocol::{
-    CameraStatus, Form, FramesetRequest, MessageHead, PageMessage, PartKind, Question, ShownFrame,
-    StreamStatus, ViewStatus, checked,
+    ActorWarning, CameraStatus, Form, FramesetRequest, MessageHead, PageMessage, PartKind, Question,
+    ShownFrame, StreamStatus, ViewStatus, checked,
 };
 use crate::range;
 use crate::recordings::Recordings;
@@ -53,6 +53,9 @@ const SILENCE: Duration = Duration::from_secs(120);
 
 /// The maximum age of a status of the rig, which all pages share.
 const STATUS_AGE: Duration = Duration::from_millis(300);
+
+/// Maximum number of warnings on a page.
+const WARNINGS_SHOWN: usize = 4;
 
 /// The time after its last picture in which a camera counts for the common range of depth.
 const RANGE_AGE: Duration = Duration::from_secs(3);
@@ -462,6 +465,7 @@ impl Shared {
             recordings: status.recordings.all(),
             topology: rig.map(|rig| rig.topology.clone()).unwrap_or_default(),
             matching: rig.map(|rig| rig.matching.clone()).unwrap_or_default(),
+            warnings: rig.map(warnings).unwrap_or_default(),
             cameras: self.cameras.all().iter().map(|camera| self.camera_status(camera, rig)).collect(),
         }
     }
@@ -495,6 +499,17 @@ impl Shared {
             restarts: actor.map(|actor| actor.restarts),
         }
     }
+}
+
+/// Returns the newest warnings of all processors, in order of time.
+fn warnings(rig: &RigStatus) -> Vec<ActorWarning> {
+    let of_actor = |actor: &ActorStatus| {
+        let name = actor.name.clone();
+        actor.warnings.clone().into_iter().map(move |warning| ActorWarning { actor: name.clone(), warning })
+    };
+    let mut all: Vec<_> = rig.actors.iter().flat_map(of_actor).collect();
+    all.sort_by(|a, b| a.warning.seconds.total_cmp(&b.warning.seconds));
+    all.split_off(all.len().saturating_sub(WARNINGS_SHOWN))
 }
 
 /// Returns the status of the actor with this name.

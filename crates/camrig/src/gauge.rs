@@ -2,12 +2,13 @@
 //!
 //! It makes no decisions: the supervisor updates it periodically, for the rates, and passes the status on.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use camrig_frame::MAX_FRAMES;
 use camrig_ipc::{DropReason, LostReason};
 use camrig_status::{
-    ActorState, ActorStatus, LatencyStatus, LinkStatus, ProcessStatus, RigStatus, STATUS_VERSION,
+    ActorState, ActorStatus, LatencyStatus, LinkStatus, ProcessStatus, RigStatus, STATUS_VERSION, Warning,
 };
 
 use crate::ids::{ActorId, LinkId, ProcessId};
@@ -61,6 +62,8 @@ pub(crate) struct ShownParts {
 pub(crate) struct Doing<'a> {
     pub(crate) state: ActorState,
     pub(crate) error: Option<&'a str>,
+    pub(crate) warned: u64,
+    pub(crate) warnings: &'a VecDeque<Warning>,
 }
 
 impl Gauge {
@@ -146,6 +149,8 @@ impl Gauge {
             slots: spec.slots as u64,
             slots_in_use: slots.count_ones().into(),
             error: doing.error.unwrap_or_default().to_owned(),
+            warned: doing.warned,
+            warnings: doing.warnings.iter().cloned().collect(),
             streams: report::streams(counters, |index| self.frames.of(MAX_FRAMES * id.index() + index)),
         }
     }

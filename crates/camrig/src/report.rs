@@ -8,7 +8,7 @@ use camrig_ipc::{
 };
 use camrig_status::{
     ActorRole, ActorState, ChangeReport, ClockStatus, HostStatus, LinkPlacement, MatchedCameraStatus,
-    MatchingStatus, SpreadStatus, StreamStatus,
+    MatchingStatus, SpreadStatus, StreamStatus, Warning,
 };
 use serde::{Deserialize, Serialize};
 
@@ -73,6 +73,12 @@ pub struct ActorReport {
     pub restarts: u64,
     /// The newest failures.
     pub errors: Vec<String>,
+    /// The number of warnings.
+    #[serde(default)]
+    pub warned: u64,
+    /// The newest warnings.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<Warning>,
     /// A camera's streams, in the order of their frames.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub streams: Vec<StreamStatus>,

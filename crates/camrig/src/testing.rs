@@ -34,10 +34,12 @@
 //! frames as a processor does. No driver, no thread and no other process is involved.
 #![allow(clippy::unwrap_used)] // An error fails the test.
 
+use std::cell::RefCell;
 #[cfg(test)]
 use std::fs;
 #[cfg(test)]
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use camrig_frame::{CameraInfo, Clock, PixelFormat, Stream, StreamInfo, Timestamp};
@@ -152,6 +154,7 @@ impl TestCamera {
 pub struct TestOutput {
     output: ProcessorOutput,
     link: Arc<LocalLink>,
+    warnings: Rc<RefCell<Vec<String>>>,
 }
 
 impl TestOutput {
@@ -161,7 +164,10 @@ impl TestOutput {
     /// If there is no memory for it.
     pub fn new(name: &str) -> Self {
         let (output, link) = output_with_reader(name, &[]);
-        Self { output, link }
+        let warnings: Rc<RefCell<Vec<String>>> = Rc::default();
+        let taken = Rc::clone(&warnings);
+        let output = output.warning(move |fact| taken.borrow_mut().push(fact));
+        Self { output, link, warnings }
     }
 
     /// Creates the output of a processor that declares its streams: `TestOutput::declaring("mask", Mask::declare)`.
@@ -169,8 +175,8 @@ impl TestOutput {
     /// # Panics
     /// If there is no memory for it.
     pub fn declaring(name: &str, declare: impl Fn(&[StreamInfo]) -> Declared + 'static) -> Self {
-        let Self { output, link } = Self::new(name);
-        Self { output: output.declaring(declare), link }
+        let Self { output, link, warnings } = Self::new(name);
+        Self { output: output.declaring(declare), link, warnings }
     }
 
     /// Returns the output, for [`Processor::process`](crate::Processor::process).
@@ -182,6 +188,11 @@ impl TestOutput {
     /// the newest are dropped.
     pub fn published(&mut self) -> Vec<FrameSet> {
         std::iter::from_fn(|| self.link.take()).collect()
+    }
+
+    /// Returns the warnings of the processor since the last call, in order.
+    pub fn warnings(&mut self) -> Vec<String> {
+        self.warnings.take()
     }
 }
 

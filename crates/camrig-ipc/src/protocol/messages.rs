@@ -134,6 +134,13 @@ pub enum ActorEvent {
         /// The failure.
         failure: Failure,
     },
+    /// A processor found something that its user has to know, such as a camera that has moved. It goes on.
+    Warned {
+        /// The processor.
+        actor: ActorId,
+        /// The fact as one line.
+        message: String,
+    },
     /// A request to the device of a camera was answered.
     Answered {
         /// The camera.

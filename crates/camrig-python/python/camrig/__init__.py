@@ -30,6 +30,7 @@ from camrig._rig import Attached, Loop, Rig, attach
 from camrig._status import (
     ActorReport,
     ActorStatus,
+    ActorWarning,
     ChangeReport,
     ClockStatus,
     Control,
@@ -49,6 +50,7 @@ from camrig._status import (
 __all__ = [
     "ActorReport",
     "ActorStatus",
+    "ActorWarning",
     "Attached",
     "Camera",
     "CameraOutlet",

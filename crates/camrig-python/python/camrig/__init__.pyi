@@ -512,6 +512,13 @@ class StreamStatus:
     silences: int
 
 @dataclass(frozen=True)
+class ActorWarning:
+    """What a processor found that its user has to know."""
+
+    seconds: float
+    message: str
+
+@dataclass(frozen=True)
 class ActorStatus:
     """An actor at one moment."""
 
@@ -529,6 +536,8 @@ class ActorStatus:
     slots: int
     slots_in_use: int
     error: str
+    warned: int
+    warnings: Sequence[ActorWarning]
     streams: Sequence[StreamStatus]
 
 @dataclass(frozen=True)
@@ -546,6 +555,8 @@ class ActorReport:
     lost_by_reason: dict[str, int]
     restarts: int
     errors: Sequence[str]
+    warned: int
+    warnings: Sequence[ActorWarning]
     streams: Sequence[StreamStatus]
 
 @dataclass(frozen=True)

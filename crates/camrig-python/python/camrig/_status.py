@@ -38,6 +38,12 @@ class StreamStatus:
 
 
 @dataclass(frozen=True)
+class ActorWarning:
+    seconds: float = 0.0
+    message: str = ""
+
+
+@dataclass(frozen=True)
 class ActorStatus:
     name: str = ""
     role: str = ""
@@ -53,6 +59,8 @@ class ActorStatus:
     slots: int = 0
     slots_in_use: int = 0
     error: str = ""
+    warned: int = 0
+    warnings: list = of(ActorWarning)
     streams: list = of(StreamStatus)
 
 
@@ -69,6 +77,8 @@ class ActorReport:
     lost_by_reason: dict = field(default_factory=dict)
     restarts: int = 0
     errors: list = field(default_factory=list)
+    warned: int = 0
+    warnings: list = of(ActorWarning)
     streams: list = of(StreamStatus)
 
 

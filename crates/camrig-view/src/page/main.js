@@ -84,6 +84,7 @@ function showStatus(newest) {
   element("matching").textContent = status.matching.map(matchingText).join("\n");
   element("matching").title = status.matching.map(matchingDetails).join("\n");
   element("matching").hidden = status.matching.length === 0;
+  showWarnings(status.warnings);
   status.cameras.forEach((camera, place) => {
     if (!tiles[place]) add(place);
     tiles[place].status(camera);
@@ -97,6 +98,13 @@ function showStatus(newest) {
   if (settings.large !== null) wanted = null;
   if (shape() !== arranged) layout();
   panel.show(status, settings.large);
+}
+
+/** Shows the newest warnings of processors. The text is set only when it changes: screen readers read it out. */
+function showWarnings(warnings) {
+  const text = warnings.map(({ actor, seconds, message }) => `${actor}, after ${seconds.toFixed(0)} s: ${message}`).join("\n");
+  if (element("warnings").textContent !== text) element("warnings").textContent = text;
+  element("warnings").hidden = text === "";
 }
 
 /** Adds the button of a stream that has none. Most streams are shown from the start. */
@@ -124,7 +132,8 @@ function shape() {
 
 /** Returns the height of everything above the grid. */
 function heightAbove() {
-  return document.querySelector("header").offsetHeight + element("matching").offsetHeight;
+  const lines = element("warnings").offsetHeight + element("matching").offsetHeight;
+  return document.querySelector("header").offsetHeight + lines;
 }
 
 /** The shape of the last layout. */

@@ -206,6 +206,7 @@ impl Runner {
         let (flow, unread, calls) = (self.flow.subscribe(), self.unread.clone(), self.calls.clone());
         let (inputs, status, on_thread) = (self.inputs.clone(), self.status.clone(), self.on_thread.clone());
         let (actor, report) = (self.part.id, Rc::clone(&self.report));
+        let warned = Rc::clone(&report);
         let ready = move || report(ActorEvent::Ready { actor });
         async move {
             let unknown = || Failure::new("is not registered in this program");
@@ -238,7 +239,8 @@ impl Runner {
                     if entry.takes_matches() && !inputs.are_matched() {
                         return Err(Failure::new(format!("kind `{kind}` takes matches: it needs `match`")));
                     }
-                    let output = ProcessorOutput::new(publisher, status);
+                    let warn = move |message| warned(ActorEvent::Warned { actor, message });
+                    let output = ProcessorOutput::new(publisher, status).warning(warn);
                     run_processor(entry, options, output, inputs, ready).await
                 }
             }

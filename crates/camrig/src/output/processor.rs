@@ -1,8 +1,10 @@
 //! A processor's output, for framesets that it computes, forwards or creates; and the status of its inputs.
 
+use std::fmt::Display;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use camrig_frame::{CameraInfo, Name, Origins, StreamInfo};
+use camrig_frame::{CameraInfo, Name, Origins, StreamInfo, one_line};
 use camrig_ipc::MAX_SOURCES;
 
 use super::publisher::{FrameSetOrigin, Publisher};
@@ -10,6 +12,10 @@ use super::{FrameHeaders, InputLinkStatus, Loan, OutputError};
 use crate::frameset::FrameSet;
 use crate::inputs::InputLink;
 use crate::matching::{Match, MatchStats, MatchStatus};
+
+/// The most warnings of a processor in this time: they are messages to the supervisor.
+const WARNINGS_IN_PERIOD: u32 = 16;
+const WARNING_PERIOD: Duration = Duration::from_secs(60);
 
 /// The streams that a processor declares for one of its inputs; `None` if they are not known. The error names the stream
 /// that the input lacks.
@@ -26,6 +32,15 @@ pub struct ProcessorOutput {
     declare: Vec<Declare>,
     /// Cameras that framesets were derived from, each with the declaration of those.
     declared: Vec<(Arc<CameraInfo>, Arc<CameraInfo>)>,
+    warnings: Warnings,
+}
+
+/// Takes the warnings of a processor.
+struct Warnings {
+    take: Box<dyn Fn(String)>,
+    /// The beginning of the present period, and the number of warnings in it.
+    period: Instant,
+    count: u32,
 }
 
 /// The status of a processor's inputs.
@@ -43,7 +58,14 @@ pub(crate) struct InputStatus {
 
 impl ProcessorOutput {
     pub(crate) fn new(publisher: Publisher, inputs: InputStatus) -> Self {
-        Self { publisher, inputs, declare: Vec::new(), declared: Vec::new() }
+        let warnings = Warnings { take: Box::new(|_| {}), period: Instant::now(), count: 0 };
+        Self { publisher, inputs, declare: Vec::new(), declared: Vec::new(), warnings }
+    }
+
+    /// Passes warnings to this function.
+    pub(crate) fn warning(mut self, take: impl Fn(String) + 'static) -> Self {
+        self.warnings.take = Box::new(take);
+        self
     }
 
     /// Describes derived framesets by these declarations, unless an earlier one applies.
@@ -85,6 +107,24 @@ impl ProcessorOutput {
     /// Returns the counts of the inputs' matching so far, if the topology contains `match`.
     pub fn matching(&self) -> Option<MatchStatus<'_>> {
         self.inputs.matching.as_ref().map(|stats| stats.status())
+    }
+
+    /// Warns the user of the rig of a fact, such as a camera that has moved: it is in the log, the status, the report, the
+    /// metrics and the page of `view`. The processor goes on. At most 16 warnings a minute are passed on; the log says
+    /// when there are more.
+    pub fn warn(&mut self, fact: impl Display) {
+        let Warnings { take, period, count } = &mut self.warnings;
+        if period.elapsed() >= WARNING_PERIOD {
+            (*period, *count) = (Instant::now(), 0);
+        }
+        *count += 1;
+        match *count {
+            ..=WARNINGS_IN_PERIOD => take(one_line(fact)),
+            count if count == WARNINGS_IN_PERIOD + 1 => {
+                log::warn!("more than {WARNINGS_IN_PERIOD} warnings in a minute: the others are left out");
+            }
+            _ => {}
+        }
     }
 
     /// Calls `wait`, which waits for something outside of the rig, such as another host: the processor is not stalled then,

@@ -89,6 +89,8 @@ impl Shell {
             lost_by_reason: by_reason(LostReason::ALL, counters.lost_by_reason()),
             restarts: counters.restarts().into(),
             errors: actor.errors.iter().cloned().collect(),
+            warned: actor.warned,
+            warnings: actor.warnings.iter().cloned().collect(),
             streams: streams_of_run(counters, self.core.seconds()),
         }
     }

@@ -269,6 +269,7 @@ impl Shell {
                 Event::Finished(process, actor)
             }
             ActorEvent::Failed { actor, failure } => Event::Failed(process, actor, failure),
+            ActorEvent::Warned { actor, message } => Event::Warned(process, actor, message),
             ActorEvent::Answered { actor, number, answer } => {
                 return self.take_answer(process, actor, number, answer);
             }

@@ -33,9 +33,10 @@ impl Shell {
     /// Returns the current status.
     pub(super) fn status(&self) -> RigStatus {
         let seconds = self.core.seconds();
-        let doing = |id: ActorId| Doing {
-            state: self.core.actor(id).state,
-            error: self.core.actor(id).errors.back().map(String::as_str),
+        let doing = |id: ActorId| {
+            let actor = self.core.actor(id);
+            let error = actor.errors.back().map(String::as_str);
+            Doing { state: actor.state, error, warned: actor.warned, warnings: &actor.warnings }
         };
         let pid = |process: ProcessId| self.processes[process.index()].pid;
         let shown = ShownParts {

@@ -38,14 +38,19 @@ impl Core {
         self.processes.extend(processes.iter().map(|_| ProcessState::Down));
         self.setup.processes.extend(processes);
         for (setup, after) in joins {
-            let (changes, errors) = match after {
-                Some(before) => (self.actor(before).changes.clone(), self.actor(before).errors.clone()),
+            let (changes, errors, warned, warnings) = match after {
+                Some(before) => {
+                    let Actor { changes, errors, warned, warnings, .. } = self.actor(before);
+                    (changes.clone(), errors.clone(), *warned, warnings.clone())
+                }
                 None => Default::default(),
             };
             self.actors.push(Actor {
                 state: ActorState::default(),
                 changes,
                 errors,
+                warned,
+                warnings,
                 unavailable: false,
                 recovery: Recovery::new(setup.restart, setup.is_camera),
                 watch: Watch::begin(self.now),
@@ -104,6 +109,7 @@ impl Core {
         let recovery = Recovery::new(setup.restart, setup.is_camera);
         let actor = self.actor_mut(id);
         (actor.changes, actor.errors, actor.recovery) = (BTreeMap::new(), VecDeque::new(), recovery);
+        actor.warnings = VecDeque::new();
     }
 
     /// Gives up actors that leave and make no progress.

@@ -22,6 +22,8 @@ pub(in crate::supervisor) enum Event {
     Finished(ProcessId, ActorId),
     /// A process reports that an actor failed.
     Failed(ProcessId, ActorId, Failure),
+    /// A process reports that a processor found something that its user has to know.
+    Warned(ProcessId, ActorId, String),
     /// A worker process accepts commands.
     Connected(ProcessId),
     /// A worker process could not be started.

@@ -31,7 +31,7 @@ mod tests;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use camrig_status::ActorState;
+use camrig_status::{ActorState, WARNINGS_MAX, Warning};
 
 use self::changing::Leave;
 use self::health::Watch;
@@ -43,6 +43,7 @@ use super::RunLimits;
 use crate::control::ActorCommand;
 use crate::exit::Exit;
 use crate::ids::{ActorId, ProcessId};
+use crate::report::rounded;
 use crate::stock::attached;
 use crate::topology::{ActorSpec, RestartPolicy, Role, Topology};
 
@@ -143,6 +144,9 @@ pub(super) struct Actor {
     pub(super) changes: BTreeMap<ActorState, u64>,
     /// Its most recent failures.
     pub(super) errors: VecDeque<String>,
+    /// The number of its warnings, and the newest of them.
+    pub(super) warned: u64,
+    pub(super) warnings: VecDeque<Warning>,
     /// Whether its last failure was a missing device.
     unavailable: bool,
     recovery: Recovery,
@@ -204,6 +208,8 @@ impl Core {
             state: ActorState::default(),
             changes: BTreeMap::new(),
             errors: VecDeque::new(),
+            warned: 0,
+            warnings: VecDeque::new(),
             unavailable: false,
             recovery: Recovery::new(setup.restart, setup.is_camera),
             watch: Watch::begin(now),
@@ -280,6 +286,11 @@ impl Core {
             Event::Failed(process, id, failure) => {
                 if self.has_instance(process, id) {
                     self.fail(id, failure);
+                }
+            }
+            Event::Warned(process, id, message) => {
+                if self.has_instance(process, id) {
+                    self.warn(id, message);
                 }
             }
             Event::Connected(process) => {
@@ -461,6 +472,18 @@ impl Core {
         if from.contains(&actor.state) {
             actor.watch = Watch::begin(now);
             self.set_state(id, to);
+        }
+    }
+
+    /// Notes a warning of a processor.
+    fn warn(&mut self, id: ActorId, message: String) {
+        let seconds = rounded(self.seconds());
+        self.log(Notice::Warned { actor: id, message: message.clone() });
+        let actor = self.actor_mut(id);
+        actor.warned += 1;
+        actor.warnings.push_back(Warning { seconds, message });
+        if actor.warnings.len() > WARNINGS_MAX {
+            actor.warnings.pop_front();
         }
     }
 

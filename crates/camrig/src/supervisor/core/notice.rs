@@ -18,6 +18,11 @@ pub(in crate::supervisor) enum Notice {
         decision: Decision,
     },
     RunsAgain(ActorId),
+    /// A processor found something that its user has to know.
+    Warned {
+        actor: ActorId,
+        message: String,
+    },
     /// A process was killed and has not ended.
     DoesNotEnd {
         process: ProcessId,
@@ -48,7 +53,10 @@ pub(in crate::supervisor) enum Notice {
 impl Notice {
     pub(in crate::supervisor) fn level(&self) -> Level {
         match self {
-            Self::RunsAgain(_) | Self::DeliversNothing { .. } | Self::DoesNotEnd { .. } => Level::Warn,
+            Self::RunsAgain(_)
+            | Self::Warned { .. }
+            | Self::DeliversNothing { .. }
+            | Self::DoesNotEnd { .. } => Level::Warn,
             Self::Failed { .. }
             | Self::NotReady { .. }
             | Self::DoesNotReact(_)
@@ -87,6 +95,7 @@ impl Notice {
                 let rest = if *ending { "the rig ends without it" } else { "its actors wait for its end" };
                 format!("process `{name}` was killed and has not ended: {reason}; {rest}")
             }
+            Self::Warned { actor, message } => format!("{}: {message}", subject(*actor)),
             Self::RunsAgain(actor) => format!("{} is running again", subject(*actor)),
             Self::NotReady { actor, late } => format!("{} {late}; its process is replaced", subject(*actor)),
             Self::DeliversNothing { actor, timeout } => {
@@ -179,6 +188,12 @@ mod tests {
         assert_eq!(text(true, false), format!("{fact}; its process is replaced"));
         assert_eq!(text(true, true), format!("{fact}; its process is killed"));
         assert_eq!(text(false, false), format!("{fact}, and shares process `eye` with others"));
+        let message = "camera `left` has moved".to_owned();
+        let moved = Notice::Warned { actor: ActorId(1), message };
+        assert_eq!(
+            (moved.level(), moved.text(&setup())),
+            (Level::Warn, "processor `sum`: camera `left` has moved".to_owned())
+        );
         let late = Late::Actor(Duration::from_millis(7));
         assert_eq!(
             Notice::NotReady { actor: ActorId(0), late }.text(&setup()),
