@@ -254,7 +254,7 @@ error: processor `p` has unknown kind `statistics`
  --> t.toml:7:8
   |
 7 | kind = "statistics"
-  |        ^^^^^^^^^^^^ expected one of: `attached`, `foxglove`, `match`, `merge`, `pointcloud`, `python`, `record`, `snapshot`, `stats`, `verify`, `view`
+  |        ^^^^^^^^^^^^ expected one of: `attached`, `foxglove`, `match`, `merge`, `pointcloud`, `python`, `record`, `snapshot`, `stats`, `verify`, `view`, `watch-poses`
 
 error: processor `p` reads unknown actor `d`
  --> t.toml:8:11
@@ -294,7 +294,7 @@ error: processor `p` has no `kind`
  --> t.toml:3:12
   |
 3 | [processor.p]
-  |            ^ expected one of: `attached`, `foxglove`, `match`, `merge`, `pointcloud`, `python`, `record`, `snapshot`, `stats`, `verify`, `view`
+  |            ^ expected one of: `attached`, `foxglove`, `match`, `merge`, `pointcloud`, `python`, `record`, `snapshot`, `stats`, `verify`, `view`, `watch-poses`
 
 error: processor `p` has no `inputs`
  --> t.toml:3:12

@@ -236,6 +236,14 @@ kind view
   frames_per_second  integer (frames/s)  15
   quality  integer  80
   control  bool  false
+
+kind watch-poses, takes matches
+  every_seconds  number (s)  1.0
+  millimeters  number (mm)  3.0
+  degrees  number (degrees)  0.2
+  overlap_millimeters  number (mm)  20.0
+  overlap_degrees  number (degrees)  1.0
+  background  string  -
 "#;
 
 #[test]

@@ -11,6 +11,7 @@ pub(crate) mod python;
 pub(crate) mod snapshot;
 pub(crate) mod stats;
 pub(crate) mod verify;
+mod watch_poses;
 
 use camrig_image::LightImage;
 
@@ -38,6 +39,8 @@ pub(crate) fn register(registry: &mut Registry) {
     registry.add_options::<snapshot::OptionsAsWritten>("snapshot");
     registry.add_processor("stats", |options| Ok(stats::Stats::new(options)));
     registry.add_processor("verify", |options| Ok(verify::Verify::new(options)));
+    registry.add_processor("watch-poses", watch_poses::WatchPoses::new);
+    registry.add_options::<watch_poses::Options>("watch-poses");
 }
 
 /// A placeholder for a processor that this program cannot run.

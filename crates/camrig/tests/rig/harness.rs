@@ -148,6 +148,14 @@ pub(crate) struct Actor {
     pub(crate) lost_by_reason: BTreeMap<String, u64>,
     pub(crate) restarts: u64,
     pub(crate) errors: Vec<String>,
+    pub(crate) warned: u64,
+    #[serde(default)]
+    pub(crate) warnings: Vec<Warning>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Warning {
+    pub(crate) message: String,
 }
 
 #[derive(Debug, Deserialize)]

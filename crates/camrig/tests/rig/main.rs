@@ -30,6 +30,7 @@ mod soak;
 mod traced;
 mod uninterruptible;
 mod unknown_peers;
+mod watching;
 
 use std::alloc::System;
 use std::process::ExitCode;
@@ -74,6 +75,7 @@ fn main() -> ExitCode {
     traced::add_to(&mut trials);
     uninterruptible::add_to(&mut trials);
     runner::add_to(&mut trials);
+    watching::add_to(&mut trials);
     soak::add_to(&mut trials);
     libtest_mimic::run(&arguments, trials).exit_code()
 }

@@ -5,6 +5,7 @@
 mod fault;
 mod mosaic;
 mod pattern;
+mod room;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -23,6 +24,7 @@ pub(crate) use self::fault::{AWAITED, FILE};
 use self::fault::{At, Fault};
 use self::mosaic::{CheckMosaic, Mosaic};
 use self::pattern::{ADDRESS_BYTES, HEIGHT, Pattern, WIDTH, pattern};
+use self::room::Room;
 
 /// The environment variable with the name of a process whose worker exits before it connects.
 pub(crate) const EXITS_EARLY: &str = "CAMRIG_TEST_DIES";
@@ -47,6 +49,7 @@ pub(crate) fn main() -> ExitCode {
     App::new()
         .driver::<Pattern>("pattern")
         .driver::<Metered>("metered")
+        .driver::<Room>("room")
         .driver::<Shelf>("shelf")
         .processor("meter", |_: NoOptions| Ok(MeterProcessor::NEW))
         .processor("addresses", |options| {
