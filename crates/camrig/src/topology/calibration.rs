@@ -62,6 +62,19 @@ impl Calibration {
             }
         };
         for (name, device) in devices {
+            // Under another name it would silently have no pose.
+            let renamed = |(known, it): &(&String, &CalibratedPose)| {
+                *known != name && !it.serial.is_empty() && it.serial == device.serial
+            };
+            if let Some((known, _)) = poses.iter().find(renamed).filter(|_| !poses.contains_key(name)) {
+                let title = format!(
+                    "camera {}: the calibration has its device, serial number {}, as camera {}",
+                    quote(name),
+                    quote(&device.serial),
+                    quote(known)
+                );
+                problems.add(span.clone(), title, "give it the same name in both files");
+            }
             if let Some(CalibratedPose { serial, .. }) =
                 poses.get(name).filter(|it| it.serial != device.serial)
             {
@@ -137,6 +150,20 @@ mod tests {
         let title = "camera `right`: its calibration is of serial number `8`, not of serial number `4`";
         assert!(said.starts_with(&format!("error: {title}\n")), "{said}");
         assert_eq!(problems(&FILE.replace("'8'", "'4'")), "");
+        // Under another name: both cameras, as swapped, or one of them.
+        let swapped = FILE.replace("'8'", "'4'").replace("[camera.left]", "[camera.x]");
+        let swapped =
+            swapped.replace("[camera.right]", "[camera.left]").replace("[camera.x]", "[camera.right]");
+        let said = problems(&swapped);
+        for (name, calibrated, found) in [("left", 4, 2), ("right", 2, 4)] {
+            let fact = format!(
+                "camera `{name}`: its calibration is of serial number `{calibrated}`, not of serial number `{found}`"
+            );
+            assert!(said.contains(&fact), "{said}");
+        }
+        let renamed = problems(&FILE.replace("'8'", "'4'").replace("camera.right", "camera.rear"));
+        let title = "camera `right`: the calibration has its device, serial number `4`, as camera `rear`";
+        assert!(renamed.starts_with(&format!("error: {title}\n")), "{renamed}");
         // A camera that the file lacks has no pose.
         assert_eq!(problems(&FILE.replace("camera.right", "camera.rear")), "");
     }
