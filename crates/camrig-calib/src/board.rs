@@ -18,6 +18,11 @@ const MARKER_SHARES: std::ops::RangeInclusive<f64> = 0.4..=0.9;
 /// The default dictionaries, those with the largest bits: the first with enough markers is used.
 const USUAL_DICTIONARIES: [&str; 4] = ["4X4_50", "4X4_100", "4X4_250", "4X4_1000"];
 
+/// The numbers that the corners of each board have when several are shown at once: more than a board has corners.
+const NUMBERS: u32 = 4096;
+/// Maximum number of boards that are shown at once.
+const BOARDS_MAX: usize = 16;
+
 /// A ChArUco board, as OpenCV draws it: the square at the upper left is black, the white squares have markers, numbered
 /// row by row.
 ///
@@ -90,6 +95,12 @@ pub enum BoardError {
     /// The dictionary has too few markers.
     #[error("{0}")]
     Markers(String),
+    /// Two boards have markers that look alike.
+    #[error("the boards {} and {} share markers: give each a dictionary with another number of bits, such as `4X4_100` and `5X5_100`", .0 + 1, .1 + 1)]
+    Alike(usize, usize),
+    /// There are no boards, or too many.
+    #[error("a calibration takes 1 to {BOARDS_MAX} boards, not {0}")]
+    Count(usize),
 }
 
 /// A rectangle on a board, in millimetres from its upper left corner.
@@ -199,6 +210,17 @@ impl Board {
         )
     }
 
+    /// Returns whether some markers of both boards are the same.
+    fn looks_like(&self, other: &Self) -> bool {
+        let markers = |board: &Self| {
+            let all = board.dictionary.0.codes();
+            all[..all.len().min((board.columns() * board.rows() / 2) as usize)].to_vec()
+        };
+        let (own, theirs) = (markers(self), markers(other));
+        self.dictionary.0.marker_size() == other.dictionary.0.marker_size()
+            && own.iter().any(|code| theirs.contains(code))
+    }
+
     /// Returns the number of squares in a row.
     pub fn columns(&self) -> u32 {
         self.written.columns
@@ -283,6 +305,29 @@ impl Board {
     }
 }
 
+/// Checks that boards can be told apart when they are shown at once.
+pub(crate) fn check_boards(boards: &[Board]) -> Result<(), BoardError> {
+    if !(1..=BOARDS_MAX).contains(&boards.len()) {
+        return Err(BoardError::Count(boards.len()));
+    }
+    for (second, other) in boards.iter().enumerate() {
+        if let Some(first) = boards[..second].iter().position(|board| board.looks_like(other)) {
+            return Err(BoardError::Alike(first, second));
+        }
+    }
+    Ok(())
+}
+
+/// Returns the number of a corner among those of several boards.
+pub(crate) fn number_of(board: usize, corner: u32) -> u32 {
+    board as u32 * NUMBERS + corner
+}
+
+/// Returns the index of the board of a corner with this number, and the corner's number on that board.
+pub(crate) fn board_of(number: u32) -> (usize, u32) {
+    ((number / NUMBERS) as usize, number % NUMBERS)
+}
+
 fn usual_dictionary(markers: u32) -> Option<Dictionary> {
     let known = USUAL_DICTIONARIES.into_iter().filter_map(resolve_dictionary);
     known.into_iter().find(|dictionary| dictionary.codes().len() >= markers as usize)
@@ -327,6 +372,23 @@ mod tests {
         );
         assert!(refused("columns = 9").contains("missing field `rows`"));
         assert!(refused(&format!("{size}color = 'red'")).starts_with("unknown field `color`"));
+    }
+
+    #[test]
+    fn boards_that_are_shown_at_once_have_markers_of_their_own() {
+        let board = |dictionary: &str| Board::new(5, 4, 20.0).unwrap().with_dictionary(dictionary).unwrap();
+        let four = board("4X4_50");
+        assert!(check_boards(&[four.clone(), board("5X5_50"), board("6X6_50")]).is_ok());
+        let error = check_boards(&[board("5X5_50"), four.clone(), board("4X4_100")]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the boards 2 and 3 share markers: give each a dictionary with another number of bits, such as `4X4_100` and \
+             `5X5_100`"
+        );
+        assert!(check_boards(&[]).is_err() && check_boards(&vec![four; 17]).is_err());
+        let largest = Board::new(40, 40, 20.0).unwrap();
+        assert!(largest.corners() <= NUMBERS);
+        assert_eq!(board_of(number_of(3, largest.corners() - 1)), (3, largest.corners() - 1));
     }
 
     #[test]

@@ -46,6 +46,13 @@ pub(crate) struct BoardPose {
     pub(crate) ambiguous: bool,
 }
 
+impl BoardPose {
+    /// Returns whether the board shows its back, where it has no corners: the image is mirrored.
+    pub(crate) fn is_mirrored(&self, middle: &Point3<f64>) -> bool {
+        (self.pose * Vector3::z()).dot(&(self.pose * middle).coords) < 0.0
+    }
+}
+
 /// Returns the pose of a board; `None` if too few corners fit each other, or all are in a line.
 pub(crate) fn board_pose(lens: &Lens, sights: &[Sight]) -> Option<BoardPose> {
     let plane: Vec<_> = sights.iter().map(|sight| sight.point.xy().coords).collect();

@@ -2,8 +2,9 @@
 //!
 //! Levenberg-Marquardt with the weights of Geman-McClure, by which corners far from their expected positions do not count.
 //! Huber's weights do not suffice: many corners that are wrong in the same way, such as those of a camera that was moved, would
-//! still pull the others to a compromise. Boards do not depend on each other, so each is eliminated, and the equations that are
-//! left have six unknowns for each camera.
+//! still pull the others to a compromise. The poses of the boards at different moments do not depend on each other, so each is
+//! eliminated, and the equations that are left have six unknowns for each camera. Several boards do not move against each
+//! other: six more unknowns are the pose of each relative to the first one.
 
 use std::collections::BTreeMap;
 
@@ -58,6 +59,8 @@ pub(crate) struct Observation {
     pub(crate) view: usize,
     pub(crate) camera: usize,
     pub(crate) moment: usize,
+    /// The index of the board.
+    pub(crate) board: usize,
     pub(crate) sight: Sight,
 }
 
@@ -66,8 +69,10 @@ pub(crate) struct Observation {
 pub(crate) struct State {
     /// From the root's coordinates to each camera's.
     pub(crate) cameras: Vec<Isometry3<f64>>,
-    /// From the board's coordinates to the root's, at each moment.
+    /// From the first board's coordinates to the root's, at each moment.
     pub(crate) boards: Vec<Isometry3<f64>>,
+    /// From each board's coordinates to those of the first one.
+    pub(crate) offsets: Vec<Isometry3<f64>>,
 }
 
 /// The observations, and the intrinsics of each camera.
@@ -76,25 +81,31 @@ pub(crate) struct Problem<'a> {
     pub(crate) observations: Vec<Observation>,
     /// The camera whose pose is fixed.
     pub(crate) root: usize,
-    /// The middle of the board.
-    pub(crate) middle: Point3<f64>,
+    /// The first board: the others are described beside it.
+    pub(crate) first: usize,
+    /// The middle of each board.
+    pub(crate) middles: &'a [Point3<f64>],
 }
 
 /// A movement of each pose: translation in metres, then rotation in radians.
 type Steps = Vec<Vector6<f64>>;
 
-/// The equations of one step.
+/// The equations of one step. Poses of cameras, and after them those of boards relative to the first one, are *lasting*.
 struct Equations {
-    cameras: Vec<(Matrix6<f64>, Vector6<f64>)>,
+    lasting: Vec<(Matrix6<f64>, Vector6<f64>)>,
+    /// Of a camera and a board that it sees.
+    pairs: BTreeMap<(usize, usize), Matrix6<f64>>,
     boards: Vec<(Matrix6<f64>, Vector6<f64>)>,
+    /// Of a lasting pose and the boards at a moment.
     mixed: BTreeMap<(usize, usize), Matrix6<f64>>,
+    /// The first row of each lasting pose; `None` of the root, of the first board and of one that nobody sees.
+    rows: Vec<Option<usize>>,
 }
 
 impl Problem<'_> {
     /// Returns the distance of each corner from its projection by the state, in pixels.
     pub(crate) fn errors(&self, state: &State) -> Vec<f64> {
-        let error =
-            |seen: &Observation| self.error(seen, &state.cameras[seen.camera], &state.boards[seen.moment]);
+        let error = |seen: &Observation| self.error(seen, &state.cameras[seen.camera], &state.board(seen));
         self.observations.iter().map(error).collect()
     }
 
@@ -103,16 +114,18 @@ impl Problem<'_> {
         pixel.map_or(BEHIND_PIXELS, |pixel| (pixel - seen.sight.pixel).norm().min(BEHIND_PIXELS))
     }
 
-    /// Returns the mean error of the corners of a moment, with the board at this pose in the root's coordinates.
+    /// Returns the mean error of the corners of a moment, with the first board at this pose in the root's coordinates.
     pub(crate) fn error_of_board(
         &self,
         cameras: &[Isometry3<f64>],
+        offsets: &[Isometry3<f64>],
         moment: usize,
         board: &Isometry3<f64>,
     ) -> f64 {
         let of_moment = self.observations.iter().filter(|seen| seen.moment == moment);
         let (sum, count) = of_moment.fold((0.0, 0.0), |(sum, count), seen| {
-            (sum + self.error(seen, &cameras[seen.camera], board).sqrt(), count + 1.0)
+            let board = board * offsets[seen.board];
+            (sum + self.error(seen, &cameras[seen.camera], &board).sqrt(), count + 1.0)
         });
         sum / f64::max(count, 1.0)
     }
@@ -126,14 +139,16 @@ impl Problem<'_> {
         let (mut least, mut damping) = (self.cost(&state, scale), DAMPING);
         let mut equations = self.equations(&state, scale);
         for _ in 0..STEPS {
-            let next = equations.solve(self.root, damping).map(|(cameras, boards)| State {
-                cameras: state
-                    .cameras
-                    .iter()
-                    .zip(&cameras)
-                    .map(|(pose, step)| moved_by(step, pose))
-                    .collect(),
-                boards: state.boards.iter().zip(&boards).map(|(pose, step)| moved_by(step, pose)).collect(),
+            let next = equations.solve(damping).map(|(lasting, boards)| {
+                let moved = |poses: &[Isometry3<f64>], steps: &[Vector6<f64>]| {
+                    poses.iter().zip(steps).map(|(pose, step)| moved_by(step, pose)).collect()
+                };
+                let (cameras, offsets) = lasting.split_at(state.cameras.len());
+                State {
+                    cameras: moved(&state.cameras, cameras),
+                    boards: moved(&state.boards, &boards),
+                    offsets: moved(&state.offsets, offsets),
+                }
             });
             let cost = next.as_ref().map_or(f64::INFINITY, |next| self.cost(next, scale));
             match next {
@@ -154,39 +169,74 @@ impl Problem<'_> {
     }
 
     fn equations(&self, state: &State, scale: ErrorWeight) -> Equations {
+        let cameras = state.cameras.len();
         let mut equations = Equations {
-            cameras: vec![(Matrix6::zeros(), Vector6::zeros()); state.cameras.len()],
+            lasting: vec![(Matrix6::zeros(), Vector6::zeros()); cameras + state.offsets.len()],
+            pairs: BTreeMap::new(),
             boards: vec![(Matrix6::zeros(), Vector6::zeros()); state.boards.len()],
             mixed: BTreeMap::new(),
+            rows: self.rows(state),
         };
         for seen in &self.observations {
             let (camera, board) = (&state.cameras[seen.camera], &state.boards[seen.moment]);
-            let in_root = board * seen.sight.point;
+            let beside_first = state.offsets[seen.board] * seen.sight.point;
+            let in_root = board * beside_first;
             let at = camera * in_root;
             let Some((pixel, slope)) = self.lenses[seen.camera].project_with_slope(&at) else { continue };
             let error: Vector2<f64> = seen.sight.pixel - pixel;
             let weight = scale.weight(error.norm());
             let by_camera: SMatrix<f64, 2, 6> = slope * moved(&at);
-            let by_board = slope * camera.rotation.to_rotation_matrix().matrix() * moved(&in_root);
+            let to_camera = slope * camera.rotation.to_rotation_matrix().matrix();
+            let by_board = to_camera * moved(&in_root);
             let add = |(squares, downhill): &mut (Matrix6<f64>, Vector6<f64>), slope: &SMatrix<f64, 2, 6>| {
                 *squares += slope.transpose() * slope * weight;
                 *downhill += slope.transpose() * error * weight;
             };
-            add(&mut equations.cameras[seen.camera], &by_camera);
+            add(&mut equations.lasting[seen.camera], &by_camera);
             add(&mut equations.boards[seen.moment], &by_board);
             let mixed = equations.mixed.entry((seen.camera, seen.moment)).or_insert_with(Matrix6::zeros);
             *mixed += by_camera.transpose() * by_board * weight;
+            if seen.board == self.first {
+                continue;
+            }
+            let by_offset = to_camera * board.rotation.to_rotation_matrix().matrix() * moved(&beside_first);
+            let offset = cameras + seen.board;
+            add(&mut equations.lasting[offset], &by_offset);
+            let mixed = equations.mixed.entry((offset, seen.moment)).or_insert_with(Matrix6::zeros);
+            *mixed += by_offset.transpose() * by_board * weight;
+            let pair = equations.pairs.entry((seen.camera, offset)).or_insert_with(Matrix6::zeros);
+            *pair += by_camera.transpose() * by_offset * weight;
         }
         equations
+    }
+
+    /// Returns the first row of each lasting pose among the equations.
+    fn rows(&self, state: &State) -> Vec<Option<usize>> {
+        let cameras = state.cameras.len();
+        let mut rows = 0;
+        let row = |lasting: usize| {
+            let is_free = match lasting.checked_sub(cameras) {
+                None => lasting != self.root,
+                Some(board) => {
+                    board != self.first && self.observations.iter().any(|seen| seen.board == board)
+                }
+            };
+            is_free.then(|| {
+                rows += 6;
+                rows - 6
+            })
+        };
+        (0..cameras + state.offsets.len()).map(row).collect()
     }
 
     /// Returns the covariance of each camera's pose, in its own coordinates: translation in metres, then rotation in
     /// radians; that of the root is zero. `variance` is that of one coordinate of a corner, in square pixels. Returns `None`
     /// if the corners do not determine the poses.
     pub(crate) fn covariance(&self, state: &State, variance: f64) -> Option<Vec<Matrix6<f64>>> {
-        let (squares, _) = self.equations(state, ErrorWeight::Squares).reduced(self.root, 0.0)?;
+        let equations = self.equations(state, ErrorWeight::Squares);
+        let (squares, _) = equations.reduced(0.0)?;
         let inverse = squares.cholesky()?.inverse() * variance;
-        let block = |camera: usize| match row(camera, self.root) {
+        let block = |camera: usize| match equations.rows[camera] {
             Some(row) => inverse.fixed_view::<6, 6>(row, row).into_owned(),
             None => Matrix6::zeros(),
         };
@@ -194,12 +244,10 @@ impl Problem<'_> {
     }
 }
 
-/// Returns the first row of a camera among the equations; `None` of the root, which has none.
-fn row(camera: usize, root: usize) -> Option<usize> {
-    match camera.cmp(&root) {
-        std::cmp::Ordering::Less => Some(6 * camera),
-        std::cmp::Ordering::Equal => None,
-        std::cmp::Ordering::Greater => Some(6 * (camera - 1)),
+impl State {
+    /// From the coordinates of the board that was seen to the root's.
+    fn board(&self, seen: &Observation) -> Isometry3<f64> {
+        self.boards[seen.moment] * self.offsets[seen.board]
     }
 }
 
@@ -208,20 +256,25 @@ fn damped(squares: &Matrix6<f64>, damping: f64) -> Matrix6<f64> {
 }
 
 impl Equations {
-    /// Returns the equations of the cameras, with the boards eliminated.
-    fn reduced(&self, root: usize, damping: f64) -> Option<(DMatrix<f64>, DVector<f64>)> {
-        let size = 6 * (self.cameras.len() - 1);
+    /// Returns the equations of the lasting poses, with the boards at each moment eliminated.
+    fn reduced(&self, damping: f64) -> Option<(DMatrix<f64>, DVector<f64>)> {
+        let size = 6 * self.rows.iter().flatten().count();
         let (mut squares, mut downhill) = (DMatrix::zeros(size, size), DVector::zeros(size));
-        for (camera, (of_camera, steps)) in self.cameras.iter().enumerate() {
-            let Some(row) = row(camera, root) else { continue };
-            squares.fixed_view_mut::<6, 6>(row, row).copy_from(&damped(of_camera, damping));
+        for ((of_pose, steps), row) in self.lasting.iter().zip(&self.rows) {
+            let Some(row) = *row else { continue };
+            squares.fixed_view_mut::<6, 6>(row, row).copy_from(&damped(of_pose, damping));
             downhill.fixed_rows_mut::<6>(row).copy_from(steps);
+        }
+        for ((camera, offset), pair) in &self.pairs {
+            let (Some(row), Some(column)) = (self.rows[*camera], self.rows[*offset]) else { continue };
+            squares.fixed_view_mut::<6, 6>(row, column).copy_from(pair);
+            squares.fixed_view_mut::<6, 6>(column, row).copy_from(&pair.transpose());
         }
         for (moment, (of_board, steps)) in self.boards.iter().enumerate() {
             let inverse = damped(of_board, damping).try_inverse()?;
-            let seeing: Vec<_> = (0..self.cameras.len())
-                .filter_map(|camera| Some((row(camera, root)?, self.mixed.get(&(camera, moment))?)))
-                .collect();
+            let rows = self.rows.iter().enumerate();
+            let seeing: Vec<_> =
+                rows.filter_map(|(pose, row)| Some(((*row)?, self.mixed.get(&(pose, moment))?))).collect();
             for (row, mixed) in &seeing {
                 let share = *mixed * inverse;
                 let mut rows = downhill.fixed_rows_mut::<6>(*row);
@@ -235,23 +288,23 @@ impl Equations {
         Some((squares, downhill))
     }
 
-    /// Returns the steps of cameras and boards.
-    fn solve(&self, root: usize, damping: f64) -> Option<(Steps, Steps)> {
-        let (squares, downhill) = self.reduced(root, damping)?;
+    /// Returns the steps of lasting poses, and of the boards at each moment.
+    fn solve(&self, damping: f64) -> Option<(Steps, Steps)> {
+        let (squares, downhill) = self.reduced(damping)?;
         let solved = squares.cholesky()?.solve(&downhill);
-        let step = |camera| {
-            row(camera, root).map_or_else(Vector6::zeros, |row| solved.fixed_rows::<6>(row).into_owned())
+        let step = |row: &Option<usize>| {
+            row.map_or_else(Vector6::zeros, |row| solved.fixed_rows::<6>(row).into_owned())
         };
-        let cameras: Vec<_> = (0..self.cameras.len()).map(step).collect();
+        let lasting: Vec<_> = self.rows.iter().map(step).collect();
         let mut boards = Vec::with_capacity(self.boards.len());
         for (moment, (of_board, steps)) in self.boards.iter().enumerate() {
-            let by_cameras: Vector6<f64> = cameras
+            let by_lasting: Vector6<f64> = lasting
                 .iter()
                 .enumerate()
-                .filter_map(|(camera, step)| Some(self.mixed.get(&(camera, moment))?.transpose() * step))
+                .filter_map(|(pose, step)| Some(self.mixed.get(&(pose, moment))?.transpose() * step))
                 .sum();
-            boards.push(damped(of_board, damping).cholesky()?.solve(&(steps - by_cameras)));
+            boards.push(damped(of_board, damping).cholesky()?.solve(&(steps - by_lasting)));
         }
-        Some((cameras, boards))
+        Some((lasting, boards))
     }
 }

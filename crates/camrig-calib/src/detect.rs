@@ -3,15 +3,24 @@
 use calib_targets_charuco::{CharucoDetection, CharucoDetector, CharucoParams, GrayImageView};
 use chess_corners::UpscaleConfig;
 
+use crate::board::{board_of, check_boards, number_of};
 use crate::{Board, BoardError};
 
 /// A corner of a board that was found in an image.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Corner {
-    /// Its number on the board: [`Board::corner_meters`].
+    /// Its number on the board: [`Board::corner_meters`]. Of several boards that are shown at once, those of each are 4096
+    /// more than those of the board before.
     pub id: u32,
     /// Column and row in the image; the center of the upper left pixel is `[0, 0]`.
     pub pixel: [f64; 2],
+}
+
+impl Corner {
+    /// Returns the index of its board.
+    pub fn board(&self) -> usize {
+        board_of(self.id).0
+    }
 }
 
 /// Factor by which an image with few found corners is enlarged: where squares are small, the examined ring around a corner
@@ -20,20 +29,43 @@ const ENLARGED: u32 = 2;
 /// The share of a board's corners from which on an image is not enlarged.
 const ENOUGH: f64 = 0.75;
 
-/// Finds the corners of one board in images.
+/// Finds the corners of boards in images.
 #[derive(Debug)]
-pub struct Detector {
+pub struct Detector(Vec<OfBoard>);
+
+/// Finds the corners of one board.
+#[derive(Debug)]
+struct OfBoard {
     plain: CharucoDetector,
     enlarging: CharucoDetector,
     enough: usize,
 }
 
 impl Detector {
-    /// Creates a detector for a board.
+    /// Creates a detector for boards that are shown at once.
     ///
     /// # Errors
-    /// If the detector does not support such boards.
-    pub fn new(board: &Board) -> Result<Self, BoardError> {
+    /// If the detector does not support such boards, or they share markers.
+    pub fn new(boards: &[Board]) -> Result<Self, BoardError> {
+        check_boards(boards)?;
+        boards.iter().map(OfBoard::new).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// Returns the corners in an image of this width, whose rows have no padding; none if no board is in it. A
+    /// mirrored board is not found.
+    pub fn detect(&self, gray: &[u8], width: usize) -> Vec<Corner> {
+        let of_board = |(board, detector): (usize, &OfBoard)| {
+            let corners = detector.detect(gray, width).into_iter();
+            corners
+                .map(move |corner| Corner { id: number_of(board, corner.id), ..corner })
+                .collect::<Vec<_>>()
+        };
+        self.0.iter().enumerate().flat_map(of_board).collect()
+    }
+}
+
+impl OfBoard {
+    fn new(board: &Board) -> Result<Self, BoardError> {
         let plain = CharucoParams::for_board(board.spec());
         let chess = plain.chess.with_upscale(UpscaleConfig::fixed(ENLARGED));
         let mut enlarging = plain.clone();
@@ -44,9 +76,7 @@ impl Detector {
         Ok(Self { plain: detector(plain)?, enlarging: detector(enlarging)?, enough })
     }
 
-    /// Returns the corners in an image of this width, whose rows have no padding; none if the board is not in it. A
-    /// mirrored board is not found.
-    pub fn detect(&self, gray: &[u8], width: usize) -> Vec<Corner> {
+    fn detect(&self, gray: &[u8], width: usize) -> Vec<Corner> {
         let height = gray.len().checked_div(width).unwrap_or(0);
         let image = GrayImageView { width, height, data: &gray[..width * height] };
         let found = corners(self.plain.detect(&image).ok());

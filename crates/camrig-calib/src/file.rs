@@ -19,7 +19,7 @@ pub struct RigCalibration {
     pub date: String,
     /// The camera whose coordinates all poses lead to.
     pub root: String,
-    /// The board, as text.
+    /// The boards, as text.
     pub board: String,
     /// Number of moments at which several cameras saw the board.
     pub moments: usize,
@@ -126,7 +126,7 @@ impl RigCalibration {
     /// Makes the file's content of a solution; `cameras` are those of [`calibrate`](crate::calibrate()), in its order, and
     /// `root` is the index of the root.
     pub fn new(
-        board: &Board,
+        boards: &[Board],
         cameras: &[Identity],
         root: usize,
         solution: &Solution,
@@ -162,8 +162,8 @@ impl RigCalibration {
             version: CALIBRATION_VERSION,
             date,
             root: cameras[root].name.clone(),
-            board: board.to_string(),
-            moments: solution.boards.len(),
+            board: boards.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "),
+            moments: solution.moments,
             error_pixels: solution.error_pixels,
             depth_ratio: scale.map(|scale| scale.ratio),
             camera: camera.collect(),

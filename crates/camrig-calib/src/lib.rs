@@ -20,6 +20,7 @@ mod export;
 mod file;
 mod graph;
 mod lens;
+mod median;
 mod pose;
 mod print;
 mod scale;

@@ -4,7 +4,7 @@ use camrig_frame::Intrinsics;
 use nalgebra::Point3;
 
 use crate::lens::Lens;
-use crate::solve::{median, spread};
+use crate::median::{median, spread};
 use crate::{Board, Pose};
 
 /// The least number of views for a scale.

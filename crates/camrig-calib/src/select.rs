@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::Corner;
-use crate::solve::median;
+use crate::median::median;
 
 /// The largest movement of the board in an image, in pixels, between two pictures that are one moment.
 pub(crate) const STILL_PIXELS: f64 = 0.3;

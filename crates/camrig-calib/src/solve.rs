@@ -5,10 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use camrig_frame::Intrinsics;
 use nalgebra::{Matrix6, Point3, Vector2};
 
-use crate::board_pose::{Sight, board_pose};
+use crate::board::board_of;
+use crate::board_pose::{BoardPose, Sight, board_pose};
 use crate::bundle::{ErrorWeight, Observation, Problem, State};
 use crate::graph::{self, Posed};
 use crate::lens::Lens;
+use crate::median::median;
 use crate::{Board, Corner, Pose};
 
 /// The error from which on corners count less, in pixels: at first this many times the usual error of the guess, up to
@@ -31,8 +33,6 @@ const MAX_UNFIT: f64 = 0.3;
 /// The largest standard deviation of a pose, in metres and radians (half a degree), before it counts as not determined.
 const MAX_METERS: f64 = 0.005;
 const MAX_RADIANS: f64 = 0.5 * std::f64::consts::PI / 180.0;
-/// The ratio of a normal distribution's standard deviation to its median absolute value.
-const DEVIATION_OF_MEDIAN: f64 = 1.4826;
 /// The ratio of the standard deviation of one coordinate to the median length, of errors with two coordinates.
 const DEVIATION_OF_LENGTH: f64 = 0.8493;
 
@@ -45,7 +45,7 @@ pub struct UncalibratedCamera {
     pub intrinsics: Intrinsics,
 }
 
-/// The board in the image of one camera at one moment.
+/// The boards in the image of one camera at one moment.
 #[derive(Clone, Debug)]
 pub struct View {
     /// The index of the camera.
@@ -70,6 +70,9 @@ pub enum SolveError {
         /// The name of the model.
         distortion: &'static str,
     },
+    /// The images of a camera are mirrored.
+    #[error("camera `{0}` sees the board mirrored: turn off the option that flips its images")]
+    Mirrored(String),
     /// A camera saw no board.
     #[error("camera `{0}` saw the board in no usable image")]
     Unseen(String),
@@ -116,8 +119,11 @@ pub enum SolveError {
 pub struct Solution {
     /// For each camera its pose.
     pub cameras: Vec<SolvedPose>,
-    /// The pose of the board at each moment that was used, in the root's coordinates.
-    pub boards: BTreeMap<usize, Pose>,
+    /// The poses of the boards that were seen at each moment that was used, in the root's coordinates: by moment, and by
+    /// the index of the board.
+    pub boards: BTreeMap<(usize, usize), Pose>,
+    /// Number of moments that were used.
+    pub moments: usize,
     /// The square mean of all errors of corners that are not false, in pixels.
     pub error_pixels: f64,
     /// Number of views that did not fit the others, and were left out.
@@ -155,36 +161,87 @@ fn deviation(covariance: &Matrix6<f64>) -> (f64, f64) {
 
 /// Finds the poses of cameras in the coordinates of the one with index `root`.
 ///
-/// Corners that are wrong, and single views that contradict the others, are left out.
+/// Several boards do not move against each other, as on both sides of a plate; where they are follows from the views. Corners
+/// that are wrong, and single views that contradict the others, are left out.
 ///
 /// # Errors
 /// If the views do not determine the poses.
 pub fn calibrate(
-    board: &Board,
+    boards: &[Board],
     cameras: &[UncalibratedCamera],
     root: usize,
     views: &[View],
+) -> Result<Solution, SolveError> {
+    calibrate_from(boards, cameras, root, views, |_, _, board| board)
+}
+
+/// As [`calibrate`], from what `begin` makes of the pose of each board, in an image of this camera, with this middle.
+pub(crate) fn calibrate_from(
+    boards: &[Board],
+    cameras: &[UncalibratedCamera],
+    root: usize,
+    views: &[View],
+    begin: impl Fn(usize, &Point3<f64>, BoardPose) -> BoardPose,
 ) -> Result<Solution, SolveError> {
     if cameras.len() < 2 || root >= cameras.len() {
         return Err(SolveError::Cameras(cameras.len()));
     }
     let lenses = cameras.iter().map(lens).collect::<Result<Vec<_>, _>>()?;
-    let sights: Vec<_> = views.iter().map(|view| sights(board, view)).collect();
-    let posed = views.iter().zip(&sights).map(|(view, sights)| {
-        let board = board_pose(&lenses[view.camera], sights)?;
-        Some(Posed { camera: view.camera, moment: view.moment, board })
+    // From here on a view is of one board.
+    let of_boards = |view| (0..boards.len()).map(move |board| (view, board));
+    let (views, sights): (Vec<_>, Vec<_>) = views
+        .iter()
+        .flat_map(of_boards)
+        .map(|(view, board)| ((view, board), sights(&boards[board], board, view)))
+        .filter(|(_, sights)| !sights.is_empty())
+        .unzip();
+    let middle = |board: &Board| {
+        let [width, height] = board.size_millimeters().map(|side| side / 2000.0);
+        Point3::new(width, height, 0.0)
+    };
+    let middles: Vec<_> = boards.iter().map(middle).collect();
+    let posed = views.iter().zip(&sights).map(|((view, board), sights)| {
+        let (camera, moment, of) = (view.camera, view.moment, *board);
+        let board = begin(camera, &middles[of], board_pose(&lenses[camera], sights)?);
+        Some(Posed { camera, moment, of, board })
     });
-    let posed: Vec<_> = posed.collect();
+    let mut posed: Vec<_> = posed.collect();
+    let mirrored = |view: &Posed| view.board.is_mirrored(&middles[view.of]);
+    for (camera, UncalibratedCamera { name, .. }) in cameras.iter().enumerate() {
+        let own = posed.iter().flatten().filter(|view| view.camera == camera);
+        if 2 * own.clone().filter(|view| mirrored(view)).count() > own.count() {
+            return Err(SolveError::Mirrored(name.clone()));
+        }
+    }
+    for view in &mut posed {
+        if view.as_ref().is_some_and(mirrored) {
+            *view = None;
+        }
+    }
     if let Some(unseen) =
         (0..cameras.len()).find(|camera| posed.iter().flatten().all(|view| view.camera != *camera))
     {
         return Err(SolveError::Unseen(cameras[unseen].name.clone()));
     }
-    let work = Work { board, cameras, lenses: &lenses, root, sights: &sights, posed: &posed };
-    let all = (0..views.len()).filter(|view| posed[*view].is_some()).collect();
-    let (problem, moments, posed) = work.problem(&all);
-    let state =
-        graph::start(&problem, cameras.len(), &posed, moments.len()).map_err(|_| work.not_linked(&posed))?;
+    let of_root = |board: &usize| {
+        let seen = posed.iter().flatten().filter(|view| view.camera == root && view.of == *board);
+        (seen.count(), std::cmp::Reverse(*board))
+    };
+    let first = (0..boards.len()).max_by_key(of_root).unwrap_or(0);
+    let work =
+        Work { middles: &middles, first, cameras, lenses: &lenses, root, sights: &sights, posed: &posed };
+    let all: BTreeSet<_> = (0..views.len()).filter(|view| posed[*view].is_some()).collect();
+    let (_, _, in_problem) = work.problem(&all);
+    let reached = work.chain(&in_problem);
+    if reached.cameras.iter().any(Option::is_none) {
+        return Err(work.not_linked(&in_problem));
+    }
+    // A board that nothing relates to the others says nothing.
+    let is_reached =
+        |view: &usize| posed[*view].as_ref().is_some_and(|view| reached.boards[view.of].is_some());
+    let all = all.into_iter().filter(is_reached).collect();
+    let (problem, moments, in_problem) = work.problem(&all);
+    let state = graph::start(&problem, reached, &in_problem, moments.len());
     work.finish(all, problem, moments, state)
 }
 
@@ -203,9 +260,11 @@ fn lens(camera: &UncalibratedCamera) -> Result<Lens, SolveError> {
     })
 }
 
-fn sights(board: &Board, view: &View) -> Vec<Sight> {
+/// Returns the corners of the board with this index in a view.
+fn sights(board: &Board, index: usize, view: &View) -> Vec<Sight> {
     let sight = |corner: &Corner| {
-        let [x, y] = board.corner_meters(corner.id)?;
+        let (of, id) = board_of(corner.id);
+        let [x, y] = board.corner_meters(id).filter(|_| of == index)?;
         let finite = corner.pixel.iter().all(|at| at.is_finite());
         finite.then(|| Sight { point: Point3::new(x, y, 0.0), pixel: Vector2::from(corner.pixel) })
     };
@@ -214,7 +273,10 @@ fn sights(board: &Board, view: &View) -> Vec<Sight> {
 
 /// The inputs of a solution.
 struct Work<'a> {
-    board: &'a Board,
+    /// The middle of each board.
+    middles: &'a [Point3<f64>],
+    /// The board beside which the others are described.
+    first: usize,
     cameras: &'a [UncalibratedCamera],
     lenses: &'a [Lens],
     root: usize,
@@ -225,6 +287,10 @@ struct Work<'a> {
 }
 
 impl<'a> Work<'a> {
+    fn chain(&self, views: &[Posed]) -> graph::Reached {
+        graph::chain([self.cameras.len(), self.middles.len()], [self.root, self.first], views)
+    }
+
     /// Returns the problem of these views, the moments in it, and the board poses with their moments' indices. Moments with
     /// a single view relate no cameras, so they are not in it.
     fn problem(&self, views: &BTreeSet<usize>) -> (Problem<'a>, Vec<usize>, Vec<Posed>) {
@@ -243,13 +309,13 @@ impl<'a> Work<'a> {
                 view,
                 camera,
                 moment,
+                board: posed.of,
                 sight: *sight,
             }));
             in_problem.push(Posed { moment, ..posed.clone() });
         }
-        let [width, height] = self.board.size_millimeters().map(|side| side / 2000.0);
-        let middle = Point3::new(width, height, 0.0);
-        (Problem { lenses: self.lenses, observations, root: self.root, middle }, moments, in_problem)
+        let Self { lenses, root, first, middles, .. } = *self;
+        (Problem { lenses, observations, root, first, middles }, moments, in_problem)
     }
 
     /// Improves a state, leaves out false corners and views, and checks the others.
@@ -268,13 +334,18 @@ impl<'a> Work<'a> {
                 break;
             }
             views.retain(|view| !unfit.contains_key(view));
-            self.check_views(&all, &views, &unfit)?;
+            self.check_views(&all, &views, &unfit, false)?;
             let boards: BTreeMap<_, _> = moments.iter().copied().zip(state.boards).collect();
             let posed;
             (problem, moments, posed) = self.problem(&views);
-            if graph::chain(self.cameras.len(), self.root, &posed).iter().any(Option::is_none) {
+            let reached = self.chain(&posed);
+            if reached.cameras.iter().any(Option::is_none) {
+                // The cameras saw the board together, but contradict each other.
+                self.check_views(&all, &views, &unfit, true)?;
                 return Err(self.not_linked(&posed));
             }
+            let is_lost = |seen: &Observation| reached.boards[seen.board].is_none();
+            problem.observations.retain(|seen| !is_lost(seen));
             state = State { boards: moments.iter().map(|moment| boards[moment]).collect(), ..state };
             state = narrowed(&problem, state);
         }
@@ -318,12 +389,13 @@ impl<'a> Work<'a> {
         by_moment.into_values().flat_map(of_moment).collect()
     }
 
-    /// Checks that most views of each camera are left.
+    /// Checks that most views of each camera are left; with `strict`, that all are left, also of the root.
     fn check_views(
         &self,
         all: &BTreeSet<usize>,
         left: &BTreeSet<usize>,
         unfit: &BTreeMap<usize, f64>,
+        strict: bool,
     ) -> Result<(), SolveError> {
         let of = |views: &BTreeSet<usize>, camera: usize| {
             let of_camera =
@@ -334,10 +406,11 @@ impl<'a> Work<'a> {
             .map(|camera| (camera, of(all, camera), of(left, camera)))
             .map(|(camera, views, left)| (camera, views, views - left))
             // Of two cameras that do not fit each other, the root is assumed to be right.
-            .filter(|(camera, ..)| *camera != self.root)
+            .filter(|(camera, ..)| strict || *camera != self.root)
             .max_by(|a, b| (a.2 * b.1).cmp(&(b.2 * a.1)));
+        let most = if strict { 0.0 } else { MAX_UNFIT };
         match worst {
-            Some((camera, views, gone)) if gone as f64 > MAX_UNFIT * views as f64 => Err(SolveError::Unfit {
+            Some((camera, views, gone)) if gone as f64 > most * views as f64 => Err(SolveError::Unfit {
                 camera: self.cameras[camera].name.clone(),
                 unfit: gone,
                 views,
@@ -380,10 +453,14 @@ impl<'a> Work<'a> {
                 false_corners: found[camera] - corners,
             });
         }
-        let boards = moments.iter().copied().zip(state.boards.iter().map(|board| Pose::from(*board)));
+        let shown = problem.observations.iter().map(|seen| {
+            let pose = state.boards[seen.moment] * state.offsets[seen.board];
+            ((moments[seen.moment], seen.board), Pose::from(pose))
+        });
         Ok(Solution {
             cameras,
-            boards: boards.collect(),
+            boards: shown.collect(),
+            moments: moments.len(),
             error_pixels: (squares / errors.len().max(1) as f64).sqrt(),
             unfit_views,
         })
@@ -408,7 +485,7 @@ impl<'a> Work<'a> {
 
     /// Returns the error that names the cameras which nothing links to the root.
     fn not_linked(&self, views: &[Posed]) -> SolveError {
-        let reached = graph::chain(self.cameras.len(), self.root, views);
+        let reached = self.chain(views).cameras;
         let views_of =
             |camera: &usize| self.posed.iter().flatten().filter(|view| view.camera == *camera).count();
         let group =
@@ -427,18 +504,4 @@ impl<'a> Work<'a> {
 
 fn list(names: &[String]) -> String {
     names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
-}
-
-/// Returns the median; 0 of nothing.
-pub(crate) fn median(mut values: Vec<f64>) -> f64 {
-    let middle = values.len() / 2;
-    if values.is_empty() {
-        return 0.0;
-    }
-    *values.select_nth_unstable_by(middle, f64::total_cmp).1
-}
-
-/// Returns the standard deviation of values around `middle`, by the median of their distances.
-pub(crate) fn spread(values: &[f64], middle: f64) -> f64 {
-    DEVIATION_OF_MEDIAN * median(values.iter().map(|value| (value - middle).abs()).collect())
 }

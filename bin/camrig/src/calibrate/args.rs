@@ -16,9 +16,9 @@ pub(super) struct CalibrateArgs {
     /// Capture from a running rig instead; without RIG the only one
     #[arg(long, value_name = "RIG", num_args = 0..=1, default_missing_value = "", conflicts_with = "source")]
     pub(super) attach: Option<String>,
-    /// The board's description, as `board` wrote it
-    #[arg(long, value_name = "FILE")]
-    board: PathBuf,
+    /// A board's description, as `board` wrote it; once for each of several boards that do not move against each other
+    #[arg(long, value_name = "FILE", required = true)]
+    board: Vec<PathBuf>,
     /// The file to write
     #[arg(short, long, value_name = "FILE", default_value = "rig.calib.toml")]
     pub(super) output: PathBuf,
@@ -40,11 +40,14 @@ pub(super) struct CalibrateArgs {
 }
 
 impl CalibrateArgs {
-    /// Reads the description of the board.
-    pub(super) fn board(&self) -> Result<Board, CommandError> {
-        Board::from_toml(&read(&self.board)?).map_err(|error| {
-            CommandError::Data(format!("`{}` describes no board: {error}", self.board.display()))
-        })
+    /// Reads the descriptions of the boards.
+    pub(super) fn boards(&self) -> Result<Vec<Board>, CommandError> {
+        let board = |path: &PathBuf| {
+            Board::from_toml(&read(path)?).map_err(|error| {
+                CommandError::Data(format!("`{}` describes no board: {error}", path.display()))
+            })
+        };
+        self.board.iter().map(board).collect()
     }
 
     /// Returns the text to print of a result.

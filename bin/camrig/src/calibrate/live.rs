@@ -41,7 +41,9 @@ pub(super) fn calibrate(
     topology: Option<&Path>,
     registry: &Registry,
 ) -> Result<String, CommandError> {
-    let board = args.board()?;
+    let boards = args.boards()?;
+    // Boards that cannot be told apart are refused before a camera starts.
+    Detector::new(&boards).map_err(|error| CommandError::Data(error.to_string()))?;
     let signals = take_signals()
         .map_err(|error| CommandError::Failed(format!("signals cannot be received: {error}")))?;
     let own = topology.map(|path| start(path, registry, &signals)).transpose()?;
@@ -54,7 +56,7 @@ pub(super) fn calibrate(
     let root = root(names.iter().map(String::as_str), args.root.as_deref())?;
     let most = args.moments.unwrap_or(MOMENTS) as usize;
     let shared = Arc::new(Shared::new(&names, root, most));
-    let attached = join(&rig, names, &board, &shared)?;
+    let attached = join(&rig, names, &boards, &shared)?;
     let until = args.time.map(|time| Instant::now() + time);
     let mut shown = Shown::new(args.json);
     let ended = loop {
@@ -86,7 +88,7 @@ pub(super) fn calibrate(
     };
     let nanos =
         SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos() as u64;
-    let found = Found { board: &board, cameras, root, seen: state.capture.seen(), nanos };
+    let found = Found { boards: &boards, cameras, root, seen: state.capture.seen(), nanos };
     let (calibration, summary) =
         solve(found, most, &args.output, depth).map_err(|error| error.about("the views do not suffice"))?;
     Ok(args.shown(&calibration, summary))
@@ -142,13 +144,13 @@ fn cameras(rig: &str, wanted: &[String]) -> Result<Vec<String>, CommandError> {
 fn join(
     rig: &str,
     inputs: Vec<String>,
-    board: &Board,
+    boards: &[Board],
     shared: &Arc<Shared>,
 ) -> Result<Attached, CommandError> {
     let command = hand_over_command().map_err(|error| CommandError::Failed(error.to_string()))?;
-    let (board, state) = (board.clone(), Arc::clone(shared));
+    let (boards, state) = (boards.to_vec(), Arc::clone(shared));
     let build = move |_: Command| -> Result<Look, ProcessorError> {
-        Ok(Look { detector: Detector::new(&board)?, shared: Arc::clone(&state) })
+        Ok(Look { detector: Detector::new(&boards)?, shared: Arc::clone(&state) })
     };
     let registry = Registry::new().with_processor(Attached::KIND, build);
     let name = format!("calibrate-{}", std::process::id());

@@ -16,29 +16,29 @@ const MOMENTS: u32 = 60;
 
 /// Calibrates the cameras of a recording; returns the text to print.
 pub(super) fn calibrate(args: &CalibrateArgs, path: &Path) -> Result<String, CommandError> {
-    let board = args.board()?;
+    let boards = args.boards()?;
     let recording = OpenRecording::open(path).map_err(|error| CommandError::Read(error.to_string()))?;
     let (indices, cameras) = sources(&recording);
     let names = cameras.iter().map(|camera| &*camera.identity.name);
     let root = root(names, args.root.as_deref())?;
-    let (seen, numbers) = look(&recording, &indices, &cameras, &board)?;
+    let (seen, numbers) = look(&recording, &indices, &cameras, &boards)?;
     let depth = |picture: usize, expected: &dyn Fn(&_) -> _| {
         recording.read(numbers[picture]).map(|frames| recorded_depth(&frames, expected)).unwrap_or_default()
     };
-    let found = Found { board: &board, cameras, root, seen: &seen, nanos: recording.range().start };
+    let found = Found { boards: &boards, cameras, root, seen: &seen, nanos: recording.range().start };
     let solved = solve(found, args.moments.unwrap_or(MOMENTS) as usize, &args.output, depth);
     let solved = solved.map_err(|error| error.about(&format!("`{}`", path.display())));
     solved.map(|(calibration, summary)| args.shown(&calibration, summary))
 }
 
-/// Looks for the board in pictures of a recording. Returns where it was found, with the frameset's number of each.
+/// Looks for the boards in pictures of a recording. Returns where it was found, with the frameset's number of each.
 fn look(
     recording: &OpenRecording,
     indices: &[usize],
     cameras: &[UsableCamera],
-    board: &Board,
+    boards: &[Board],
 ) -> Result<(Vec<Seen>, Vec<usize>), CommandError> {
-    let detector = Detector::new(board).map_err(|error| CommandError::Data(error.to_string()))?;
+    let detector = Detector::new(boards).map_err(|error| CommandError::Data(error.to_string()))?;
     let pictures = looked_at(recording, indices).map_err(|error| CommandError::Read(error.to_string()))?;
     let bar = bar(pictures.len() as u64);
     let (mut seen, mut numbers) = (Vec::new(), Vec::new());

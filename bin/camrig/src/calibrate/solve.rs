@@ -13,9 +13,9 @@ use camrig_calib::{
 use super::pictures::{Expected, UsableCamera};
 use super::{CommandError, write};
 
-/// The pictures of a rig in which its board was found.
+/// The pictures of a rig in which boards were found.
 pub(super) struct Found<'a> {
-    pub(super) board: &'a Board,
+    pub(super) boards: &'a [Board],
     pub(super) cameras: Vec<UsableCamera>,
     /// The index of the root.
     pub(super) root: usize,
@@ -33,7 +33,7 @@ pub(super) fn solve(
     output: &Path,
     depth: impl Fn(usize, &dyn Fn(&StreamInfo) -> Expected) -> Vec<(f64, f64)>,
 ) -> Result<(RigCalibration, String), UnsolvedError> {
-    let Found { board, mut cameras, root, seen, nanos } = found;
+    let Found { boards, mut cameras, root, seen, nanos } = found;
     let chosen = choose_moments(seen, moments);
     let used: Vec<_> = chosen
         .iter()
@@ -50,14 +50,14 @@ pub(super) fn solve(
         name: camera.identity.name.clone(),
         intrinsics: camera.identity.intrinsics,
     });
-    let solution = camrig_calib::calibrate(board, &uncalibrated.collect::<Vec<_>>(), root, &views)?;
+    let solution = camrig_calib::calibrate(boards, &uncalibrated.collect::<Vec<_>>(), root, &views)?;
     let measured = used.into_iter().map(|(moment, picture)| (moment, seen[picture].camera, picture));
-    let scale = scale(&mut cameras, board, &solution, measured, depth);
+    let scale = scale(&mut cameras, boards, &solution, seen, measured, depth);
     let identities: Vec<_> = cameras.into_iter().map(|camera| camera.identity).collect();
-    let calibration = RigCalibration::new(board, &identities, root, &solution, scale, date(nanos));
+    let calibration = RigCalibration::new(boards, &identities, root, &solution, scale, date(nanos));
     write(output, calibration.to_toml().as_bytes())?;
     if let Some(scale) = scale.filter(Scale::is_wrong) {
-        print_warning(wrong_scale(board, scale));
+        print_warning(wrong_scale(boards, scale));
     }
     let summary = summary(&calibration, &solution, scale, output);
     Ok((calibration, summary))
@@ -103,23 +103,28 @@ pub(super) fn root<'a>(
     })
 }
 
-/// Compares depth with the board: of each moment, camera and picture.
+/// Compares depth with the boards: of each moment, camera and picture.
 fn scale(
     cameras: &mut [UsableCamera],
-    board: &Board,
+    boards: &[Board],
     solution: &Solution,
+    seen: &[Seen],
     measured: impl Iterator<Item = (usize, usize, usize)>,
     depth: impl Fn(usize, &dyn Fn(&StreamInfo) -> Expected) -> Vec<(f64, f64)>,
 ) -> Option<Scale> {
     let mut of_cameras = vec![Vec::new(); cameras.len()];
     for (moment, camera, picture) in measured {
-        let Some(shown) = solution.boards.get(&moment) else { continue };
-        let to_stream = solution.cameras[camera].pose.inverse().after(shown);
-        let to_depth = cameras[camera].identity.stream_to_camera.after(&to_stream);
-        let expected = |depth: &StreamInfo| {
-            depth.intrinsics.map(|optics| expected_depth(board, &to_depth, &optics)).unwrap_or_default()
-        };
-        of_cameras[camera].extend(view_ratio(board, &depth(picture, &expected)));
+        for (index, board) in boards.iter().enumerate() {
+            // Another camera may see a board of which this one sees the back.
+            let is_seen = seen[picture].corners.iter().any(|corner| corner.board() == index);
+            let Some(shown) = solution.boards.get(&(moment, index)).filter(|_| is_seen) else { continue };
+            let to_stream = solution.cameras[camera].pose.inverse().after(shown);
+            let to_depth = cameras[camera].identity.stream_to_camera.after(&to_stream);
+            let expected = |depth: &StreamInfo| {
+                depth.intrinsics.map(|optics| expected_depth(board, &to_depth, &optics)).unwrap_or_default()
+            };
+            of_cameras[camera].extend(view_ratio(board, &depth(picture, &expected)));
+        }
     }
     for (camera, ratios) in cameras.iter_mut().zip(&of_cameras) {
         camera.identity.depth_ratio = Scale::new(ratios).map(|scale| scale.ratio);
@@ -133,7 +138,15 @@ fn date(nanos: u64) -> String {
     jiff::Timestamp::from_second(seconds).unwrap_or_default().to_string()
 }
 
-fn wrong_scale(board: &Board, scale: Scale) -> String {
+fn wrong_scale(boards: &[Board], scale: Scale) -> String {
+    let [board] = boards else {
+        return format!(
+            "depth says that the boards are {:.1} % of their sizes (+-{:.1} %, {} views): measure them",
+            scale.ratio * 100.0,
+            scale.deviation * 100.0,
+            scale.views,
+        );
+    };
     let square = board.square_millimeters();
     format!(
         "depth says that the board is {:.1} % of its size (+-{:.1} %, {} views): measure it; squares of {:.2} mm instead of \

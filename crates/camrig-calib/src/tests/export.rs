@@ -21,7 +21,14 @@ fn rig() -> RigCalibration {
         depth_ratio: None,
     };
     let date = "2026-11-29T04:00:00Z".to_owned();
-    RigCalibration::new(&stage.board, &[identity(0), identity(1)], 0, &solution, None, date)
+    RigCalibration::new(
+        std::slice::from_ref(&stage.board),
+        &[identity(0), identity(1)],
+        0,
+        &solution,
+        None,
+        date,
+    )
 }
 
 /// The numbers of a text, in their order.
@@ -99,7 +106,7 @@ fn every_format_has_the_same_pose() {
 fn pictures_for_opencv() {
     let folder = std::path::PathBuf::from(std::env::var_os("CAMRIG_OPENCV_FOLDER").unwrap());
     let board = board();
-    let (print, detector) = (Print::new(&board), Detector::new(&board).unwrap());
+    let (print, detector) = (Print::new(&board), Detector::new(std::slice::from_ref(&board)).unwrap());
     // A model that OpenCV has.
     let optics =
         camrig_frame::Intrinsics { distortion: camrig_frame::Distortion::BrownConrady, ..intrinsics(0) };

@@ -1,11 +1,14 @@
 //! Tests of the whole way: boards are drawn as cameras see them, found, and the cameras' poses compared with the truth.
 
+mod boards;
 mod export;
 mod render;
 mod stage;
 
 use self::render::{Frame, Painter, Print, Vector, normal_deviate, pixel};
 use self::stage::{USUAL, arc, board, intrinsics, shown};
+use crate::board_pose::tilted_back;
+use crate::solve::calibrate_from;
 use crate::{
     Board, Corner, Detector, Pose, Scale, Solution, SolveError, UncalibratedCamera, View, calibrate,
     expected_depth, view_ratio,
@@ -52,7 +55,7 @@ impl Stage {
     }
 
     fn calibrate(&self) -> Result<Solution, SolveError> {
-        calibrate(&self.board, &self.cameras, 0, &self.views)
+        calibrate(std::slice::from_ref(&self.board), &self.cameras, 0, &self.views)
     }
 
     /// The largest errors of the poses, in millimetres and degrees.
@@ -93,7 +96,7 @@ fn assert_near(stage: &Stage, solution: &Solution, millimeters: f64, degrees: f6
 fn six_cameras_are_where_they_are_by_fifteen_pictures_of_each() {
     let mut stage = Stage::new(arc(6, 15.0));
     let print = Print::new(&stage.board);
-    let detector = Detector::new(&stage.board).unwrap();
+    let detector = Detector::new(std::slice::from_ref(&stage.board)).unwrap();
     let painters: Vec<_> = stage.cameras.iter().map(|camera| Painter::new(camera.intrinsics)).collect();
     let mut random = fastrand::Rng::with_seed(1);
     for moment in 0..15 {
@@ -207,6 +210,53 @@ fn cameras_that_were_swapped_in_between_are_refused() {
 }
 
 #[test]
+fn mirrored_images_are_refused() {
+    let mut stage = Stage::new(arc(3, 22.0));
+    stage.show(&[0, 1, 2], 0.0, 10, 0.1);
+    for view in stage.views.iter_mut().filter(|view| view.camera == 1) {
+        view.corners.iter_mut().for_each(|corner| corner.pixel[0] = 847.0 - corner.pixel[0]);
+    }
+    let error = stage.calibrate().unwrap_err();
+    assert_eq!(error, SolveError::Mirrored("camera-1".to_owned()));
+    // The detector finds no mirrored board in the first place.
+    let print = Print::new(&stage.board);
+    let (board, painter) =
+        (shown(&stage.board, 0.0, &mut fastrand::Rng::with_seed(2)), Painter::new(intrinsics(0)));
+    let mut gray = painter.draw(&print, [&stage.frames[0], &board], 1.0, USUAL, 1);
+    let detector = Detector::new(std::slice::from_ref(&stage.board)).unwrap();
+    assert!(detector.detect(&gray, 848).len() >= 20);
+    gray.chunks_exact_mut(848).for_each(<[u8]>::reverse);
+    assert!(detector.detect(&gray, 848).is_empty());
+}
+
+#[test]
+fn a_mirrored_start_is_refused_or_left() {
+    let mut stage = Stage::new(arc(3, 22.0));
+    stage.show(&[0, 1, 2], 0.0, 12, 0.1);
+    let boards = std::slice::from_ref(&stage.board);
+    let from = |tilts: &dyn Fn(usize) -> bool| {
+        calibrate_from(boards, &stage.cameras, 0, &stage.views, |camera, middle, mut board| {
+            if tilts(camera) {
+                board.pose = tilted_back(&board.pose, middle);
+            }
+            board
+        })
+    };
+    // Of all cameras, and of one.
+    for tilts in [&(|_| true) as &dyn Fn(usize) -> bool, &|camera| camera == 0, &|camera| camera == 2] {
+        match from(tilts) {
+            Ok(solution) => assert_near(&stage, &solution, 1.5, 0.1),
+            Err(error) => {
+                assert!(
+                    matches!(error, SolveError::Unfit { .. } | SolveError::Undetermined { .. }),
+                    "{error}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
 fn one_far_view_determines_too_little() {
     let mut stage = Stage::new(arc(2, 10.0));
     for frame in &mut stage.frames {
@@ -221,7 +271,7 @@ fn one_far_view_determines_too_little() {
 fn depth_finds_a_board_that_was_printed_at_99_percent() {
     let mut stage = Stage::new(arc(2, 20.0));
     let print = Print::new(&stage.board);
-    let detector = Detector::new(&stage.board).unwrap();
+    let detector = Detector::new(std::slice::from_ref(&stage.board)).unwrap();
     let painters: Vec<_> = stage.cameras.iter().map(|camera| Painter::new(camera.intrinsics)).collect();
     let mut random = fastrand::Rng::with_seed(5);
     let mut depths = Vec::new();
@@ -237,7 +287,7 @@ fn depth_finds_a_board_that_was_printed_at_99_percent() {
     let solution = stage.calibrate().unwrap();
     let ratios = stage.views.iter().zip(&depths).filter_map(|(view, depth)| {
         let to_camera =
-            solution.cameras[view.camera].pose.inverse().after(solution.boards.get(&view.moment)?);
+            solution.cameras[view.camera].pose.inverse().after(solution.boards.get(&(view.moment, 0))?);
         let expected = expected_depth(&stage.board, &to_camera, &stage.cameras[view.camera].intrinsics);
         let pairs = expected.into_iter().filter_map(|([x, y], meters)| {
             let measured = f64::from(depth[(y * 848 + x) as usize]) / 1000.0;

@@ -56,7 +56,7 @@ pub(super) struct Cells {
 }
 
 impl Cells {
-    /// Creates the grid of images with these optics; `None` if their model is not supported.
+    /// Creates the grid of images with these intrinsics; `None` if their model is not supported.
     pub(super) fn new(lens: &Intrinsics) -> Option<Self> {
         let block = lens.width.div_ceil(COLUMNS_MAX).max(1);
         let (columns, rows) = (lens.width / block, lens.height / block);

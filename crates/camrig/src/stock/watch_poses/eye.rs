@@ -239,7 +239,7 @@ pub(super) struct Eye {
 }
 
 impl Eye {
-    /// Creates the eye of a camera with these optics; `None` if their model is not supported.
+    /// Creates the eye of a camera with these intrinsics; `None` if their model is not supported.
     pub(super) fn new(lens: &Intrinsics, limits: Limits) -> Option<Self> {
         Some(Self {
             cells: Cells::new(lens)?,

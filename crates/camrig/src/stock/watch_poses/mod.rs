@@ -167,15 +167,15 @@ impl WatchPoses {
         Ok(Self { options, limits, cameras: BTreeMap::new(), backgrounds, compared: 0 })
     }
 
-    /// Creates the eye of a camera that is new, or has another image size.
+    /// Creates the eye of a camera that is new, or has other intrinsics.
     fn know(&mut self, info: &CameraInfo) -> Result<(), ProcessorError> {
         let depth = info.stream_of(Role::Depth).ok_or("it has no depth")?;
-        let lens = depth.intrinsics.ok_or("the optics of its depth are not known")?;
+        let lens = depth.intrinsics.ok_or("the intrinsics of its depth are not known")?;
         if let Some(known) = self.cameras.get_mut(&info.name).filter(|known| known.lens == lens) {
             known.pose.clone_from(&info.pose);
             return Ok(());
         }
-        let mut eye = Eye::new(&lens, self.limits).ok_or("its depth has the optics of a fisheye lens")?;
+        let mut eye = Eye::new(&lens, self.limits).ok_or("its depth has a fisheye lens")?;
         if let (Some(backgrounds), Some(path)) = (&self.backgrounds, &self.options.background) {
             backgrounds
                 .give(&info.name, &info.serial, &mut eye)
