@@ -23,8 +23,25 @@ const NUMBERS: u32 = 4096;
 /// Maximum number of boards that are shown at once.
 const BOARDS_MAX: usize = 16;
 
-/// A ChArUco board, as OpenCV draws it: the square at the upper left is black, the white squares have markers, numbered
-/// row by row.
+/// The least and the largest number of tags along a side of an AprilGrid.
+const TAGS: std::ops::RangeInclusive<u32> = 1..=24;
+/// The least and the largest side of a tag, in millimetres.
+const TAG_MILLIMETERS: std::ops::RangeInclusive<f64> = 5.0..=1000.0;
+/// The least and the largest distance between tags, as a share of the side of a tag.
+const TAG_SPACINGS: std::ops::RangeInclusive<f64> = 0.1..=1.0;
+/// The dictionary of the tags.
+const TAG_DICTIONARY: &str = "APRILTAG_36h11";
+/// The width of the black ring around the bits of a tag, in bits, as Kalibr has it.
+pub(crate) const TAG_BORDER: usize = 2;
+/// The number of bits along a side of a tag.
+pub(crate) const TAG_BITS: usize = 6;
+
+/// A board to show to cameras.
+///
+/// * A ChArUco board, as OpenCV draws it: the square at the upper left is black, the white squares have markers, numbered
+///   row by row.
+/// * An AprilGrid, as Kalibr draws it: tags of the family 36h11 with a border of two bits, numbered row by row from the lower
+///   left, and a black square at each corner of each tag.
 ///
 /// Its coordinates have their origin at the upper left corner of the board; X points right, Y down, and Z into the
 /// board.
@@ -36,15 +53,33 @@ const BOARDS_MAX: usize = 16;
 /// assert_eq!(board.to_string(), "9x12 squares of 30 mm, markers of 22.5 mm from 4X4_100");
 /// assert_eq!(board.corner_meters(0), Some([0.03, 0.03]));
 /// assert_eq!(Board::from_toml(&board.to_toml())?, board);
+///
+/// let grid = Board::april_grid(6, 6, 30.0, 0.3)?;
+/// assert_eq!(grid.to_string(), "AprilGrid of 6x6 tags of 30 mm with a spacing of 0.3, from tag 0");
 /// # Ok::<(), camrig_calib::BoardError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq)]
-pub struct Board {
-    written: Written,
-    dictionary: Codes,
+pub struct Board(Layout);
+
+#[derive(Clone, Debug, PartialEq)]
+enum Layout {
+    Charuco(Written, Codes),
+    AprilGrid(Grid, Codes),
 }
 
-/// A board as its file describes it.
+/// An AprilGrid as its file describes it, beside the key `kind`.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct Grid {
+    columns: u32,
+    rows: u32,
+    tag_millimeters: f64,
+    tag_spacing: f64,
+    #[serde(default)]
+    first_tag: u32,
+}
+
+/// A ChArUco board as its file describes it.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 struct Written {
@@ -73,6 +108,18 @@ pub enum BoardError {
     /// It is not TOML, or has other keys.
     #[error("{0}")]
     Toml(String),
+    /// The key `kind` has another value.
+    #[error("unknown kind `{0}`; expected one of: `charuco`, `aprilgrid`")]
+    Kind(String),
+    /// A side of an AprilGrid has too few or too many tags.
+    #[error("an AprilGrid has {least} to {most} tags along a side, not {0}", least = TAGS.start(), most = TAGS.end())]
+    Tags(u32),
+    /// A tag is too small or too large.
+    #[error("a tag is {least} to {most} mm wide, not {0}", least = TAG_MILLIMETERS.start(), most = TAG_MILLIMETERS.end())]
+    Tag(f64),
+    /// The tags of an AprilGrid are too near each other, or too far.
+    #[error("the spacing of tags is {least:.1} to {most:.1} of their width, not {0}", least = TAG_SPACINGS.start(), most = TAG_SPACINGS.end())]
+    Spacing(f64),
     /// A side has too few or too many squares.
     #[error("a board has {least} to {most} squares along a side, not {0}", least = SQUARES.start(), most = SQUARES.end())]
     Squares(u32),
@@ -96,7 +143,7 @@ pub enum BoardError {
     #[error("{0}")]
     Markers(String),
     /// Two boards have markers that look alike.
-    #[error("the boards {} and {} share markers: give each a dictionary with another number of bits, such as `4X4_100` and `5X5_100`", .0 + 1, .1 + 1)]
+    #[error("the boards {} and {} share markers: give each a dictionary with another number of bits, such as `4X4_100` and `5X5_100`, and each AprilGrid other tags", .0 + 1, .1 + 1)]
     Alike(usize, usize),
     /// There are no boards, or too many.
     #[error("a calibration takes 1 to {BOARDS_MAX} boards, not {0}")]
@@ -134,37 +181,84 @@ impl Board {
         })
     }
 
-    /// Returns this board with markers of another width, in millimetres.
+    /// Creates an AprilGrid of `columns` x `rows` tags of this width; the distance between adjacent tags is the share
+    /// `spacing` of it, as Kalibr's `tagSpacing`. The first tag has the number 0.
+    ///
+    /// # Errors
+    /// If such a board is impossible.
+    pub fn april_grid(
+        columns: u32,
+        rows: u32,
+        tag_millimeters: f64,
+        spacing: f64,
+    ) -> Result<Self, BoardError> {
+        Self::checked_grid(Grid { columns, rows, tag_millimeters, tag_spacing: spacing, first_tag: 0 })
+    }
+
+    /// Returns this AprilGrid with another number of its first tag; a ChArUco board has none, and stays as it is.
+    ///
+    /// # Errors
+    /// If there are too few tags.
+    pub fn with_first_tag(self, first_tag: u32) -> Result<Self, BoardError> {
+        match self.0 {
+            Layout::AprilGrid(grid, _) => Self::checked_grid(Grid { first_tag, ..grid }),
+            Layout::Charuco(..) => Ok(self),
+        }
+    }
+
+    /// Returns this board with markers of another width, in millimetres; an AprilGrid stays as it is.
     ///
     /// # Errors
     /// If such markers do not fit.
     pub fn with_markers(self, millimeters: f64) -> Result<Self, BoardError> {
-        Self::checked(Written { marker_millimeters: Some(millimeters), ..self.written })
+        match self.0 {
+            Layout::Charuco(written, _) => {
+                Self::checked(Written { marker_millimeters: Some(millimeters), ..written })
+            }
+            Layout::AprilGrid(..) => Ok(self),
+        }
     }
 
-    /// Returns this board with the markers of another dictionary, such as `4X4_50` or `APRILTAG_36h11`.
+    /// Returns this board with the markers of another dictionary, such as `4X4_50` or `APRILTAG_36h11`; an AprilGrid stays
+    /// as it is.
     ///
     /// # Errors
     /// If there is no such dictionary, or it has too few markers.
     pub fn with_dictionary(self, name: &str) -> Result<Self, BoardError> {
-        Self::checked(Written { dictionary: Some(name.to_owned()), ..self.written })
+        match self.0 {
+            Layout::Charuco(written, _) => {
+                Self::checked(Written { dictionary: Some(name.to_owned()), ..written })
+            }
+            Layout::AprilGrid(..) => Ok(self),
+        }
     }
 
-    /// Reads the description of a board: the keys `columns`, `rows`, `square_millimeters`, `marker_millimeters` and
-    /// `dictionary`; the last two may be missing.
+    /// Reads the description of a board. A ChArUco board has the keys `columns`, `rows`, `square_millimeters`,
+    /// `marker_millimeters` and `dictionary`; the last two may be missing. An AprilGrid has `kind = "aprilgrid"`, `columns`,
+    /// `rows`, `tag_millimeters`, `tag_spacing` and `first_tag`; the last one may be missing.
     ///
     /// # Errors
     /// If the text is not such a description.
     pub fn from_toml(text: &str) -> Result<Self, BoardError> {
         // The error itself would show an excerpt of the file, on several lines.
-        let written = toml::from_str(text)
-            .map_err(|error: toml::de::Error| BoardError::Toml(one_line(error.message())))?;
-        Self::checked(written)
+        let wrong = |error: toml::de::Error| BoardError::Toml(one_line(error.message()));
+        let mut table: toml::Table = toml::from_str(text).map_err(wrong)?;
+        let kind = table.remove("kind");
+        match kind.as_ref().map(|kind| kind.as_str().unwrap_or_default()) {
+            None | Some("charuco") => Self::checked(table.try_into().map_err(wrong)?),
+            Some("aprilgrid") => Self::checked_grid(table.try_into().map_err(wrong)?),
+            Some(other) => Err(BoardError::Kind(other.to_owned())),
+        }
     }
 
     /// Writes the description of a board, with every key.
     pub fn to_toml(&self) -> String {
-        toml::to_string(&self.written).unwrap_or_default()
+        match &self.0 {
+            Layout::Charuco(written, _) => toml::to_string(written).unwrap_or_default(),
+            Layout::AprilGrid(grid, _) => {
+                format!("kind = \"aprilgrid\"\n{}", toml::to_string(grid).unwrap_or_default())
+            }
+        }
     }
 
     fn checked(written: Written) -> Result<Self, BoardError> {
@@ -192,115 +286,242 @@ impl Board {
             rows,
             square_millimeters: square,
         };
-        let board = Self { written, dictionary: Codes(codes) };
-        CharucoBoard::new(board.spec()).map_err(|error| BoardError::Markers(error.to_string()))?;
-        Ok(board)
+        CharucoBoard::new(written.spec(codes)).map_err(|error| BoardError::Markers(error.to_string()))?;
+        Ok(Self(Layout::Charuco(written, Codes(codes))))
     }
 
-    /// Returns the board for the detector, in millimetres.
-    pub(crate) fn spec(&self) -> CharucoBoardSpec {
-        let (square, marker) = (self.written.square_millimeters, self.marker_millimeters());
-        let share = (marker / square) as f32;
-        CharucoBoardSpec::new(
-            self.written.rows,
-            self.written.columns,
-            square as f32,
-            share,
-            self.dictionary.0,
-        )
+    fn checked_grid(grid: Grid) -> Result<Self, BoardError> {
+        let Grid { columns, rows, tag_millimeters: tag, tag_spacing: spacing, first_tag } = grid;
+        if let Some(wrong) = [columns, rows].into_iter().find(|tags| !TAGS.contains(tags)) {
+            return Err(BoardError::Tags(wrong));
+        }
+        if !TAG_MILLIMETERS.contains(&tag) {
+            return Err(BoardError::Tag(tag));
+        }
+        if !TAG_SPACINGS.contains(&spacing) {
+            return Err(BoardError::Spacing(spacing));
+        }
+        let codes = resolve_dictionary(TAG_DICTIONARY)
+            .ok_or_else(|| BoardError::Dictionary(TAG_DICTIONARY.to_owned()))?;
+        let (needed, all) = (u64::from(first_tag) + u64::from(columns * rows), codes.codes().len());
+        if needed > all as u64 {
+            return Err(BoardError::Markers(format!("{TAG_DICTIONARY} has {all} tags, not {needed}")));
+        }
+        Ok(Self(Layout::AprilGrid(grid, Codes(codes))))
+    }
+
+    /// Returns the board for the detector of ChArUco boards, in millimetres; `None` for an AprilGrid.
+    pub(crate) fn spec(&self) -> Option<CharucoBoardSpec> {
+        match &self.0 {
+            Layout::Charuco(written, dictionary) => Some(written.spec(dictionary.0)),
+            Layout::AprilGrid(..) => None,
+        }
+    }
+
+    /// Returns the codes of its markers, in their order, with bits as in the dictionary.
+    pub(crate) fn codes(&self) -> &'static [u64] {
+        let (codes, first, count) = match &self.0 {
+            Layout::Charuco(_, Codes(dictionary)) => {
+                (dictionary.codes(), 0, self.columns() * self.rows() / 2)
+            }
+            Layout::AprilGrid(grid, Codes(dictionary)) => {
+                (dictionary.codes(), grid.first_tag, self.columns() * self.rows())
+            }
+        };
+        let (first, count) = (first as usize, count as usize);
+        &codes[first.min(codes.len())..(first + count).min(codes.len())]
+    }
+
+    fn dictionary(&self) -> Dictionary {
+        match self.0 {
+            Layout::Charuco(_, Codes(dictionary)) | Layout::AprilGrid(_, Codes(dictionary)) => dictionary,
+        }
     }
 
     /// Returns whether some markers of both boards are the same.
     fn looks_like(&self, other: &Self) -> bool {
-        let markers = |board: &Self| {
-            let all = board.dictionary.0.codes();
-            all[..all.len().min((board.columns() * board.rows() / 2) as usize)].to_vec()
-        };
-        let (own, theirs) = (markers(self), markers(other));
-        self.dictionary.0.marker_size() == other.dictionary.0.marker_size()
-            && own.iter().any(|code| theirs.contains(code))
+        self.dictionary().marker_size() == other.dictionary().marker_size()
+            && self.codes().iter().any(|code| other.codes().contains(code))
     }
 
-    /// Returns the number of squares in a row.
+    /// Returns the number of squares, or tags, in a row.
     pub fn columns(&self) -> u32 {
-        self.written.columns
+        match &self.0 {
+            Layout::Charuco(written, _) => written.columns,
+            Layout::AprilGrid(grid, _) => grid.columns,
+        }
     }
 
-    /// Returns the number of squares in a column.
+    /// Returns the number of squares, or tags, in a column.
     pub fn rows(&self) -> u32 {
-        self.written.rows
+        match &self.0 {
+            Layout::Charuco(written, _) => written.rows,
+            Layout::AprilGrid(grid, _) => grid.rows,
+        }
     }
 
-    /// Returns the width of a square, in millimetres.
-    pub fn square_millimeters(&self) -> f64 {
-        self.written.square_millimeters
+    /// Returns the distance from a square to the next, or from a tag to the next, in millimetres.
+    pub fn pitch_millimeters(&self) -> f64 {
+        match &self.0 {
+            Layout::Charuco(written, _) => written.square_millimeters,
+            Layout::AprilGrid(grid, _) => grid.tag_millimeters + grid.gap(),
+        }
     }
 
-    /// Returns the width of a marker, in millimetres.
-    pub fn marker_millimeters(&self) -> f64 {
-        self.written.marker_millimeters.unwrap_or(self.written.square_millimeters * MARKER_SHARE)
+    /// Returns the parts whose width is measured to check the scale, and that width in millimetres.
+    pub fn measured_millimeters(&self) -> (&'static str, f64) {
+        match &self.0 {
+            Layout::Charuco(written, _) => ("squares", written.square_millimeters),
+            Layout::AprilGrid(grid, _) => ("tags", grid.tag_millimeters),
+        }
     }
 
-    /// Returns width and height of the board, in millimetres.
+    /// Returns width and height of the board, in millimetres; an AprilGrid ends with the squares at the corners of its tags.
     pub fn size_millimeters(&self) -> [f64; 2] {
-        [self.columns(), self.rows()].map(|squares| f64::from(squares) * self.written.square_millimeters)
+        let gap = match &self.0 {
+            Layout::Charuco(..) => 0.0,
+            Layout::AprilGrid(grid, _) => grid.gap(),
+        };
+        [self.columns(), self.rows()].map(|parts| f64::from(parts) * self.pitch_millimeters() + gap)
     }
 
-    /// Returns the number of corners: the points inside the board where four squares meet.
+    /// Returns the number of corners: the points inside a ChArUco board where four squares meet, or the corners of tags.
     pub fn corners(&self) -> u32 {
-        (self.columns() - 1) * (self.rows() - 1)
+        match &self.0 {
+            Layout::Charuco(written, _) => (written.columns - 1) * (written.rows - 1),
+            Layout::AprilGrid(grid, _) => 4 * grid.columns * grid.rows,
+        }
     }
 
-    /// Returns the position of the corner with this number on the board, in metres; `None` if there is no such corner. Corners
-    /// are numbered row by row from 0.
+    /// Returns the position of the corner with this number on the board, in metres; `None` if there is no such corner.
+    ///
+    /// Corners are numbered row by row from 0; those of an AprilGrid tag by tag, each from the upper left one clockwise.
     pub fn corner_meters(&self, id: u32) -> Option<[f64; 2]> {
-        let across = self.columns() - 1;
-        let square = self.written.square_millimeters / 1000.0;
-        let at = [id % across + 1, id / across + 1].map(|squares| f64::from(squares) * square);
-        (id < self.corners()).then_some(at)
+        if id >= self.corners() {
+            return None;
+        }
+        let millimeters = match &self.0 {
+            Layout::Charuco(written, _) => {
+                let across = written.columns - 1;
+                [id % across + 1, id / across + 1]
+                    .map(|squares| f64::from(squares) * written.square_millimeters)
+            }
+            Layout::AprilGrid(grid, _) => {
+                let [left, top] = grid.tag_place(id / 4);
+                let [right, down] = [matches!(id % 4, 1 | 2), id % 4 >= 2];
+                let side = |is_far| if is_far { grid.tag_millimeters } else { 0.0 };
+                [left + side(right), top + side(down)]
+            }
+        };
+        Some(millimeters.map(|at| at / 1000.0))
     }
 
     /// Returns the rectangles to draw, in this order, on white ground of the board's size.
     pub fn drawing(&self) -> Vec<Rect> {
-        let square = self.written.square_millimeters;
-        let squares = (0..self.rows()).flat_map(|row| (0..self.columns()).map(move |column| (column, row)));
+        match &self.0 {
+            Layout::Charuco(written, dictionary) => written.drawing(dictionary.0),
+            Layout::AprilGrid(grid, _) => grid.drawing(self.codes()),
+        }
+    }
+}
+
+impl Written {
+    fn spec(&self, dictionary: Dictionary) -> CharucoBoardSpec {
+        let square = self.square_millimeters;
+        let share = (self.marker() / square) as f32;
+        CharucoBoardSpec::new(self.rows, self.columns, square as f32, share, dictionary)
+    }
+
+    /// Returns the width of a marker, in millimetres.
+    fn marker(&self) -> f64 {
+        self.marker_millimeters.unwrap_or(self.square_millimeters * MARKER_SHARE)
+    }
+
+    fn drawing(&self, dictionary: Dictionary) -> Vec<Rect> {
+        let square = self.square_millimeters;
+        let squares = (0..self.rows).flat_map(|row| (0..self.columns).map(move |column| (column, row)));
         let (black, white): (Vec<_>, Vec<_>) = squares.partition(|(column, row)| (column + row) % 2 == 0);
         let mut drawing: Vec<_> = black
             .into_iter()
             .map(|(column, row)| [column, row].map(|squares| f64::from(squares) * square))
             .map(|[x, y]| Rect { x, y, width: square, height: square, black: true })
             .collect();
-        for ((column, row), code) in white.into_iter().zip(self.dictionary.0.codes()) {
-            let inset = (square - self.marker_millimeters()) / 2.0;
+        let (width, bits) = (self.marker(), dictionary.marker_size());
+        for ((column, row), code) in white.into_iter().zip(dictionary.codes()) {
+            let inset = (square - width) / 2.0;
             let at = [column, row].map(|squares| f64::from(squares) * square + inset);
-            self.draw_marker(at, *code, &mut drawing);
+            let is_white = |row: usize, column: usize| (code >> (row * bits + column)) & 1 == 0;
+            draw_marker(at, width, [bits, 1], is_white, &mut drawing);
         }
         drawing
     }
+}
 
-    /// Draws a marker: black, and on it the white bits, with as few rectangles as possible in each row.
-    fn draw_marker(&self, [left, top]: [f64; 2], code: u64, drawing: &mut Vec<Rect>) {
-        let width = self.marker_millimeters();
-        drawing.push(Rect { x: left, y: top, width, height: width, black: true });
-        let bits = self.dictionary.0.marker_size();
-        // A ring of one cell around the bits is black.
-        let cell = width / (bits + 2) as f64;
-        let is_white = |row: usize, column: usize| (code >> (row * bits + column)) & 1 == 0;
-        for row in 0..bits {
-            let mut column = 0;
-            while column < bits {
-                let run = (column..bits).take_while(|&column| is_white(row, column)).count();
-                if run > 0 {
-                    drawing.push(Rect {
-                        x: left + (column + 1) as f64 * cell,
-                        y: top + (row + 1) as f64 * cell,
-                        width: run as f64 * cell,
-                        height: cell,
-                        black: false,
-                    });
-                }
-                column += run + 1;
+impl Grid {
+    /// Returns the distance between two tags, in millimetres.
+    fn gap(&self) -> f64 {
+        self.tag_millimeters * self.tag_spacing
+    }
+
+    /// Returns the position of the upper left corner of a tag, in millimetres. Tags are numbered from the lower left.
+    fn tag_place(&self, tag: u32) -> [f64; 2] {
+        let at = [tag % self.columns, self.rows - 1 - tag / self.columns];
+        at.map(|tags| f64::from(tags) * (self.tag_millimeters + self.gap()) + self.gap())
+    }
+
+    fn drawing(&self, codes: &[u64]) -> Vec<Rect> {
+        let gap = self.gap();
+        let mut drawing = Vec::new();
+        for row in 0..=self.rows {
+            for column in 0..=self.columns {
+                let [x, y] = [column, row].map(|tags| f64::from(tags) * (self.tag_millimeters + gap));
+                drawing.push(Rect { x, y, width: gap, height: gap, black: true });
             }
+        }
+        for (tag, code) in (0..).zip(codes) {
+            let is_white = |row: usize, column: usize| !is_black(*code, row, column);
+            draw_marker(
+                self.tag_place(tag),
+                self.tag_millimeters,
+                [TAG_BITS, TAG_BORDER],
+                is_white,
+                &mut drawing,
+            );
+        }
+        drawing
+    }
+}
+
+/// Returns whether a bit of an upright tag is black. The dictionary has the tags as OpenCV does, upside down.
+pub(crate) fn is_black(code: u64, row: usize, column: usize) -> bool {
+    (code >> (TAG_BITS * TAG_BITS - 1 - (row * TAG_BITS + column))) & 1 == 1
+}
+
+/// Draws a marker of this width: black, and on it the white bits, with as few rectangles as possible in each row. `border` is
+/// the width of the black ring around the bits.
+fn draw_marker(
+    [left, top]: [f64; 2],
+    width: f64,
+    [bits, border]: [usize; 2],
+    is_white: impl Fn(usize, usize) -> bool,
+    drawing: &mut Vec<Rect>,
+) {
+    drawing.push(Rect { x: left, y: top, width, height: width, black: true });
+    let cell = width / (bits + 2 * border) as f64;
+    for row in 0..bits {
+        let mut column = 0;
+        while column < bits {
+            let run = (column..bits).take_while(|&column| is_white(row, column)).count();
+            if run > 0 {
+                drawing.push(Rect {
+                    x: left + (column + border) as f64 * cell,
+                    y: top + (row + border) as f64 * cell,
+                    width: run as f64 * cell,
+                    height: cell,
+                    black: false,
+                });
+            }
+            column += run + 1;
         }
     }
 }
@@ -335,10 +556,21 @@ fn usual_dictionary(markers: u32) -> Option<Dictionary> {
 
 impl fmt::Display for Board {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (columns, rows, square) = (self.columns(), self.rows(), self.written.square_millimeters);
-        let dictionary = self.written.dictionary.as_deref().unwrap_or_default();
-        let marker = self.marker_millimeters();
-        write!(f, "{columns}x{rows} squares of {square} mm, markers of {marker} mm from {dictionary}")
+        let (columns, rows) = (self.columns(), self.rows());
+        match &self.0 {
+            Layout::Charuco(written, _) => {
+                let (square, marker) = (written.square_millimeters, written.marker());
+                let dictionary = written.dictionary.as_deref().unwrap_or_default();
+                write!(f, "{columns}x{rows} squares of {square} mm, markers of {marker} mm from {dictionary}")
+            }
+            Layout::AprilGrid(grid, _) => {
+                let Grid { tag_millimeters: tag, tag_spacing: spacing, first_tag: first, .. } = grid;
+                write!(
+                    f,
+                    "AprilGrid of {columns}x{rows} tags of {tag} mm with a spacing of {spacing}, from tag {first}"
+                )
+            }
+        }
     }
 }
 
@@ -383,7 +615,7 @@ mod tests {
         assert_eq!(
             error.to_string(),
             "the boards 2 and 3 share markers: give each a dictionary with another number of bits, such as `4X4_100` and \
-             `5X5_100`"
+             `5X5_100`, and each AprilGrid other tags"
         );
         assert!(check_boards(&[]).is_err() && check_boards(&vec![four; 17]).is_err());
         let largest = Board::new(40, 40, 20.0).unwrap();
@@ -407,5 +639,62 @@ mod tests {
             assert!(rect.x >= 0.0 && rect.x + rect.width < width + 1e-9, "{rect:?}");
             assert!(rect.y >= 0.0 && rect.y + rect.height < height + 1e-9, "{rect:?}");
         }
+    }
+
+    #[test]
+    fn an_april_grid_has_the_tags_of_kalibr() {
+        let grid = Board::april_grid(3, 2, 50.0, 0.3).unwrap();
+        assert_eq!(grid.to_toml().lines().next(), Some("kind = \"aprilgrid\""));
+        assert_eq!(Board::from_toml(&grid.to_toml()).unwrap(), grid);
+        assert_eq!((grid.size_millimeters(), grid.corners()), ([210.0, 145.0], 24));
+        // Tag 0 is at the lower left, tag 3 above it; corners are clockwise from the upper left.
+        let near = |id: u32, millimeters: [f64; 2]| {
+            let found = grid.corner_meters(id).unwrap();
+            assert!(
+                found.iter().zip(millimeters).all(|(at, expected)| (at * 1000.0 - expected).abs() < 1e-9)
+            );
+        };
+        near(0, [15.0, 80.0]);
+        near(2, [65.0, 130.0]);
+        near(4 * 3 + 1, [65.0, 15.0]);
+        assert_eq!(grid.corner_meters(24), None);
+        // The code of the first tag of the family is d5d628584, from the upper left, row by row, 1 for white.
+        let published = 0x000d_5d62_8584_u64;
+        for (row, column) in (0..6).flat_map(|row| (0..6).map(move |column| (row, column))) {
+            let white = (published >> (35 - (row * 6 + column))) & 1 == 1;
+            assert_eq!(is_black(grid.codes()[0], row, column), !white, "{row} {column}");
+        }
+        let squares =
+            grid.drawing().into_iter().filter(|rect| rect.black && (rect.width - 15.0).abs() < 1e-9);
+        assert_eq!(squares.count(), 12);
+    }
+
+    #[test]
+    fn impossible_april_grids_are_refused_and_those_with_other_tags_are_told_apart() {
+        let refused =
+            |text: &str| Board::from_toml(&format!("kind = \"aprilgrid\"\n{text}")).unwrap_err().to_string();
+        let size = "columns = 6\nrows = 6\n";
+        assert_eq!(
+            refused(&format!("{size}tag_millimeters = 2\ntag_spacing = 0.3")),
+            "a tag is 5 to 1000 mm wide, not 2"
+        );
+        assert_eq!(
+            refused(&format!("{size}tag_millimeters = 30\ntag_spacing = 3")),
+            "the spacing of tags is 0.1 to 1.0 of their width, not 3"
+        );
+        assert_eq!(
+            refused("columns = 25\nrows = 6\ntag_millimeters = 30\ntag_spacing = 0.3"),
+            "an AprilGrid has 1 to 24 tags along a side, not 25"
+        );
+        assert_eq!(
+            refused(&format!("{size}tag_millimeters = 30\ntag_spacing = 0.3\nfirst_tag = 552")),
+            "APRILTAG_36h11 has 587 tags, not 588"
+        );
+        assert!(refused(size).contains("missing field `tag_millimeters`"));
+        let other = Board::from_toml("kind = \"circles\"").unwrap_err().to_string();
+        assert_eq!(other, "unknown kind `circles`; expected one of: `charuco`, `aprilgrid`");
+        let grid = |first| Board::april_grid(6, 6, 30.0, 0.3).unwrap().with_first_tag(first).unwrap();
+        assert!(check_boards(&[grid(0), grid(36)]).is_ok());
+        assert!(check_boards(&[grid(0), grid(35)]).is_err());
     }
 }

@@ -4,6 +4,7 @@ use calib_targets_charuco::{CharucoDetection, CharucoDetector, CharucoParams, Gr
 use chess_corners::UpscaleConfig;
 
 use crate::board::{board_of, check_boards, number_of};
+use crate::tags::TagDetector;
 use crate::{Board, BoardError};
 
 /// A corner of a board that was found in an image.
@@ -35,7 +36,14 @@ pub struct Detector(Vec<OfBoard>);
 
 /// Finds the corners of one board.
 #[derive(Debug)]
-struct OfBoard {
+enum OfBoard {
+    Charuco(Box<Charuco>),
+    AprilGrid(TagDetector),
+}
+
+/// Finds the corners of a ChArUco board.
+#[derive(Debug)]
+struct Charuco {
     plain: CharucoDetector,
     enlarging: CharucoDetector,
     enough: usize,
@@ -66,16 +74,29 @@ impl Detector {
 
 impl OfBoard {
     fn new(board: &Board) -> Result<Self, BoardError> {
-        let plain = CharucoParams::for_board(board.spec());
+        let Some(spec) = board.spec() else { return Ok(Self::AprilGrid(TagDetector::new(board))) };
+        let plain = CharucoParams::for_board(spec);
         let chess = plain.chess.with_upscale(UpscaleConfig::fixed(ENLARGED));
         let mut enlarging = plain.clone();
         enlarging.chess = chess;
         let detector =
             |params| CharucoDetector::new(params).map_err(|error| BoardError::Markers(error.to_string()));
         let enough = (f64::from(board.corners()) * ENOUGH).ceil() as usize;
-        Ok(Self { plain: detector(plain)?, enlarging: detector(enlarging)?, enough })
+        let (plain, enlarging) = (detector(plain)?, detector(enlarging)?);
+        Ok(Self::Charuco(Box::new(Charuco { plain, enlarging, enough })))
     }
 
+    fn detect(&self, gray: &[u8], width: usize) -> Vec<Corner> {
+        match self {
+            Self::Charuco(charuco) => charuco.detect(gray, width),
+            Self::AprilGrid(tags) => {
+                tags.detect(gray, width).into_iter().map(|(id, pixel)| Corner { id, pixel }).collect()
+            }
+        }
+    }
+}
+
+impl Charuco {
     fn detect(&self, gray: &[u8], width: usize) -> Vec<Corner> {
         let height = gray.len().checked_div(width).unwrap_or(0);
         let image = GrayImageView { width, height, data: &gray[..width * height] };

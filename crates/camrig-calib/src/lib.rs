@@ -26,6 +26,7 @@ mod print;
 mod scale;
 mod select;
 mod solve;
+mod tags;
 #[cfg(test)]
 mod tests;
 

@@ -9,18 +9,27 @@ use super::{CommandError, write};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct BoardArgs {
-    /// Number of squares in a row and in a column, such as 9x12
+    /// Number of squares, or tags, in a row and in a column, such as 9x12
     #[arg(long, value_name = "COLUMNSxROWS", value_parser = size)]
     size: (u32, u32),
-    /// Width of a square, such as 30mm
-    #[arg(long, value_name = "LENGTH", value_parser = millimeters)]
-    square: f64,
+    /// Width of a square of a ChArUco board, such as 30mm
+    #[arg(long, value_name = "LENGTH", value_parser = millimeters, required_unless_present = "tag")]
+    square: Option<f64>,
     /// Width of a marker; by default three quarters of that of a square
     #[arg(long, value_name = "LENGTH", value_parser = millimeters)]
     marker: Option<f64>,
     /// The markers' dictionary; by default the smallest of 4x4 bits that has enough
     #[arg(long, value_name = "NAME")]
     dictionary: Option<String>,
+    /// Width of a tag of an AprilGrid instead, such as 30mm
+    #[arg(long, value_name = "LENGTH", value_parser = millimeters, conflicts_with_all = ["square", "marker", "dictionary"])]
+    tag: Option<f64>,
+    /// Distance between the tags, as a share of their width
+    #[arg(long, value_name = "SHARE", default_value_t = 0.3, requires = "tag")]
+    spacing: f64,
+    /// Number of the first tag, of 587
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "tag")]
+    first_tag: u32,
     /// The drawing; its description is written beside it, with the extension `.toml`
     #[arg(short, long, value_name = "FILE.pdf|FILE.svg", value_parser = drawing)]
     output: PathBuf,
@@ -70,7 +79,10 @@ pub(super) fn board(args: &BoardArgs) -> Result<String, CommandError> {
 
 fn described(args: &BoardArgs) -> Result<Board, camrig_calib::BoardError> {
     let (columns, rows) = args.size;
-    let mut board = Board::new(columns, rows, args.square)?;
+    if let Some(tag) = args.tag {
+        return Board::april_grid(columns, rows, tag, args.spacing)?.with_first_tag(args.first_tag);
+    }
+    let mut board = Board::new(columns, rows, args.square.unwrap_or_default())?;
     if let Some(name) = &args.dictionary {
         board = board.with_dictionary(name)?;
     }

@@ -147,14 +147,14 @@ fn wrong_scale(boards: &[Board], scale: Scale) -> String {
             scale.views,
         );
     };
-    let square = board.square_millimeters();
+    let (parts, width) = board.measured_millimeters();
     format!(
-        "depth says that the board is {:.1} % of its size (+-{:.1} %, {} views): measure it; squares of {:.2} mm instead of \
-         {square} would agree",
+        "depth says that the board is {:.1} % of its size (+-{:.1} %, {} views): measure it; {parts} of {:.2} mm instead of \
+         {width} would agree",
         scale.ratio * 100.0,
         scale.deviation * 100.0,
         scale.views,
-        square * scale.ratio,
+        width * scale.ratio,
     )
 }
 

@@ -105,8 +105,13 @@ fn every_format_has_the_same_pose() {
 #[ignore = "writes files for a program that compares them with OpenCV"]
 fn pictures_for_opencv() {
     let folder = std::path::PathBuf::from(std::env::var_os("CAMRIG_OPENCV_FOLDER").unwrap());
-    let board = board();
-    let (print, detector) = (Print::new(&board), Detector::new(std::slice::from_ref(&board)).unwrap());
+    write_pictures(&folder.join("charuco"), &board());
+    write_pictures(&folder.join("aprilgrid"), &Board::april_grid(6, 4, 60.0, 0.3).unwrap());
+}
+
+fn write_pictures(folder: &std::path::Path, board: &Board) {
+    std::fs::create_dir(folder).unwrap();
+    let (print, detector) = (Print::new(board), Detector::new(std::slice::from_ref(board)).unwrap());
     // A model that OpenCV has.
     let optics =
         camrig_frame::Intrinsics { distortion: camrig_frame::Distortion::BrownConrady, ..intrinsics(0) };
@@ -120,10 +125,10 @@ fn pictures_for_opencv() {
         optics.ppx,
         optics.ppy,
         optics.coefficients.map(|it| it.to_string()).join(" "),
-        board.square_millimeters()
+        board.measured_millimeters().1
     );
     for number in 0..20 {
-        let shown = shown(&board, 0.0, &mut random);
+        let shown = shown(board, 0.0, &mut random);
         let gray = painter.draw(&print, [&camera, &shown], 1.0, USUAL, number);
         let mut file = b"P5\n848 480\n255\n".to_vec();
         file.extend_from_slice(&gray);
@@ -144,5 +149,5 @@ fn pictures_for_opencv() {
         lines.extend([matrix, "\n".to_owned(), corners.collect::<Vec<_>>().join(" "), "\n".to_owned()]);
     }
     std::fs::write(folder.join("found.txt"), lines).unwrap();
-    std::fs::write(folder.join("board.svg"), crate::Sheet::new(&board).to_svg()).unwrap();
+    std::fs::write(folder.join("board.svg"), crate::Sheet::new(board).to_svg()).unwrap();
 }

@@ -1,5 +1,6 @@
 //! Tests of the whole way: boards are drawn as cameras see them, found, and the cameras' poses compared with the truth.
 
+mod april;
 mod boards;
 mod export;
 mod render;

@@ -81,8 +81,9 @@ pub(super) struct Print {
 
 impl Print {
     pub(super) fn new(board: &Board) -> Self {
-        let (columns, square) = (board.columns() as usize, board.square_millimeters());
-        let mut squares = vec![Vec::new(); columns * board.rows() as usize];
+        // An AprilGrid has squares on its right and below it.
+        let (columns, square) = (board.columns() as usize + 1, board.pitch_millimeters());
+        let mut squares = vec![Vec::new(); columns * (board.rows() as usize + 1)];
         for rect in board.drawing() {
             let [column, row] =
                 [rect.x + rect.width / 2.0, rect.y + rect.height / 2.0].map(|at| (at / square) as usize);
