@@ -6,8 +6,8 @@
 use std::ops::Range;
 
 use camrig::frame::{
-    CameraInfo, Extrinsics, Format, FrameHeader, Intrinsics, JSON, Payload, PixelFormat, Role, Stream,
-    StreamInfo,
+    CameraInfo, CameraPose, Extrinsics, Format, FrameHeader, Intrinsics, JSON, Payload, PixelFormat, Role,
+    Stream, StreamInfo,
 };
 use camrig_image::LightImage;
 use camrig_status::{ActorState, MatchingStatus, Warning};
@@ -56,6 +56,8 @@ pub(crate) struct MessageHead<'a> {
     pub(crate) depth_lens: Option<&'a Intrinsics>,
     pub(crate) color_lens: Option<&'a Intrinsics>,
     pub(crate) color_to_depth: Option<&'a Extrinsics>,
+    /// The names of the cameras whose points it has, by their numbers; empty for a frameset of a single camera.
+    pub(crate) origins: Vec<String>,
     /// All frames of the frameset, whether they were requested or not.
     pub(crate) frames: Vec<ShownFrame>,
     /// Whether it has the files that were requested, if there are some.
@@ -77,6 +79,7 @@ impl<'a> MessageHead<'a> {
             depth_lens: depth.and_then(|depth| depth.intrinsics.as_ref()),
             color_lens: color.and_then(|color| color.intrinsics.as_ref()),
             color_to_depth: color.and_then(|color| color.to_depth.as_ref()),
+            origins: Vec::new(),
             frames: Vec::new(),
             files: false,
             too_large: Vec::new(),
@@ -132,7 +135,8 @@ pub(crate) enum PartKind {
     Mask,
     /// A gray PNG whose values are numbers of classes.
     Classes,
-    /// Points: x, y and z in metres, each an `f32` in little endian; red, green, blue; 0 if the color is unknown.
+    /// Points: x, y and z in metres, each an `f32` in little endian; red, green, blue; a byte whose lowest bit is 0 if the
+    /// color is unknown, and whose other bits are the number of the point's camera.
     Points,
     /// The bytes of a message in JSON.
     Message,
@@ -215,6 +219,9 @@ pub(crate) struct CameraStatus {
     pub(crate) actor: Option<String>,
     pub(crate) model: String,
     pub(crate) serial: String,
+    /// Its pose and the intrinsics of its depth, if it is a camera of a calibrated rig.
+    pub(crate) pose: Option<CameraPose>,
+    pub(crate) lens: Option<Intrinsics>,
     pub(crate) streams: Vec<StreamStatus>,
     /// Whether framesets arrive.
     pub(crate) live: bool,

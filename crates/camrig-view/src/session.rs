@@ -15,7 +15,9 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use camrig::FrameSet;
-use camrig::frame::{DepthView, Frame, MotionSample, PixelFormat, PointsView, Role, Stream};
+use camrig::frame::{
+    DType, DepthView, Frame, MotionSample, PixelFormat, PointsView, Role, Stream, TensorView,
+};
 use camrig_image::{Colorizer, LightImage, Picture, small_depth_jpeg, small_jpeg};
 use camrig_status::{ActorRole, ActorStatus, RigStatus};
 use tokio::sync::Mutex;
@@ -53,6 +55,9 @@ const SILENCE: Duration = Duration::from_secs(120);
 
 /// The maximum age of a status of the rig, which all pages share.
 const STATUS_AGE: Duration = Duration::from_millis(300);
+
+/// The stream of `merge` that has the number of the camera of each point.
+const ORIGIN: &str = "origin";
 
 /// Maximum number of warnings on a page.
 const WARNINGS_SHOWN: usize = 4;
@@ -254,6 +259,7 @@ fn message(
     let mut message = PageMessage::default();
     let mut shown = MessageHead::new(wanted.camera, count, frames.sequence(), frames.info());
     shown.files = wanted.files;
+    shown.origins = frames.origins().iter().map(|origin| origin.camera.to_string()).collect();
     shown.frames = frames.frames().map(|frame| ShownFrame::of(frame.header())).collect();
     let color = frames.frame(Stream::COLOR).map(|frame| *frame.payload());
     for frame in frames.frames().filter(|frame| wanted.streams.contains(&frame.stream())) {
@@ -263,7 +269,7 @@ fn message(
                 None => add_picture(&mut message, frame, wanted.width, quality)?,
             },
             Form::Mask => add_mask(&mut message, frame, wanted.width, quality)?,
-            Form::Points => add_points(&mut message, frame, wanted.width),
+            Form::Points => add_points(&mut message, frame, &camera_numbers(frames), wanted.width),
             Form::Message => {
                 if !add_message(&mut message, frame) {
                     shown.too_large.push(frame.stream());
@@ -387,8 +393,16 @@ fn has_classes(frame: Frame<'_>) -> bool {
     seen[1..255].contains(&true)
 }
 
-/// Adds points, fewer for a smaller picture.
-fn add_points(message: &mut PageMessage, frame: Frame<'_>, width: u32) {
+/// Returns the number of the camera of each point of a frameset whose points are of several cameras; otherwise nothing.
+fn camera_numbers(frames: &FrameSet) -> Vec<u8> {
+    let frame = ORIGIN.parse().ok().and_then(|stream| frames.frame(stream));
+    let of_several = frame.filter(|_| !frames.origins().is_empty()).and_then(TensorView::new);
+    let bytes = of_several.filter(|tensor| tensor.dtype() == DType::U8);
+    bytes.map(|tensor| tensor.bytes().to_vec()).unwrap_or_default()
+}
+
+/// Adds points, fewer for a smaller picture; `numbers` are those of their cameras, or nothing.
+fn add_points(message: &mut PageMessage, frame: Frame<'_>, numbers: &[u8], width: u32) {
     let Some(points) = PointsView::new(frame) else { return };
     let columns = (frame.width() as usize).max(1);
     let max = (width as usize).pow(2).clamp(1, POINTS_MAX);
@@ -398,12 +412,13 @@ fn add_points(message: &mut PageMessage, frame: Frame<'_>, width: u32) {
     let is_sent =
         |index: usize| (index % columns).is_multiple_of(step) && (index / columns).is_multiple_of(step);
     message.add(PartKind::Points, size_of(frame), |bytes| {
-        for point in
-            points.iter().enumerate().filter(|(index, _)| is_sent(*index)).filter_map(|(_, point)| point)
-        {
+        let sent = points.iter().enumerate().filter(|(index, _)| is_sent(*index));
+        for (index, point) in sent.filter_map(|(index, point)| Some((index, point?))) {
             bytes.extend(point.meters.iter().flat_map(|meters| meters.to_le_bytes()));
             let [red, green, blue] = point.rgb.unwrap_or_default();
-            bytes.extend([red, green, blue, u8::from(point.rgb.is_some())]);
+            // There are at most 64 cameras.
+            let number = numbers.get(index).copied().unwrap_or(0) & 0x7f;
+            bytes.extend([red, green, blue, number << 1 | u8::from(point.rgb.is_some())]);
         }
     });
 }
@@ -487,6 +502,8 @@ impl Shared {
             actor: source.filter(|source| source.role == ActorRole::Camera).map(|source| source.name.clone()),
             model: info.map(|info| info.model.clone()).unwrap_or_default(),
             serial: info.map(|info| info.serial.clone()).unwrap_or_default(),
+            pose: info.and_then(|info| info.pose.clone()),
+            lens: info.and_then(|info| info.stream_of(Role::Depth)?.intrinsics),
             streams: StreamStatus::of(&camera.streams, source.map_or(&[], |source| &source.streams)),
             live: is_live,
             silent_millis: silent.as_millis() as u64,
@@ -600,7 +617,8 @@ mod tests {
         let bytes = [point(2.0, [7, 8, 9, 255]), none.repeat(1023), point(3.0, [0; 4]).repeat(1024)].concat();
         let points = |width| {
             let mut message = PageMessage::default();
-            add_points(&mut message, Frame::new(&header, bytes.as_slice()).unwrap(), width);
+            let numbers = [[0; 1024], [5; 1024]].concat();
+            add_points(&mut message, Frame::new(&header, bytes.as_slice()).unwrap(), &numbers, width);
             sent(message)
         };
         let (shown, all) = points(300);
@@ -608,7 +626,7 @@ mod tests {
             [{ "kind": "points", "stream": "points", "width": 64, "height": 32, "bytes": 16 * 1025 }]
         );
         assert_eq!(shown["parts"], part);
-        assert_eq!(all[..32], [point(2.0, [7, 8, 9, 1]), point(3.0, [0; 4])].concat());
+        assert_eq!(all[..32], [point(2.0, [7, 8, 9, 1]), point(3.0, [0, 0, 0, 10])].concat());
         // Every third row and column of those with depth: rows 18 to 30, 22 columns; and the first point.
         assert_eq!(points(16).1.len(), 16 * (1 + 5 * 22));
     }

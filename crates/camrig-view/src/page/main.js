@@ -32,6 +32,8 @@ const settings = {
   large: null,
   cloud: false,
   tint: "color",
+  /** The cameras whose poses are known. */
+  posed: [],
   guides: true,
   pointSize: 1,
 };
@@ -85,6 +87,7 @@ function showStatus(newest) {
   element("matching").title = status.matching.map(matchingDetails).join("\n");
   element("matching").hidden = status.matching.length === 0;
   showWarnings(status.warnings);
+  settings.posed = status.cameras.filter(({ actor, pose, lens }) => actor !== null && pose && lens).map(({ actor, pose, lens }) => ({ name: actor, pose, lens }));
   status.cameras.forEach((camera, place) => {
     if (!tiles[place]) add(place);
     tiles[place].status(camera);
@@ -237,9 +240,13 @@ function recall() {
   layout();
 }
 
+/** Colors points by the image, by depth, or, where points are of several cameras, by camera. */
 function toggleTint() {
-  settings.tint = settings.tint === "color" ? "depth" : "color";
-  press(element("tint"), settings.tint === "depth");
+  const isMerged = (tiles[settings.large]?.origins.length ?? 0) > 0;
+  const next = { color: "depth", depth: isMerged ? "camera" : "color", camera: "color" };
+  settings.tint = next[settings.tint];
+  press(element("tint"), settings.tint !== "color");
+  element("tint").textContent = settings.tint === "camera" ? "by camera" : "by depth";
   tiles.forEach((tile) => tile.arrange());
 }
 
@@ -334,7 +341,7 @@ const KEYS = {
   s: ["save color and depth as PNG", save],
   o: ["options, recording, restart", togglePanel],
   p: ["point cloud", toggleCloud],
-  t: ["color the points by depth", toggleTint],
+  t: ["color the points by depth, or by camera", toggleTint],
   g: ["axes and a grid", toggleGuides],
   "+": ["larger points", () => resize(true)],
   "-": ["smaller points", () => resize(false)],

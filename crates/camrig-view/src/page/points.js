@@ -1,7 +1,7 @@
 // A picture of the points of a frame, drawn on a plain canvas: a page may show more of them than a browser has
 // contexts of WebGL.
 
-import { floorOf, guideLines } from "./guides.js";
+import { colorOf, floorOf, frustumLines, guideLines } from "./guides.js";
 import { Orbit } from "./orbit.js";
 import { describe } from "./pane.js";
 
@@ -31,6 +31,9 @@ export class PointsPane {
   #waiting = false;
   #resized;
   #isEnlarged;
+  /** Of points of several cameras: their names by number, and those whose poses are known. */
+  #origins = [];
+  #cameras = [];
 
   /** The eye moves while `enabled()` is true. */
   constructor(stream, settings, enabled) {
@@ -46,6 +49,18 @@ export class PointsPane {
     this.#orbit = new Orbit(this.canvas, () => this.draw(), enabled);
     this.#resized = new ResizeObserver(() => this.draw());
     this.#resized.observe(this.element);
+  }
+
+  /** Sets the names of the cameras by number, and the cameras whose poses and lenses are known. */
+  locate(origins, cameras) {
+    this.#origins = origins;
+    this.#cameras = cameras;
+    this.element.dataset.frusta = this.#posed.map(({ name }) => name).join(" ");
+  }
+
+  /** The cameras of the points whose fields of view can be drawn. */
+  get #posed() {
+    return this.#cameras.filter(({ name }) => this.#origins.includes(name));
   }
 
   /** Shows the points of a message's part. */
@@ -113,7 +128,8 @@ export class PointsPane {
       return [0, 1, 2].map((row) => turn[row] * x + turn[row + 3] * y + turn[row + 6] * away + [right * pivot, down * pivot, pivot * zoom][row]);
     };
     context.lineWidth = devicePixelRatio;
-    for (const { from, to, color } of guideLines(floor)) {
+    const frusta = this.#posed.flatMap((camera) => frustumLines(camera, colorOf(this.#origins.indexOf(camera.name))));
+    for (const { from, to, color } of [...guideLines(floor), ...frusta]) {
       let [one, other] = [seen(from), seen(to)];
       if (one[2] > other[2]) [one, other] = [other, one];
       if (other[2] <= NEAREST) continue;
@@ -135,7 +151,9 @@ export class PointsPane {
     const focal = Math.min(width / across, height / along) / 2;
     // The distance of neighbouring points at distance 1.
     const apart = 2 * Math.sqrt((across * along) / Math.max(count, 1));
-    const byDepth = this.#settings.tint === "depth" || !this.#view.colored;
+    const byCamera = this.#settings.tint === "camera" && this.#origins.length > 0;
+    const ofCameras = this.#origins.map((_, number) => colorOf(number).map((part) => Math.round(255 * part)));
+    const byDepth = this.#settings.tint !== "color" || !this.#view.colored;
     const [near, far] = this.#settings.range ?? range;
     for (let index = 0; index < count; index++) {
       const at = 4 * index;
@@ -147,8 +165,9 @@ export class PointsPane {
       const top = Math.round(((turn[1] * x + turn[4] * y + turn[7] * away + down * pivot) / deep) * focal + height / 2);
       const side = Math.min(Math.max(Math.ceil((this.#settings.pointSize * apart * z * focal) / deep), 1), SIDE_MOST);
       if (left + side <= 0 || top + side <= 0 || left >= width || top >= height) continue;
-      const known = colors[4 * at + 15] !== 0;
-      const color = byDepth ? turbo(0.9 - 0.8 * Math.min(Math.max((z - near) / (far - near), 0), 1))
+      const known = (colors[4 * at + 15] & 1) !== 0;
+      const color = byCamera ? ofCameras[colors[4 * at + 15] >> 1] ?? PLAIN
+        : byDepth ? turbo(0.9 - 0.8 * Math.min(Math.max((z - near) / (far - near), 0), 1))
         : known ? [colors[4 * at + 12], colors[4 * at + 13], colors[4 * at + 14]] : PLAIN;
       const value = packed(color);
       for (let row = Math.max(top, 0); row < Math.min(top + side, height); row++) {
@@ -169,11 +188,13 @@ function viewOf({ count, places, colors }) {
   let colored = false;
   for (let index = 0; index < count; index += Math.max(1, Math.floor(count / 2000))) {
     const [x, y, z] = places.subarray(4 * index, 4 * index + 3);
+    // A merged cloud may have points behind its root.
+    if (!(z > 0)) continue;
     depths.push(z);
     heights.push(y);
     across.push(Math.abs(x / z));
     along.push(Math.abs(y / z));
-    colored ||= colors[POINT_BYTES * index + 15] !== 0;
+    colored ||= (colors[POINT_BYTES * index + 15] & 1) !== 0;
   }
   if (depths.length === 0) return null;
   for (const values of [depths, across, along]) values.sort((one, other) => one - other);

@@ -50,6 +50,8 @@ export class Tile {
     this.streams = [];
     this.overlays = [];
     this.label = "";
+    /** The names of the cameras whose points it shows, if they are several. */
+    this.origins = [];
     this.element = document.querySelector("#tile").content.firstElementChild.cloneNode(true);
     this.element.dataset.camera = camera;
     this.element.classList.add("new");
@@ -221,7 +223,12 @@ export class Tile {
       if (pane && part.range_meters) pane.caption.textContent = rangeText(part.range_meters);
       if (part.stream !== "color") close(images[index]);
     });
-    for (const part of parts("points", "samples")) this.#panes.get(part.stream)?.show(part);
+    this.origins = frames.origins;
+    for (const part of parts("points", "samples")) {
+      const pane = this.#panes.get(part.stream);
+      if (pane instanceof PointsPane) pane.locate(frames.origins, this.#settings.posed);
+      pane?.show(part);
+    }
     this.#depths = new Map(parts("units").map((part) => [part.stream, new Depth(frames, part)]));
     this.#range = pictures.find((part) => part.range_meters)?.range_meters ?? this.#settings.range;
     const left = this.#panes.get("color")?.caption;

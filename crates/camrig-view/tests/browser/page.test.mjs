@@ -759,6 +759,72 @@ inputs = ["front", "cloud"]
   assert.deepEqual(page.wrong, []);
 });
 
+test("a merged cloud has the fields of view of its cameras, and a color for each", async (t) => {
+  const calibration = `
+version = 1
+root = "front"
+[camera.front]
+serial = "1"
+translation_meters = [0, 0, 0]
+quaternion_xyzw = [0, 0, 0, 1]
+[camera.rear]
+serial = "2"
+translation_meters = [0.5, 0, 4]
+quaternion_xyzw = [0, 1, 0, 0]
+`;
+  const rig = await Rig.start(`
+calibration = "rig.calib.toml"
+[camera.front]
+driver = "synthetic"
+options = { depth = "424x240@6", color = "424x240@6", serial = "1" }
+[camera.rear]
+driver = "synthetic"
+options = { depth = "424x240@6", color = "424x240@6", serial = "2" }
+[processor.cloud]
+kind = "merge"
+inputs = ["front", "rear"]
+match = { window_millis = 80 }
+options = { voxel_millimeters = 20, decimation = 4 }
+[processor.view]
+kind = "view"
+inputs = ["front", "rear", "cloud"]
+`, undefined, undefined, { "rig.calib.toml": calibration });
+  t.after(() => rig.remove());
+  const page = await open(rig.found[0]);
+  const points = page.locator('.tile[data-camera="2"] [data-stream="points"]');
+  await until("points", async () => Number(await points.getAttribute("data-painted").catch(() => 0)) > 1);
+  await until("both cameras", async () => (await points.getAttribute("data-frusta")) === "front rear");
+
+  await page.keyboard.press("3");
+  const colors = () => points.locator("canvas").evaluate((canvas) => {
+    const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+    return new Set(new Uint32Array(data.buffer)).size;
+  });
+  await until("colors of the images", async () => (await colors()) > 20);
+  await shoot(page, "merged");
+  await page.keyboard.press("g");
+  await page.keyboard.press("t");
+  await page.keyboard.press("t");
+  assert.equal(await page.locator("#tint").textContent(), "by camera");
+  // The background, and the points of two cameras.
+  await until("a color for each camera", async () => (await colors()) === 3);
+  await page.keyboard.press("g");
+  await until("axes and fields of view", async () => (await colors()) > 3);
+  await shoot(page, "merged-cameras");
+  await page.keyboard.press("t");
+  assert.equal(await page.locator("#tint").getAttribute("aria-pressed"), "false");
+
+  // A camera that faces the root: it is at its place, and sees toward the root.
+  const lines = await page.evaluate(async () => {
+    const { frustumLines } = await import("/guides.js");
+    const pose = { translation_meters: [0.5, 0, 4], quaternion_xyzw: [0, 1, 0, 0] };
+    return frustumLines({ pose, lens: { width: 424, height: 240, ppx: 211.5, ppy: 119.5, fx: 212, fy: 212 } }, [1, 0, 0]);
+  });
+  assert.deepEqual(lines[0].from, [0.5, 0, 4]);
+  lines[0].to.forEach((at, axis) => assert.ok(Math.abs(at - [0.65, -0.15 * (120 / 212), 3.85][axis]) < 1e-9, String(lines[0].to)));
+  assert.deepEqual(page.wrong, []);
+});
+
 test("keys, themes, the scale of depth and buttons are there for everyone", async (t) => {
   const rig = await Rig.start(cameras(["front", "rear"]));
   t.after(() => rig.remove());

@@ -11,13 +11,14 @@ export const WATCHDOG_MILLIS = 60_000;
 const PROGRAM = resolve(process.env.CAMRIG ?? "target/debug/camrig");
 
 export class Rig {
-  /** Starts `camrig run`, or another program of the library, and waits until it has printed each of `lines`. */
-  static async start(topology, lines = [/^view: (\S+)$/m], program = PROGRAM) {
+  /** Starts `camrig run`, or another program of the library, beside these files, and waits until it has printed each of `lines`. */
+  static async start(topology, lines = [/^view: (\S+)$/m], program = PROGRAM, files = {}) {
     const rig = new Rig();
     rig.folder = mkdtempSync(join(tmpdir(), "camrig-view-"));
     // For the files of `snapshot`, which creates no folder.
     mkdirSync(join(rig.folder, "seen"));
     writeFileSync(join(rig.folder, "rig.toml"), topology.replaceAll("FOLDER", rig.folder));
+    for (const [name, text] of Object.entries(files)) writeFileSync(join(rig.folder, name), text);
     rig.report = join(rig.folder, "report.json");
     // The kernel kills it when this process has ended.
     const words = ["--pdeathsig=KILL", program, "run", "rig.toml", "--report", rig.report];
