@@ -217,6 +217,14 @@ soak-changes changes="1000" seed="" swaps="100":
     CAMRIG_SOAK_CHANGES={{ changes }} CAMRIG_SOAK_SEED={{ seed }} cargo test --test rig -- changes::random
     CAMRIG_SOAK_SWAPS={{ swaps }} cargo test --test rig -- changes::processors
 
+# Measure the processor time of `merge` for six cameras of 848x480
+bench-merge:
+    cargo test --release -p camrig --lib stock::merge -- --ignored --nocapture
+
+# Measure the processor time of `watch-poses` for six cameras of 848x480
+bench-watch:
+    cargo test --release -p camrig --lib stock::watch_poses -- --ignored --nocapture
+
 # Measure how long changes of a running rig take
 bench-changes:
     cargo test --release -p camrig --test library -- --ignored --nocapture changes_take_effect_soon

@@ -21,6 +21,7 @@ mod leases;
 mod limits;
 mod load;
 mod matching;
+mod merging;
 mod placement;
 mod program;
 mod recovery;
@@ -64,6 +65,7 @@ fn main() -> ExitCode {
     forwarding::add_to(&mut trials);
     endings::add_to(&mut trials);
     matching::add_to(&mut trials);
+    merging::add_to(&mut trials);
     recovery::add_to(&mut trials);
     leases::add_to(&mut trials);
     scale::add_to(&mut trials);

@@ -334,6 +334,116 @@ mod tests {
         assert!(found.len() == 8 && found.iter().all(|(number, _)| *number == 1), "{found:?}");
     }
 
+    /// The distance of the middle of a ball from each camera, and its radius, in metres.
+    const AWAY: f64 = 1.2;
+    const RADIUS: f64 = 0.4;
+
+    /// Returns one of six cameras around a ball, and what its depth shows of the ball, and of a wall behind it at this
+    /// distance. Noise is a millimetre at one metre, as a D435 has it, and grows with the square of distance.
+    fn of_ball(number: usize, [width, height]: [u32; 2], behind: f64) -> (TestCamera, Vec<u8>) {
+        let angle = std::f64::consts::TAU * number as f64 / 6.0;
+        let focal = f64::from(width) * 0.72;
+        let lens = Intrinsics {
+            width,
+            height,
+            ppx: (width - 1) as f32 / 2.0,
+            ppy: (height - 1) as f32 / 2.0,
+            fx: focal as f32,
+            fy: focal as f32,
+            distortion: Distortion::None,
+            coefficients: [0.0; 5],
+        };
+        let profile = format!("{width}x{height}@30").parse().unwrap();
+        let depth = StreamInfo::image(Stream::DEPTH, PixelFormat::Z16, profile);
+        let color = StreamInfo::image(Stream::COLOR, PixelFormat::Rgb8, profile);
+        let color = StreamInfo { to_depth: Some(Extrinsics::IDENTITY), ..color };
+        let (sine, cosine) = angle.sin_cos();
+        let camera = TestCamera::of(CameraInfo {
+            name: format!("c{number}"),
+            depth_unit_meters: 0.001,
+            streams: [depth, color].map(|stream| StreamInfo { intrinsics: Some(lens), ..stream }).to_vec(),
+            pose: Some(CameraPose {
+                root: "c0".to_owned(),
+                translation_meters: [-AWAY * sine, 0.0, AWAY - AWAY * cosine],
+                quaternion_xyzw: [0.0, (angle / 2.0).sin(), 0.0, (angle / 2.0).cos()],
+            }),
+            ..CameraInfo::default()
+        });
+        let mut random = fastrand::Rng::with_seed(number as u64);
+        let mut units = Vec::new();
+        for (row, column) in (0..height).flat_map(|row| (0..width).map(move |column| (row, column))) {
+            let [x, y] = [(column, lens.ppx), (row, lens.ppy)]
+                .map(|(at, middle)| (f64::from(at) - f64::from(middle)) / focal);
+            // The nearer of the places where the ray meets the ball.
+            let square = x * x + y * y + 1.0;
+            let inside = AWAY * AWAY - square * (AWAY * AWAY - RADIUS * RADIUS);
+            let meters = if inside > 0.0 { (AWAY - inside.sqrt()) / square } else { behind };
+            let normal =
+                (-2.0 * (1.0 - random.f64()).ln()).sqrt() * (std::f64::consts::TAU * random.f64()).cos();
+            let seen = meters + 0.001 * meters * meters * normal;
+            units.extend(((seen * 1000.0).round() as u16).to_le_bytes());
+        }
+        (camera, units)
+    }
+
+    #[test]
+    fn merged_points_are_on_the_surface() {
+        let mut cameras: Vec<_> = (0..6).map(|number| of_ball(number, [212, 120], 0.0)).collect();
+        let color = vec![99; 212 * 120 * 3];
+        let framesets = cameras.iter_mut().map(|(camera, depth)| camera.frameset(1, &[depth, &color]));
+        let matched = Match::of(1, framesets.collect(), true);
+        let (mut output, reader) = testing::output_with_reader("merge", &[]);
+        let options = Options { decimation: 1, voxel_millimeters: 10.0, ..Options::default() };
+        Merge::new(options).process(&matched, &mut output).unwrap();
+        let made = reader.take().unwrap();
+        let points: Vec<_> = made.points().unwrap().iter().flatten().map(|point| point.meters).collect();
+        let off = |point: &&[f32; 3]| {
+            let [x, y, z] = point.map(f64::from);
+            ((x * x + y * y + (z - AWAY).powi(2)).sqrt() - RADIUS).abs() > 0.003
+        };
+        let far = points.iter().filter(off).count();
+        assert!(points.len() > 10_000 && far * 20 < points.len(), "{far} of {}", points.len());
+        // All around.
+        for axis in [0, 2] {
+            let middle = [0.0, 0.0, AWAY as f32][axis];
+            for side in [-1.0, 1.0] {
+                assert!(points.iter().any(|point| (point[axis] - middle) * side > 0.35), "{axis} {side}");
+            }
+        }
+    }
+
+    /// Measures the processor time of a match: see `just bench-merge`.
+    #[test]
+    #[ignore = "measures"]
+    fn processor_time() {
+        println!("six cameras of 848x480 with color, one thread; medians of 60 matches");
+        for (voxel_millimeters, decimation) in [(10.0, 2), (5.0, 2), (0.0, 2), (10.0, 1), (5.0, 1)] {
+            let options = Options { voxel_millimeters, decimation, ..Options::default() };
+            let mut cameras: Vec<_> = (0..6).map(|number| of_ball(number, [848, 480], 2.5)).collect();
+            let color = vec![99; 848 * 480 * 3];
+            let mut merge = Merge::new(options);
+            let (mut output, reader) = testing::output_with_reader("merge", &[]);
+            let (mut millis, mut points, mut capacity) = (Vec::new(), 0, Vec::new());
+            for number in 0..60 {
+                let framesets =
+                    cameras.iter_mut().map(|(camera, depth)| camera.frameset(number, &[depth, &color]));
+                let matched = Match::of(number, framesets.collect(), true);
+                let start = std::time::Instant::now();
+                merge.process(&matched, &mut output).unwrap();
+                millis.push(start.elapsed().as_secs_f64() * 1000.0);
+                points = reader.take().unwrap().points().unwrap().iter().flatten().count();
+                capacity.push(merge.merged.capacity());
+            }
+            millis.sort_by(f64::total_cmp);
+            assert!(capacity[2..].iter().all(|bytes| *bytes == capacity[2]), "memory grows: {capacity:?}");
+            println!(
+                "decimation {decimation}, voxels of {voxel_millimeters} mm: {:.1} ms, {points} points, {:.1} MB",
+                millis[millis.len() / 2],
+                capacity[2] as f64 / 1e6,
+            );
+        }
+    }
+
     #[test]
     fn wrong_options_and_cameras_without_pose_are_named() {
         let wrong = "voxel_millimeters = -1\ndecimation = 0\ncrop_min = [0, 0, 0]\ncrop_max = [1, 0, 1]";

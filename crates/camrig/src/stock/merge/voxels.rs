@@ -51,6 +51,16 @@ impl Merged {
         Self { voxel_meters, voxels_per_meter, crop, entries, points, origins, kept: Default::default() }
     }
 
+    /// Returns the memory that it holds, in bytes.
+    #[cfg(test)]
+    pub(super) fn capacity(&self) -> usize {
+        let (points, origins) = &self.kept;
+        self.entries.capacity() * size_of::<Entry>()
+            + (self.points.capacity() + points.capacity()) * size_of::<PointBytes>()
+            + self.origins.capacity()
+            + origins.capacity()
+    }
+
     /// Removes all points, and keeps the memory.
     pub(super) fn clear(&mut self) {
         self.entries.clear();

@@ -370,13 +370,16 @@ struct Rig {
 
 impl Rig {
     fn new(options: &str) -> Self {
-        let room = Room::new(106, 60);
-        let stands = stands().to_vec();
-        let info = |(name, stand): (&str, &Stand)| {
-            let profile = "106x60@30".parse().unwrap();
+        Self::of(options, Room::new(106, 60), &["front", "side", "other"])
+    }
+
+    fn of(options: &str, room: Room, names: &[&str]) -> Self {
+        let stands: Vec<_> = stands().into_iter().cycle().take(names.len()).collect();
+        let info = |(name, stand): (&&str, &Stand)| {
+            let profile = format!("{}x{}@30", room.lens.width, room.lens.height).parse().unwrap();
             let depth = StreamInfo::image(Stream::DEPTH, PixelFormat::Z16, profile);
             CameraInfo {
-                name: name.to_owned(),
+                name: (*name).to_owned(),
                 serial: name.len().to_string(),
                 depth_unit_meters: 0.001,
                 streams: vec![StreamInfo { intrinsics: Some(room.lens), ..depth }],
@@ -384,8 +387,7 @@ impl Rig {
                 ..CameraInfo::default()
             }
         };
-        let cameras =
-            ["front", "side", "other"].into_iter().zip(&stands).map(info).map(TestCamera::of).collect();
+        let cameras = names.iter().zip(&stands).map(info).map(TestCamera::of).collect();
         let watch = WatchPoses::new(toml::from_str(options).unwrap()).unwrap();
         Self { room, stands, cameras, watch, output: TestOutput::new("watch"), number: 0 }
     }
@@ -464,6 +466,43 @@ fn a_camera_that_its_calibration_has_elsewhere_is_named() {
     let said = rig.run(16);
     let start = "camera `side` is not where its calibration has it: it is off by ";
     assert!(said.len() == 1 && said[0].starts_with(start), "{said:?}");
+}
+
+/// Measures the processor time of six cameras: see `just bench-watch`.
+#[test]
+#[ignore = "measures"]
+fn processor_time() {
+    let mut rig = Rig::of("", Room::new(848, 480), &["a", "bb", "ccc", "dddd", "eeeee", "ffffff"]);
+    let pictures: Vec<Vec<u8>> = (0..6)
+        .map(|camera| {
+            let look = rig.room.look(&rig.stands[camera]);
+            look.iter().flat_map(|meters| ((meters * 1000.0).round() as u16).to_le_bytes()).collect()
+        })
+        .collect();
+    let mut millis = Vec::new();
+    for second in 0..40 {
+        let mut spent = std::time::Duration::ZERO;
+        for frame in 0..30 {
+            let nanos = (second * 30 + frame) * 1_000_000_000 / 30 + 1;
+            let framesets = rig
+                .cameras
+                .iter_mut()
+                .zip(&pictures)
+                .map(|(camera, picture)| camera.frameset(nanos, &[picture]));
+            let matched = Match::of(nanos, framesets.collect(), true);
+            let start = std::time::Instant::now();
+            rig.watch.process(&matched, rig.output.output()).unwrap();
+            spent += start.elapsed();
+        }
+        millis.push(spent.as_secs_f64() * 1000.0);
+    }
+    // The first looks are learned.
+    let mut known = millis.split_off(20);
+    known.sort_by(f64::total_cmp);
+    let (usual, most) = (known[known.len() / 2], known[known.len() - 1]);
+    println!(
+        "six cameras of 848x480 at 30 Hz, a look a second: {usual:.1} ms of a core per second, at most {most:.1}"
+    );
 }
 
 #[test]
