@@ -132,6 +132,9 @@ pub struct ActorStatus {
     /// Its last error; empty without one.
     #[serde(default)]
     pub error: String,
+    /// What a processor says that it is doing, in lines; empty if it says nothing.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub progress: String,
     /// The number of its warnings.
     #[serde(default)]
     pub warned: u64,

@@ -277,6 +277,7 @@ mod tests {
                 lost: 7,
                 copied: 90,
                 restarts: 1,
+                progress: String::new(),
                 warned: 2,
                 slots: 8,
                 slots_in_use: 2,

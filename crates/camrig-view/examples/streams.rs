@@ -13,6 +13,7 @@ struct Streams;
 impl Processor for Streams {
     fn process(&mut self, frames: &FrameSet, output: &mut ProcessorOutput) -> Result<(), ProcessorError> {
         let Some(depth) = frames.depth() else { return Ok(()) };
+        output.tell(format_args!("doubles depth\nof `{}`", frames.camera()));
         let first = *depth.frame().header();
         let second = FrameHeader { stream: Stream::new("depth-2")?, ..first };
         let (width, height) = (depth.frame().width(), depth.frame().height());

@@ -194,11 +194,20 @@ pub(crate) struct ViewStatus {
     pub(crate) matching: Vec<MatchingStatus>,
     /// The newest warnings of processors, in order of time.
     pub(crate) warnings: Vec<ActorWarning>,
+    /// What processors say that they are doing.
+    pub(crate) progress: Vec<ActorProgress>,
     pub(crate) cameras: Vec<CameraStatus>,
     /// Whether pages may change the rig.
     pub(crate) control: bool,
     /// The recordings since the server started; empty where pages may not change the rig.
     pub(crate) recordings: Vec<RecordingStatus>,
+}
+
+/// What a processor says that it is doing.
+#[derive(Debug, Serialize)]
+pub(crate) struct ActorProgress {
+    pub(crate) actor: String,
+    pub(crate) text: String,
 }
 
 /// A warning of a processor.

@@ -28,8 +28,8 @@ use crate::cameras::{Cameras, Tile, Viewer};
 use crate::options::ViewOptions;
 use crate::pages::{Page, Pages};
 use crate::protocol::{
-    ActorWarning, CameraStatus, Form, FramesetRequest, MessageHead, PageMessage, PartKind, Question,
-    ShownFrame, StreamStatus, ViewStatus, checked,
+    ActorProgress, ActorWarning, CameraStatus, Form, FramesetRequest, MessageHead, PageMessage, PartKind,
+    Question, ShownFrame, StreamStatus, ViewStatus, checked,
 };
 use crate::range;
 use crate::recordings::Recordings;
@@ -481,6 +481,7 @@ impl Shared {
             topology: rig.map(|rig| rig.topology.clone()).unwrap_or_default(),
             matching: rig.map(|rig| rig.matching.clone()).unwrap_or_default(),
             warnings: rig.map(warnings).unwrap_or_default(),
+            progress: rig.map(progress).unwrap_or_default(),
             cameras: self.cameras.all().iter().map(|camera| self.camera_status(camera, rig)).collect(),
         }
     }
@@ -516,6 +517,14 @@ impl Shared {
             restarts: actor.map(|actor| actor.restarts),
         }
     }
+}
+
+/// Returns what the processors say that have not ended.
+fn progress(rig: &RigStatus) -> Vec<ActorProgress> {
+    let says = |actor: &&ActorStatus| !actor.progress.is_empty() && !actor.state.has_ended();
+    let said =
+        |actor: &ActorStatus| ActorProgress { actor: actor.name.clone(), text: actor.progress.clone() };
+    rig.actors.iter().filter(says).map(said).collect()
 }
 
 /// Returns the newest warnings of all processors, in order of time.

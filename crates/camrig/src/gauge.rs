@@ -62,6 +62,7 @@ pub(crate) struct ShownParts {
 pub(crate) struct Doing<'a> {
     pub(crate) state: ActorState,
     pub(crate) error: Option<&'a str>,
+    pub(crate) progress: &'a str,
     pub(crate) warned: u64,
     pub(crate) warnings: &'a VecDeque<Warning>,
 }
@@ -149,6 +150,7 @@ impl Gauge {
             slots: spec.slots as u64,
             slots_in_use: slots.count_ones().into(),
             error: doing.error.unwrap_or_default().to_owned(),
+            progress: doing.progress.to_owned(),
             warned: doing.warned,
             warnings: doing.warnings.iter().cloned().collect(),
             streams: report::streams(counters, |index| self.frames.of(MAX_FRAMES * id.index() + index)),

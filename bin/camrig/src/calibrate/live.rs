@@ -271,7 +271,7 @@ struct Look {
 }
 
 impl Processor for Look {
-    fn process(&mut self, frames: &FrameSet, _: &mut ProcessorOutput) -> Result<(), ProcessorError> {
+    fn process(&mut self, frames: &FrameSet, output: &mut ProcessorOutput) -> Result<(), ProcessorError> {
         let Some((camera, described)) = self.shared.lock().begin(frames) else { return Ok(()) };
         let picture = frames.frame(described.stream()).and_then(gray);
         // A frameset without the image, or with one that cannot be decoded, is skipped.
@@ -282,6 +282,7 @@ impl Processor for Look {
         let size = [width as u32, (gray.len() / width.max(1)) as u32];
         let seen = Seen { camera, nanos: frames.arrival_nanos(), matched: None, corners };
         state.capture.look(seen, size, depth);
+        output.tell(self::described(&state.capture.status(monotonic_nanos())));
         Ok(())
     }
 }

@@ -299,7 +299,21 @@ pub(crate) fn live_cameras_are_calibrated_while_they_run() {
     let running = Running(child);
     let pid = running.wait();
     let attach = ["calibrate", "--attach", &pid, "-o", "attached.calib.toml"];
-    let attached = folder.camrig(&[&attach[..], &how[..]].concat());
+    let arguments = [&attach[..], &how[..]].concat();
+    let rig = socket::find(Some(&pid)).unwrap();
+    // Meanwhile its status says what the page shows.
+    let (attached, progress) = std::thread::scope(|scope| {
+        let calibrating = scope.spawn(|| folder.camrig(&arguments));
+        let mut progress = String::new();
+        while !calibrating.is_finished() {
+            let status = socket::read(&rig).unwrap();
+            let said = status.actors.into_iter().filter(|actor| actor.name.starts_with("calibrate-"));
+            progress = said.map(|actor| actor.progress).find(|said| !said.is_empty()).unwrap_or(progress);
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        (calibrating.join().unwrap(), progress)
+    });
+    assert!(progress.contains(" % covered, ") && progress.contains("\nlinks: c0-c1 "), "{progress}");
     let stderr = String::from_utf8_lossy(&attached.stderr);
     assert!(attached.status.success(), "{stderr}");
     assert!(stderr.contains("1 moments; ") && stderr.contains("warning: depth says"), "{stderr}");

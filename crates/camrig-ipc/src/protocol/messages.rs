@@ -141,6 +141,13 @@ pub enum ActorEvent {
         /// The fact as one line.
         message: String,
     },
+    /// What a processor is doing at the moment, for its user, instead of what it said before.
+    Progress {
+        /// The processor.
+        actor: ActorId,
+        /// The text, in lines.
+        text: String,
+    },
     /// A request to the device of a camera was answered.
     Answered {
         /// The camera.

@@ -536,6 +536,7 @@ class ActorStatus:
     slots: int
     slots_in_use: int
     error: str
+    progress: str
     warned: int
     warnings: Sequence[ActorWarning]
     streams: Sequence[StreamStatus]

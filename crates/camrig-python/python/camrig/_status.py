@@ -59,6 +59,7 @@ class ActorStatus:
     slots: int = 0
     slots_in_use: int = 0
     error: str = ""
+    progress: str = ""
     warned: int = 0
     warnings: list = of(ActorWarning)
     streams: list = of(StreamStatus)

@@ -87,6 +87,7 @@ function showStatus(newest) {
   element("matching").title = status.matching.map(matchingDetails).join("\n");
   element("matching").hidden = status.matching.length === 0;
   showWarnings(status.warnings);
+  showProgress(status.progress);
   settings.posed = status.cameras.filter(({ actor, pose, lens }) => actor !== null && pose && lens).map(({ actor, pose, lens }) => ({ name: actor, pose, lens }));
   status.cameras.forEach((camera, place) => {
     if (!tiles[place]) add(place);
@@ -108,6 +109,13 @@ function showWarnings(warnings) {
   const text = warnings.map(({ actor, seconds, message }) => `${actor}, after ${seconds.toFixed(0)} s: ${message}`).join("\n");
   if (element("warnings").textContent !== text) element("warnings").textContent = text;
   element("warnings").hidden = text === "";
+}
+
+/** Shows what processors say that they are doing, such as a calibration. */
+function showProgress(progress) {
+  const text = progress.map(({ actor, text }) => `${actor}: ${text}`).join("\n");
+  if (element("progress").textContent !== text) element("progress").textContent = text;
+  element("progress").hidden = text === "";
 }
 
 /** Adds the button of a stream that has none. Most streams are shown from the start. */
@@ -135,7 +143,7 @@ function shape() {
 
 /** Returns the height of everything above the grid. */
 function heightAbove() {
-  const lines = element("warnings").offsetHeight + element("matching").offsetHeight;
+  const lines = ["warnings", "progress", "matching"].reduce((sum, id) => sum + element(id).offsetHeight, 0);
   return document.querySelector("header").offsetHeight + lines;
 }
 

@@ -994,6 +994,8 @@ inputs = ["more"]
   const pane = (stream) => page.locator(`.tile [data-stream="${stream}"]`);
   await allDrawn(page, 3);
   assert.deepEqual(await page.locator(".pane").evaluateAll((all) => all.map((pane) => pane.dataset.stream)), ["depth", "depth-2", "classes"]);
+  // The processor says what it does.
+  await until("progress", async () => (await page.locator("#progress").textContent()) === "more: doubles depth\nof `front`");
   await shoot(page, "streams");
   for (const stream of ["depth", "depth-2", "classes"]) {
     const { colors, bright } = await colorsOf(pane(stream).locator("canvas"));

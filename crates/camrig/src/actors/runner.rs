@@ -206,7 +206,7 @@ impl Runner {
         let (flow, unread, calls) = (self.flow.subscribe(), self.unread.clone(), self.calls.clone());
         let (inputs, status, on_thread) = (self.inputs.clone(), self.status.clone(), self.on_thread.clone());
         let (actor, report) = (self.part.id, Rc::clone(&self.report));
-        let warned = Rc::clone(&report);
+        let (warned, progress) = (Rc::clone(&report), Rc::clone(&report));
         let ready = move || report(ActorEvent::Ready { actor });
         async move {
             let unknown = || Failure::new("is not registered in this program");
@@ -240,7 +240,9 @@ impl Runner {
                         return Err(Failure::new(format!("kind `{kind}` takes matches: it needs `match`")));
                     }
                     let warn = move |message| warned(ActorEvent::Warned { actor, message });
-                    let output = ProcessorOutput::new(publisher, status).warning(warn);
+                    let output = ProcessorOutput::new(publisher, status)
+                        .warning(warn)
+                        .progressing(move |text| progress(ActorEvent::Progress { actor, text }));
                     run_processor(entry, options, output, inputs, ready).await
                 }
             }

@@ -17,6 +17,10 @@ use crate::matching::{Match, MatchStats, MatchStatus};
 const WARNINGS_IN_PERIOD: u32 = 16;
 const WARNING_PERIOD: Duration = Duration::from_secs(60);
 
+/// The least time between two texts about a processor's progress, and the most characters of one.
+const PROGRESS_PERIOD: Duration = Duration::from_millis(500);
+const PROGRESS_CHARACTERS_MAX: usize = 2000;
+
 /// The streams that a processor declares for one of its inputs; `None` if they are not known. The error names the stream
 /// that the input lacks.
 pub type Declared = Result<Option<Vec<StreamInfo>>, String>;
@@ -33,6 +37,14 @@ pub struct ProcessorOutput {
     /// Cameras that framesets were derived from, each with the declaration of those.
     declared: Vec<(Arc<CameraInfo>, Arc<CameraInfo>)>,
     warnings: Warnings,
+    progress: Progress,
+}
+
+/// Takes what a processor says of its progress.
+struct Progress {
+    take: Box<dyn Fn(String)>,
+    text: String,
+    said_at: Option<Instant>,
 }
 
 /// Takes the warnings of a processor.
@@ -59,12 +71,19 @@ pub(crate) struct InputStatus {
 impl ProcessorOutput {
     pub(crate) fn new(publisher: Publisher, inputs: InputStatus) -> Self {
         let warnings = Warnings { take: Box::new(|_| {}), period: Instant::now(), count: 0 };
-        Self { publisher, inputs, declare: Vec::new(), declared: Vec::new(), warnings }
+        let progress = Progress { take: Box::new(|_| {}), text: String::new(), said_at: None };
+        Self { publisher, inputs, declare: Vec::new(), declared: Vec::new(), warnings, progress }
     }
 
     /// Passes warnings to this function.
     pub(crate) fn warning(mut self, take: impl Fn(String) + 'static) -> Self {
         self.warnings.take = Box::new(take);
+        self
+    }
+
+    /// Passes progress to this function.
+    pub(crate) fn progressing(mut self, take: impl Fn(String) + 'static) -> Self {
+        self.progress.take = Box::new(take);
         self
     }
 
@@ -124,6 +143,22 @@ impl ProcessorOutput {
                 log::warn!("more than {WARNINGS_IN_PERIOD} warnings in a minute: the others are left out");
             }
             _ => {}
+        }
+    }
+
+    /// Tells the user of the rig what the processor is doing at the moment, in a few lines: they are in the status and on the
+    /// page of `view`. Call it again and again: a text that is new is passed on at most twice a second, and its first
+    /// 2000 characters only.
+    pub fn tell(&mut self, text: impl Display) {
+        let Progress { take, text: last, said_at } = &mut self.progress;
+        if said_at.is_some_and(|at| at.elapsed() < PROGRESS_PERIOD) {
+            return;
+        }
+        let text: String = text.to_string().chars().take(PROGRESS_CHARACTERS_MAX).collect();
+        if text != *last {
+            *said_at = Some(Instant::now());
+            last.clone_from(&text);
+            take(text);
         }
     }
 

@@ -1,5 +1,8 @@
 //! The framesets that reach a reader, and the counts, for each way of publishing.
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
 use camrig_frame::{CameraInfo, Clock, PixelFormat, Stream, StreamInfo, Timestamp};
 use camrig_ipc::{ActorCounters, DropReason, LinkState, LostReason, Overflow};
 
@@ -117,6 +120,17 @@ fn a_processor_forwards_without_a_copy_inside_the_process() {
     assert_eq!((forwarded.arrival_nanos(), forwarded.timestamp()), (7, origin.timestamp()));
     let address = |frames: &FrameSet| frames.frame(Stream::DEPTH).unwrap().bytes().as_ptr();
     assert_eq!(address(&forwarded), address(&origin));
+}
+
+#[test]
+fn a_text_about_progress_is_passed_on_once_and_cut() {
+    let said: Rc<RefCell<Vec<String>>> = Rc::default();
+    let (output, _reader) = testing::output_with_reader("busy", &[]);
+    let taken = Rc::clone(&said);
+    let mut output = output.progressing(move |text| taken.borrow_mut().push(text));
+    let long = "é".repeat(3000);
+    (0..9).for_each(|_| output.tell(&long));
+    assert_eq!(*said.borrow(), ["é".repeat(2000)]);
 }
 
 #[test]

@@ -270,6 +270,7 @@ impl Shell {
             }
             ActorEvent::Failed { actor, failure } => Event::Failed(process, actor, failure),
             ActorEvent::Warned { actor, message } => Event::Warned(process, actor, message),
+            ActorEvent::Progress { actor, text } => Event::Progress(process, actor, text),
             ActorEvent::Answered { actor, number, answer } => {
                 return self.take_answer(process, actor, number, answer);
             }

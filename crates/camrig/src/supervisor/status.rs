@@ -36,7 +36,13 @@ impl Shell {
         let doing = |id: ActorId| {
             let actor = self.core.actor(id);
             let error = actor.errors.back().map(String::as_str);
-            Doing { state: actor.state, error, warned: actor.warned, warnings: &actor.warnings }
+            Doing {
+                state: actor.state,
+                error,
+                progress: &actor.progress,
+                warned: actor.warned,
+                warnings: &actor.warnings,
+            }
         };
         let pid = |process: ProcessId| self.processes[process.index()].pid;
         let shown = ShownParts {

@@ -49,6 +49,7 @@ impl Core {
                 state: ActorState::default(),
                 changes,
                 errors,
+                progress: String::new(),
                 warned,
                 warnings,
                 unavailable: false,
@@ -109,7 +110,7 @@ impl Core {
         let recovery = Recovery::new(setup.restart, setup.is_camera);
         let actor = self.actor_mut(id);
         (actor.changes, actor.errors, actor.recovery) = (BTreeMap::new(), VecDeque::new(), recovery);
-        actor.warnings = VecDeque::new();
+        (actor.warnings, actor.progress) = (VecDeque::new(), String::new());
     }
 
     /// Gives up actors that leave and make no progress.

@@ -24,6 +24,8 @@ pub(in crate::supervisor) enum Event {
     Failed(ProcessId, ActorId, Failure),
     /// A process reports that a processor found something that its user has to know.
     Warned(ProcessId, ActorId, String),
+    /// A process reports what a processor is doing.
+    Progress(ProcessId, ActorId, String),
     /// A worker process accepts commands.
     Connected(ProcessId),
     /// A worker process could not be started.

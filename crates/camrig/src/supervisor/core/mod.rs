@@ -144,6 +144,8 @@ pub(super) struct Actor {
     pub(super) changes: BTreeMap<ActorState, u64>,
     /// Its most recent failures.
     pub(super) errors: VecDeque<String>,
+    /// What it says that it is doing.
+    pub(super) progress: String,
     /// The number of its warnings, and the newest of them.
     pub(super) warned: u64,
     pub(super) warnings: VecDeque<Warning>,
@@ -208,6 +210,7 @@ impl Core {
             state: ActorState::default(),
             changes: BTreeMap::new(),
             errors: VecDeque::new(),
+            progress: String::new(),
             warned: 0,
             warnings: VecDeque::new(),
             unavailable: false,
@@ -291,6 +294,11 @@ impl Core {
             Event::Warned(process, id, message) => {
                 if self.has_instance(process, id) {
                     self.warn(id, message);
+                }
+            }
+            Event::Progress(process, id, text) => {
+                if self.has_instance(process, id) {
+                    self.actor_mut(id).progress = text;
                 }
             }
             Event::Connected(process) => {
