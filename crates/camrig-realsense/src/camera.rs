@@ -281,6 +281,7 @@ impl RealSenseCamera {
                 sensor.open(&indices).map_err(|fault| self.subject.refuses(&fault))?;
             }
         }
+        self.set_over_visual_preset()?;
         // Callbacks may only wait in a player that plays as fast as its frames are taken: a live camera, or a
         // recording at its own pace, would lose frames without a gap in their numbers.
         let wait = self.playback.is_some_and(|playback| !playback.real_time);

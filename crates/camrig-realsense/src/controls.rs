@@ -32,6 +32,9 @@ const UNITS: [(&str, &str); 8] = [
 /// The name of the control that loads a preset, and its key in a topology.
 pub(crate) const PRESET: &str = "preset";
 
+/// The name of the option that selects one of librealsense's own presets.
+pub(crate) const VISUAL_PRESET: &str = "visual_preset";
+
 /// The place of a control.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct ControlPlace {

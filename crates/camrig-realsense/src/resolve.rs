@@ -174,8 +174,11 @@ struct Assignment {
 const AUTOMATIC: [(&str, &[&str]); 3] = [
     ("enable_auto_exposure", &["exposure", "gain"]),
     ("enable_auto_white_balance", &["white_balance"]),
-    ("hdr_enabled", &["exposure", "gain"]),
+    (HDR, &["exposure", "gain"]),
 ];
+
+/// The mode in which successive frames have several exposures.
+const HDR: &str = "hdr_enabled";
 
 /// Returns the place of an option in the order in which options are set. librealsense changes some options when another one
 /// is set: a visual preset overwrites others, a manual exposure or gain turns the automatic one off, a limit turns its
@@ -188,7 +191,7 @@ fn rank(name: &str) -> u8 {
         | "emitter_always_on"
         | "auto_exposure_limit_toggle"
         | "auto_gain_limit_toggle" => 2,
-        "hdr_enabled" => 4,
+        HDR => 4,
         _ if name.starts_with("enable_auto_") => 3,
         _ => 1,
     }
@@ -254,9 +257,43 @@ impl Resolved {
         Ok(())
     }
 
+    /// Returns whether a visual preset is set.
+    pub(crate) fn has_visual_preset(&self) -> bool {
+        self.assignments.iter().any(|it| it.kind == OptionKind::VISUAL_PRESET)
+    }
+
+    /// Sets the options again that a visual preset has overwritten, after the sensors were opened: those that can still be set.
+    pub(crate) fn apply_over_visual_preset(
+        &self,
+        camera: &Subject,
+        sensors: &[OpenSensor],
+    ) -> Result<(), DriverError> {
+        // HDR refuses some of them.
+        for it in self.assignments.iter().filter(|it| it.name == HDR) {
+            sensors[it.sensor].options().set(it.kind, 0.0).map_err(|fault| camera.refuses(&fault))?;
+        }
+        self.set_options(camera, sensors, |it| {
+            let is_preset = it.kind == OptionKind::VISUAL_PRESET;
+            !is_preset && !sensors[it.sensor].options().is_read_only(it.kind).unwrap_or(true)
+        })
+    }
+
     /// Sets the options of the sensors. An option whose value is another one after that is logged.
     pub(crate) fn apply_options(&self, camera: &Subject, sensors: &[OpenSensor]) -> Result<(), DriverError> {
-        for Assignment { sensor, kind, name, value, .. } in &self.assignments {
+        self.set_options(camera, sensors, |_| true)
+    }
+
+    fn set_options(
+        &self,
+        camera: &Subject,
+        sensors: &[OpenSensor],
+        is_chosen: impl Fn(&Assignment) -> bool,
+    ) -> Result<(), DriverError> {
+        for it in &self.assignments {
+            let Assignment { sensor, kind, name, value, .. } = it;
+            if !is_chosen(it) {
+                continue;
+            }
             sensors[*sensor].options().set(*kind, *value).map_err(|fault| {
                 DriverError::new(format!("option `{name}` of {camera} cannot be set to {value}: {fault}"))
             })?;

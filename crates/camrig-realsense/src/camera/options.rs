@@ -5,7 +5,7 @@ use std::path::Path;
 use camrig::{Control, ControlValue, DriverError};
 
 use super::RealSenseCamera;
-use crate::controls::{self, ControlPlace, PRESET};
+use crate::controls::{self, ControlPlace, PRESET, VISUAL_PRESET};
 use crate::resolve::Resolved;
 use crate::sys::Fault;
 #[cfg(test)]
@@ -44,6 +44,23 @@ impl RealSenseCamera {
         self.set.retain(|(set, _)| set != name);
         self.set.push((name.to_owned(), value.clone()));
         Ok(own)
+    }
+
+    /// Sets the options again that a visual preset has overwritten: librealsense applies it when the sensor is opened, to
+    /// options that were set before.
+    pub(super) fn set_over_visual_preset(&self) -> Result<(), DriverError> {
+        let Some(settings) = self.settings.as_ref().filter(|_| self.playback.is_none()) else {
+            return Ok(());
+        };
+        let is_preset = |name: &str| name == VISUAL_PRESET;
+        if !settings.has_visual_preset() && !self.set.iter().any(|(name, _)| is_preset(name)) {
+            return Ok(());
+        }
+        settings.apply_over_visual_preset(&self.subject, &self.sensors)?;
+        for (name, value) in self.set.iter().filter(|(name, _)| !is_preset(name)) {
+            controls::set(&self.subject, &self.sensors, name, value)?;
+        }
+        Ok(())
     }
 
     /// Loads a preset. The options of the topology follow it, as when the camera starts with both.
