@@ -97,8 +97,13 @@ pub struct HardwareMonitor {
     depth_table: [i32; 5],
     /// The other tables of the advanced mode that were set, by their number.
     advanced_tables: BTreeMap<u32, Vec<u8>>,
+    /// Limits of automatic exposure: least exposure, least gain, greatest exposure, greatest gain; 0: no limit.
     auto_exposure_limits: [u32; 4],
     sync_mode: u8,
+    /// Whether the laser is on between exposures too.
+    laser_always_on: bool,
+    /// The sequence of settings for successive frames, such as that of HDR; empty if there is none.
+    sub_preset: Vec<u8>,
     /// Regions of auto exposure of depth and color: top, bottom, left and right, in pixels.
     exposure_regions: [[u16; 4]; 2],
     /// When the last stream was started.
@@ -118,8 +123,10 @@ impl HardwareMonitor {
             advanced_mode: true,
             depth_table: [model.depth_unit_um as i32, 0, 65_535, 0, 0],
             advanced_tables: BTreeMap::new(),
-            auto_exposure_limits: [165_000, 248, 165_000, 248],
+            auto_exposure_limits: [1, 16, 165_000, 248],
             sync_mode: 0,
+            laser_always_on: false,
+            sub_preset: Vec::new(),
             exposure_regions: [WHOLE; 2],
             streams_since: None,
         }
@@ -175,7 +182,13 @@ impl HardwareMonitor {
             0x2A => Ok(vec![30]),
             0x2B if first == 9 => self.set_depth_table(command.data),
             0x2B => self.set_advanced_table(first, command.data),
-            0x7B => Ok(Vec::new()),
+            0x7B => {
+                command.data.clone_into(&mut self.sub_preset);
+                Ok(Vec::new())
+            }
+            0x7C if !self.sub_preset.is_empty() => Ok(self.sub_preset.clone()),
+            // Its identifier follows the size of its header.
+            0x7D => self.sub_preset.get(1).map(|&identifier| vec![identifier]).ok_or(NO_DATA),
             SET_REGION => self.set_exposure_region(0, command.parameters),
             0x75 => self.set_exposure_region(1, command.parameters),
             0x2C if first == 9 => Ok(self.depth_table_of(second)),
@@ -192,14 +205,22 @@ impl HardwareMonitor {
                 Ok(Vec::new())
             }
             0x6A => Ok(vec![self.sync_mode, 0, 0, 0]),
-            0x78 | 0x7F => Ok(vec![0]),
+            0x78 => Ok(vec![0]),
+            // 0 and 1 set it.
+            0x7F if first > 1 => Ok(vec![self.laser_always_on.into()]),
+            0x7F => {
+                self.laser_always_on = first != 0;
+                Ok(Vec::new())
+            }
             0x7E => Ok(calibration::rectified_parameters()),
             0x89 => Ok(self.auto_exposure_limits.map(u32::to_le_bytes).as_flattened().to_vec()),
             0x8A => {
-                self.set_auto_exposure_limits(command.data);
+                // They are set in another order than they are read.
+                let [exposure_min, exposure_max, gain_min, gain_max] = command.parameters;
+                self.auto_exposure_limits = [exposure_min, gain_min, exposure_max, gain_max];
                 Ok(Vec::new())
             }
-            0x0F | 0x7C | 0x7D => Err(NO_DATA),
+            0x0F | 0x7C => Err(NO_DATA),
             _ => Err(UNKNOWN_OPERATION),
         };
         (reply, None)
@@ -273,12 +294,6 @@ impl HardwareMonitor {
         }
         self.exposure_regions[imager] = parameters.map(|side| side as u16);
         Ok(Vec::new())
-    }
-
-    fn set_auto_exposure_limits(&mut self, data: &[u8]) {
-        for (limit, bytes) in self.auto_exposure_limits.iter_mut().zip(data.chunks_exact(4)) {
-            *limit = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
-        }
     }
 }
 
@@ -375,6 +390,29 @@ mod tests {
         monitor.power_cycle();
         assert_eq!(run(&mut monitor, 0x2C, [9, 0, 0, 0], &[]).unwrap()[..4], 100_i32.to_le_bytes());
         assert_eq!(run(&mut monitor, 0x30, [0; 4], &[]), Ok(vec![0, 0, 0, 0]));
+    }
+
+    #[test]
+    fn limits_sequences_and_the_laser_are_kept_until_power_is_cycled() {
+        let mut monitor = monitor();
+        let limits = |monitor: &mut HardwareMonitor| {
+            let bytes = run(monitor, 0x89, [0; 4], &[]).unwrap();
+            bytes.chunks_exact(4).map(|word| u32::from_le_bytes(word.try_into().unwrap())).collect::<Vec<_>>()
+        };
+        assert_eq!(run(&mut monitor, 0x8A, [0, 9000, 16, 100], &[]), Ok(Vec::new()));
+        assert_eq!(limits(&mut monitor), [0, 16, 9000, 100]);
+        assert_eq!(run(&mut monitor, 0x7D, [0; 4], &[]), Err(NO_DATA));
+        let sequence = [5, 15, 0, 0, 2];
+        assert_eq!(run(&mut monitor, 0x7B, [5, 0, 0, 0], &sequence), Ok(Vec::new()));
+        assert_eq!(run(&mut monitor, 0x7D, [0; 4], &[]), Ok(vec![15]));
+        assert_eq!(run(&mut monitor, 0x7C, [0; 4], &[]), Ok(sequence.to_vec()));
+        assert_eq!(run(&mut monitor, 0x7B, [0; 4], &[]), Ok(Vec::new()));
+        assert_eq!(run(&mut monitor, 0x7C, [0; 4], &[]), Err(NO_DATA));
+        assert_eq!(run(&mut monitor, 0x7F, [1, 0, 0, 0], &[]), Ok(Vec::new()));
+        assert_eq!(run(&mut monitor, 0x7F, [2, 0, 0, 0], &[]), Ok(vec![1]));
+        monitor.power_cycle();
+        assert_eq!(run(&mut monitor, 0x7F, [2, 0, 0, 0], &[]), Ok(vec![0]));
+        assert_eq!(limits(&mut monitor), [1, 16, 165_000, 248]);
     }
 
     #[test]
