@@ -2,7 +2,7 @@
 """Cases with camrig and emulated cameras, inside a guest: `cases.py CAMRIG CASE...`; suite.py starts it.
 
 Each case waits for facts, under a watchdog, and fails with a message. Its figures are written to $OUT/figures.json.
-Cases are the functions `case_*` of this module, of recovery.py and of starts.py; `cycles:1000` calls one with an argument.
+Cases are the functions `case_*` of this module, options.py, recovery.py and starts.py; `cycles:1000` calls one with an argument.
 """
 
 import json
@@ -14,6 +14,7 @@ import sys
 import time
 import traceback
 
+import options as options_cases
 import recovery
 import starts
 from harness import ATTEMPTS, CAMERAS, CAMRIG, DEPTH_ONLY, Failed, OUT, RATE, Rig, WATCHDOG
@@ -195,6 +196,8 @@ SETTINGS = {
 }
 
 SETTINGS["d455"] = SETTINGS["d435"]
+# librealsense applies a visual preset when the depth sensor is opened, and overwrites the options above.
+VISUAL_PRESETS = {"d435": {"visual_preset": "high accuracy"}, "d455": {"visual_preset": "high density"}, "d405": {}}
 # By model: the option `sync`, and the value that the camera must have.
 SYNC = {"d405": (None, 0), "d435": ("master", 1), "d455": ("slave", 2)}
 
@@ -206,7 +209,8 @@ def case_options():
     def options(index):
         depth, color = SETTINGS[models[index]]
         tables = ({name: value for name, (value, _) in table.items()} for table in (depth, color))
-        return {**dict(zip(("set", "set_color"), tables)), "sync": SYNC[models[index]][0]}
+        tables = dict(zip(("set", "set_color"), tables))
+        return {**tables, "set": {**tables["set"], **VISUAL_PRESETS[models[index]]}, "sync": SYNC[models[index]][0]}
 
     def check_controls(when):
         for index, model in enumerate(models):
@@ -486,7 +490,7 @@ def case_faulty():
         figure(f"with firmware {firmware}, which a check did not see before or did: opens by a run", opens)
 
 
-MODULES = [sys.modules[__name__], recovery, starts]
+MODULES = [sys.modules[__name__], options_cases, recovery, starts]
 
 
 def mend():

@@ -31,8 +31,8 @@ GUESTS = [
         "list selected pixels_together gaps".split(),
         "pixels_processes unplugged silent brownout cold:200:14400 cold_two:200:14400".split(),
     ),
-    (["--cameras", "2", "--models", "d435,d405", "--usb2"], "usb2 recovery".split(), "options presets regions".split()),
-    (["--cameras", "2", "--models", "d405,d455"], [], "motion late brownout budget faulty fast unplug_while:50:60:70:80:90:100:110:120 cycles:1000:14400".split()),
+    (["--cameras", "2", "--models", "d435,d405", "--usb2"], "usb2 recovery".split(), "options every_option metadata presets regions".split()),
+    (["--cameras", "2", "--models", "d405,d455"], [], "options metadata every_option motion late brownout budget faulty fast unplug_while:50:60:70:80:90:100:110:120 cycles:1000:14400".split()),
     (["--cameras", "3", "--models", "d435,d455,d405"], [], "list pixels_processes pixels_together options regions".split()),
 ]
 # Those of `versions`, and the versions.
