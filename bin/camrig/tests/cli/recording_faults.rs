@@ -323,7 +323,7 @@ fn a_copy_on_a_full_disk_is_kept_in_part() {
     test.set_args(&export);
     let (_, stderr, status) = test.output_of("trap '' XFSZ; ulimit -f 100; exec \"$@\"");
     let text = "error: cannot write `ros/rig.mcap`: File too large (os error 27); `ros/rig-partial.mcap` has the copied part, \
-                and no index\n";
+                and an index\n";
     assert_eq!((stderr.as_str(), status), (text, Some(73)));
     succeed(&mut test, &export);
     test.set_args(&["recording", "import", "ros/rig.mcap", "-o", "bag.mcap"]);
@@ -354,11 +354,12 @@ fn an_interrupted_copy_is_kept_in_part() {
     }
     let mut test = recorded();
     let recompress = ["recording", "recompress", "rig.mcap", "-o", "copy.mcap"];
-    let (stderr, status) = interrupted(&test, WRITES, &recompress, ("", ".mcap-"), 200_000);
+    let (stderr, status) = interrupted(&test, (WRITES, 20), &recompress, ("", ".mcap-"), 200_000);
     let start = "error: interrupted; ";
     kept_in_part(&mut test, (&stderr, status), start, 130, "copy-partial.mcap", "an index");
     let export = ["recording", "export", "rig.mcap", "-o", "ros", "--format", "ros2"];
-    let (stderr, status) = interrupted(&test, WRITES, &export, ("ros", ".mcap-"), 30_000);
+    // A megabyte is written at once.
+    let (stderr, status) = interrupted(&test, (WRITES, 500), &export, ("ros", ".mcap-"), 30_000);
     assert_eq!(status, Some(130), "{stderr}");
     let kept = stderr.strip_prefix("error: interrupted; `ros/rig-partial.mcap` has the copied part, ");
     let kept = kept.and_then(|kept| kept.strip_suffix(" framesets, and an index\n"));
@@ -368,7 +369,7 @@ fn an_interrupted_copy_is_kept_in_part() {
     assert_eq!(counts(&succeed(&mut test, &["recording", "verify", "partial.mcap"])), (written, 0));
     succeed(&mut test, &export);
     let import = ["recording", "import", "ros/rig.mcap", "-o", "bag.mcap"];
-    let (stderr, status) = interrupted(&test, WRITES, &import, ("", ".mcap-"), 200_000);
+    let (stderr, status) = interrupted(&test, (WRITES, 20), &import, ("", ".mcap-"), 200_000);
     kept_in_part(&mut test, (&stderr, status), start, 130, "bag-partial.mcap", "an index");
 }
 
@@ -382,7 +383,7 @@ fn an_interrupted_fuse_leaves_no_file() {
     let test = recorded();
     let before = std::fs::read_dir(test.folder()).unwrap().count();
     let fuse = ["recording", "fuse", "rig.mcap", "-o", "mesh.ply"];
-    let ended = interrupted(&test, "pread64", &fuse, ("", ".mesh.ply-"), 0);
+    let ended = interrupted(&test, ("pread64", 20), &fuse, ("", ".mesh.ply-"), 0);
     assert_eq!(ended, ("error: interrupted; `mesh.ply` is not written\n".to_owned(), Some(130)));
     // That of strace is there.
     assert_eq!(std::fs::read_dir(test.folder()).unwrap().count(), before + 1);
@@ -391,16 +392,16 @@ fn an_interrupted_fuse_leaves_no_file() {
 /// The system calls that write.
 const WRITES: &str = "write,writev";
 
-/// Interrupts a command, whose system calls of these kinds are slow, when the file of this folder with this in its name has so
-/// many bytes; returns its messages and its exit code.
+/// Interrupts a command, whose system calls of these kinds are delayed by this many milliseconds, when the file of this folder
+/// with this in its name has so many bytes; returns its messages and its exit code.
 fn interrupted(
     test: &Test,
-    calls: &str,
+    (calls, delay_millis): (&str, u32),
     arguments: &[&str],
     (into, name): (&str, &str),
     bytes: u64,
 ) -> (String, Option<i32>) {
-    let (trace, delay) = (format!("trace={calls}"), format!("inject={calls}:delay_enter=20ms"));
+    let (trace, delay) = (format!("trace={calls}"), format!("inject={calls}:delay_enter={delay_millis}ms"));
     let slow = ["-f", "-qq", "-o", "trace", "-e", &trace, "-e", &delay];
     let copy = Command::new("strace")
         .args(slow)

@@ -7,15 +7,14 @@
 use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write as _;
 use std::fs::File;
-use std::io::{self, BufWriter};
+use std::io;
+use std::ops::Range;
 
 use bytes::Bytes;
 use camrig::files::NewFile;
 use camrig::frame::{
     CameraInfo, Extrinsics, Frame, FrameHeader, MJPEG, MotionView, POINT_BYTES, Payload, PixelFormat, Stream,
 };
-use mcap::records::MessageHeader;
-use mcap::{McapError, WriteOptions, Writer};
 
 use super::copy::keep_part;
 use super::export::{self, Chosen, ExportArgs};
@@ -23,6 +22,7 @@ use super::problems::Problems;
 use super::progress::FilesBar;
 use super::{CommandError, counted, interrupt};
 use crate::clock::WallClock;
+use crate::compression::Compression;
 use crate::depth::{DepthForm, METERS_NAME, to_meters};
 use crate::format::{FrameRecord, JPEG};
 use crate::images::{ROOT_FRAME, distortion_model, quaternion};
@@ -30,7 +30,7 @@ use crate::read::{
     Content, FrameSetError, Parts, ReadFrameSet, RecordedCamera, check_image, image_data, shown_header,
     write_pixels,
 };
-use crate::ros;
+use crate::{ros, write};
 
 /// The rotation from the axes of a body (x forward, y left, z up) to those of an optical frame (x right, y down, z
 /// forward).
@@ -147,25 +147,50 @@ impl<E: Into<FrameSetError>> From<E> for NotWritten {
     }
 }
 
+/// Size from which on messages become a chunk, before compression.
+const CHUNK_BYTES: usize = 1 << 20;
+
+/// Number of chunks after which chunks are twice as large.
+const CHUNKS_OF_A_SIZE: u32 = 1 << 15;
+
+/// The number of times that chunks become twice as large: up to 16 MiB.
+const MAX_DOUBLINGS: u32 = 4;
+
+/// Returns the size of a chunk behind this many others. The index of a file has an entry for each chunk, so chunks are larger in
+/// a long file.
+fn chunk_bytes(chunks: u32) -> usize {
+    CHUNK_BYTES << (chunks / CHUNKS_OF_A_SIZE).min(MAX_DOUBLINGS)
+}
+
 /// The file that is written.
 struct Ros2Output {
-    writer: Writer<BufWriter<File>>,
+    file: write::Output,
     /// By topic.
     channels: BTreeMap<String, u16>,
     sequences: BTreeMap<u16, u32>,
+    /// The messages of the next chunk, in their order, and their data.
+    waiting: Vec<WaitingMessage>,
+    data: Vec<u8>,
+}
+
+/// A message of the next chunk.
+struct WaitingMessage {
+    channel: u16,
+    sequence: u32,
+    times: Times,
+    /// The place of its data among those of the chunk.
+    data: Range<usize>,
 }
 
 impl Ros2Output {
     fn new(file: File) -> io::Result<Self> {
-        let writer = WriteOptions::new()
-            .profile("ros2")
-            .library(concat!("camrig ", env!("CARGO_PKG_VERSION")))
-            .compression(Some(mcap::Compression::Zstd))
-            .compression_level(1)
-            .compression_threads(0)
-            .create(BufWriter::new(file))
-            .map_err(into_io)?;
-        Ok(Self { writer, channels: BTreeMap::new(), sequences: BTreeMap::new() })
+        Ok(Self {
+            file: write::Output::of_profile("ros2", file, Compression::Zstd)?,
+            channels: BTreeMap::new(),
+            sequences: BTreeMap::new(),
+            waiting: Vec::new(),
+            data: Vec::new(),
+        })
     }
 
     /// Writes a message of this type.
@@ -176,18 +201,19 @@ impl Ros2Output {
         };
         let sequence = self.sequences.entry(channel).or_default();
         *sequence = sequence.wrapping_add(1);
-        let Times { log_time, stamp } = times;
-        let header =
-            MessageHeader { channel_id: channel, sequence: *sequence, log_time, publish_time: stamp };
-        self.writer.write_to_known_channel(&header, message).map_err(into_io)
+        let begin = self.data.len();
+        self.data.extend_from_slice(message);
+        let data = begin..self.data.len();
+        self.waiting.push(WaitingMessage { channel, sequence: *sequence, times, data });
+        if self.data.len() >= chunk_bytes(self.file.chunks()) { self.flush() } else { Ok(()) }
     }
 
     fn define(&mut self, topic: &str, of: &str) -> io::Result<u16> {
         let schema = ros::schema(of);
-        let schema = self.writer.add_schema(&schema.name, &schema.encoding, &schema.data).map_err(into_io)?;
+        let schema = self.file.add_schema(&schema.name, &schema.encoding, &schema.data)?;
         let quality = quality_of_service(of == ros::TRANSFORMS);
         let metadata = BTreeMap::from([("offered_qos_profiles".to_owned(), quality)]);
-        let channel = self.writer.add_channel(schema, topic, ros::ENCODING, &metadata).map_err(into_io)?;
+        let channel = self.file.add_channel(schema, topic, ros::ENCODING, &metadata)?;
         self.channels.insert(topic.to_owned(), channel);
         Ok(channel)
     }
@@ -204,21 +230,25 @@ impl Ros2Output {
         self.write("/tf_static", ros::TRANSFORMS, Times { log_time: at, stamp: at }, &message)
     }
 
-    /// Writes the waiting data to the file.
+    /// Writes the waiting messages as a chunk.
     fn flush(&mut self) -> io::Result<()> {
-        self.writer.flush().map_err(into_io)
+        let message = |waiting: &WaitingMessage| {
+            let WaitingMessage { channel, sequence, times: Times { log_time, stamp }, .. } = *waiting;
+            let data = &self.data[waiting.data.clone()];
+            write::Message { channel, sequence, log_time, publish_time: stamp, data }
+        };
+        let chunk: Vec<_> = self.waiting.iter().map(message).collect();
+        if !chunk.is_empty() {
+            self.file.write_chunk(&chunk)?;
+        }
+        self.waiting.clear();
+        self.data.clear();
+        Ok(())
     }
 
-    fn finish(mut self) -> io::Result<()> {
-        self.writer.finish().map(drop).map_err(into_io)
-    }
-}
-
-/// Extracts the system's error, if there is one.
-fn into_io(error: McapError) -> io::Error {
-    match error {
-        McapError::Io(error) => error,
-        error => io::Error::other(error),
+    /// Writes the index. Messages that wait are not written.
+    fn finish(self) -> io::Result<()> {
+        self.file.finish().map(drop)
     }
 }
 

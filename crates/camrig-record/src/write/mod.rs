@@ -127,6 +127,11 @@ pub(crate) struct Output {
 impl Output {
     /// Begins the recording in an empty file.
     pub(crate) fn new(file: File, compression: Compression) -> io::Result<Self> {
+        Self::of_profile("camrig", file, compression)
+    }
+
+    /// Begins a file with messages of another program's kind, of this profile.
+    pub(crate) fn of_profile(profile: &str, file: File, compression: Compression) -> io::Result<Self> {
         let mut output = Self {
             space: ReservedSpace::new(file.try_clone()?),
             file,
@@ -148,7 +153,7 @@ impl Output {
             metadata: (Vec::new(), 0),
         };
         let library = concat!("camrig ", env!("CARGO_PKG_VERSION"));
-        let header = Fields::default().text("camrig").text(library).record(op::HEADER);
+        let header = Fields::default().text(profile).text(library).record(op::HEADER);
         output.space.reserve(END_BYTES)?;
         output.append(&[mcap::MAGIC, &header])?;
         Ok(output)
@@ -157,6 +162,11 @@ impl Output {
     /// Returns the size of the file, up to the last complete chunk.
     pub(crate) fn size_bytes(&self) -> u64 {
         self.size_bytes
+    }
+
+    /// Returns the number of chunks.
+    pub(crate) fn chunks(&self) -> u32 {
+        self.chunks
     }
 
     /// Returns whether the next chunk must be written into another file.
