@@ -149,9 +149,12 @@ impl<'a> Checked<'a> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::fs;
+    use std::io::Cursor;
     use std::ops::Range;
 
+    use mcap::WriteOptions;
     use mcap::records::op;
 
     use super::*;
@@ -159,10 +162,11 @@ mod tests {
     use crate::record::testing::{TestFolder, write_with_topology};
 
     /// Each kind of record in a file of MCAP, outside of chunks.
-    const KINDS: [(u8, &str); 13] = [
+    const KINDS: [(u8, &str); 15] = [
         (op::HEADER, "Header"),
         (op::SCHEMA, "Schema"),
         (op::CHANNEL, "Channel"),
+        (op::MESSAGE, "Message"),
         (op::CHUNK, "Chunk"),
         (op::MESSAGE_INDEX, "MessageIndex"),
         (op::ATTACHMENT, "Attachment"),
@@ -172,6 +176,7 @@ mod tests {
         (op::ATTACHMENT_INDEX, "AttachmentIndex"),
         (op::METADATA_INDEX, "MetadataIndex"),
         (op::STATISTICS, "Statistics"),
+        (op::SUMMARY_OFFSET, "SummaryOffset"),
         (op::FOOTER, "Footer"),
     ];
 
@@ -186,32 +191,46 @@ mod tests {
         found
     }
 
+    /// Writes the messages of a recording outside of chunks, as other programs may.
+    fn write_loose(from: &Path, path: &Path) {
+        let file = fs::read(from).unwrap();
+        let options = WriteOptions::new().use_chunks(false).calculate_data_section_crc(true);
+        let mut writer = options.profile("camrig").create(Cursor::new(Vec::new())).unwrap();
+        for message in mcap::MessageStream::new(&file).unwrap() {
+            writer.write(&message.unwrap()).unwrap();
+        }
+        writer.finish().unwrap();
+        fs::write(path, writer.into_inner().into_inner()).unwrap();
+    }
+
     #[test]
     fn every_flipped_bit_is_found_in_every_kind_of_record() {
         let folder = TestFolder::new("bits");
-        let path = folder.path().join("rig.mcap");
+        let (path, loose) = (folder.path().join("rig.mcap"), folder.path().join("loose.mcap"));
         write_with_topology(&path, "front", "[camera.front]\n", Compression::Zstd);
-        let whole = fs::read(&path).unwrap();
-        assert!(verify(&path).is_ok());
-        let is_found = |at: usize| {
-            let mut bytes = whole.clone();
-            bytes[at] ^= 1 << (at % 8);
-            fs::write(&path, bytes).unwrap();
-            verify(&path).is_err()
-        };
-        let records = records(&whole);
-        for (kind, name) in KINDS {
-            let of_kind: Vec<_> = records.iter().filter(|(own, _)| *own == kind).collect();
-            assert!(!of_kind.is_empty(), "the file has no {name}");
-            for (_, place) in of_kind {
+        write_loose(&path, &loose);
+        let mut flipped = BTreeSet::new();
+        for path in [path, loose] {
+            let whole = fs::read(&path).unwrap();
+            assert!(verify(&path).is_ok());
+            let is_found = |at: usize| {
+                let mut bytes = whole.clone();
+                bytes[at] ^= 1 << (at % 8);
+                fs::write(&path, bytes).unwrap();
+                verify(&path).is_err()
+            };
+            for (kind, place) in records(&whole) {
+                let (_, name) = KINDS.iter().find(|(known, _)| *known == kind).unwrap();
+                flipped.insert(*name);
                 // All of the start and of the end, and one byte in thirteen of the rest.
                 let edges =
                     |at: &usize| *at < place.start + 64 || *at + 64 >= place.end || at.is_multiple_of(13);
                 let missed: Vec<_> = place.clone().filter(edges).filter(|at| !is_found(*at)).collect();
-                assert_eq!(missed, [0; 0], "of {name} at {place:?}");
+                assert_eq!(missed, [0; 0], "of {name} at {place:?} of {}", path.display());
             }
+            let magic = (0..8).chain(whole.len() - 8..whole.len());
+            assert!(magic.into_iter().all(is_found));
         }
-        let magic = (0..8).chain(whole.len() - 8..whole.len());
-        assert!(magic.into_iter().all(is_found));
+        assert_eq!(flipped, KINDS.iter().map(|(_, name)| *name).collect());
     }
 }
