@@ -330,6 +330,12 @@ fn a_replay_without_framesets_is_reported() {
     folder.succeed(&["record", "late.toml", "-o", "late.mcap", "--for", "100ms"]);
     let error = "error: `late.mcap` has no cameras, so there is nothing to replay\n";
     assert_eq!(folder.run(&["replay", "late.mcap"]), (String::new(), error.to_owned(), Some(66)));
+    let error = error.replace("replay", "export");
+    for format in ["png", "ros2"] {
+        let export = ["recording", "export", "late.mcap", "-o", "out", "--format", format];
+        assert_eq!(folder.run(&export), (String::new(), error.clone(), Some(66)));
+        assert!(!folder.path().join("out").exists());
+    }
 }
 
 #[test]

@@ -48,7 +48,7 @@ use self::tum::Tum;
 use super::problems::Problems;
 use super::progress::{self, FilesBar};
 use super::{CommandError, counted, interrupt, milliseconds};
-use crate::read::{Content, Parts, ReadFrameSet, RecordedCamera};
+use crate::read::{Content, Parts, ReadError, ReadFrameSet, RecordedCamera};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct ExportArgs {
@@ -297,6 +297,9 @@ impl Export {
 /// Opens the recording of an export, and checks which framesets are wanted.
 pub(super) fn open(args: &ExportArgs) -> Result<(Parts, Chosen), CommandError> {
     let parts = progress::open(&args.file)?;
+    if parts.cameras().is_empty() {
+        return Err(ReadError::new(&args.file, "has no cameras, so there is nothing to export").into());
+    }
     let chosen = Chosen::new(&parts, args)?;
     Ok((parts, chosen))
 }
