@@ -175,15 +175,16 @@ bench-record:
 bench-depth recordings:
     CAMRIG_CODECS={{ recordings }} cargo test --release -p camrig-record --lib codecs -- --ignored --nocapture
 
-# Measure the memory of a recorder over a simulated day of six cameras, and of the readers of 200,000 framesets; some minutes
+# Measure the memory of a recorder over a simulated day of six cameras, and of the commands that read long recordings; some minutes
 soak-record:
     #!/usr/bin/env bash
     set -euo pipefail
     folder=$(mktemp -d)
     trap 'rm -rf "$folder"' EXIT
     cargo build --release
-    CAMRIG_LONG_FILE=$folder/long.mcap cargo test --release -p camrig-record --lib -- --ignored --nocapture record::long::
-    crates/camrig-record/tests/long/run target/release/camrig "$folder/long.mcap"
+    CAMRIG_LONG_FILE=$folder/long.mcap CAMRIG_LARGE_FILE=$folder/large.mcap \
+        cargo test --release -p camrig-record --lib -- --ignored --nocapture record::long::
+    crates/camrig-record/tests/long/run target/release/camrig "$folder/long.mcap" "$folder/large.mcap"
 
 # Compare operations on pixels with those of OpenCV and NumPy, on one thread; needs PyPI
 bench-pixels *args:

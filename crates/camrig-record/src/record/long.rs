@@ -4,11 +4,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use camrig::frame::{FrameHeader, Payload, StreamInfo};
+
 use super::encode::{Encoded, WrittenCamera};
 use super::memory::Memory;
 use super::options::RecordOptions;
-use super::testing::{ORIGIN, PERIOD, TestFolder, encoded, source};
+use super::part::{Next, PartOptions, RecordingPart};
+use super::testing::{ORIGIN, PERIOD, TestFolder, encoded, encoded_with, info, source};
 use super::writer;
+use crate::compression::Compression;
 use crate::opened::OpenRecording;
 use crate::read::{Content, Parts};
 use crate::write::{MAX_CHUNKS, numbered};
@@ -131,4 +135,27 @@ fn many_framesets() {
     let path = PathBuf::from(std::env::var_os("CAMRIG_LONG_FILE").unwrap());
     let framesets = std::env::var("CAMRIG_LONG_FRAMESETS").map_or(200_000, |count| count.parse().unwrap());
     record(&path, framesets, |_| {});
+}
+
+/// Writes framesets of black images for `tests/long/run`: large for those that read them, small in the file.
+#[test]
+#[ignore = "of a recipe"]
+fn large_framesets() {
+    let path = PathBuf::from(std::env::var_os("CAMRIG_LARGE_FILE").unwrap());
+    let mut info = info("front");
+    for stream in &mut info.streams {
+        let format = stream.payload.pixel_format().unwrap();
+        *stream = StreamInfo { payload: Payload::image(format, 640, 480), ..*stream };
+    }
+    let streams = info.streams.clone();
+    let info = Arc::new(info);
+    let source = WrittenCamera::given("front".to_owned(), "front", &info, &streams, false, ORIGIN as i64);
+    let source = Arc::new(source);
+    let mut part =
+        RecordingPart::create(&path, PartOptions { number: 1, compression: Compression::Zstd }).unwrap();
+    for sequence in 0..20_000 {
+        let black = |header: &FrameHeader| vec![0; header.size_bytes() as usize];
+        part.write(&encoded_with(&source, sequence, black), ORIGIN).unwrap();
+    }
+    part.finish(Next::End).unwrap();
 }

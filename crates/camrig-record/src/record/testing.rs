@@ -281,7 +281,7 @@ pub(super) fn encoded(source: &Arc<WrittenCamera>, sequence: u64) -> Encoded {
     encoded_with(source, sequence, |header| pixels(&source.name, header))
 }
 
-fn encoded_with(
+pub(super) fn encoded_with(
     source: &Arc<WrittenCamera>,
     sequence: u64,
     mut content: impl FnMut(&FrameHeader) -> Vec<u8>,
