@@ -10,7 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -35,17 +36,18 @@ impl Folder {
     }
 }
 
-/// Runs the program in `folder`, to which relative paths refer.
-fn camrig(folder: &Folder, arguments: &[&str]) -> Output {
+/// Returns the command of the program in `folder`, to which relative paths refer.
+fn command(folder: &Folder, arguments: &[&str]) -> Command {
     let program = env!("CARGO_BIN_EXE_camrig");
     let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", program]).args(arguments);
+    command.current_dir(folder.path()).env_remove("RUST_LOG");
     command
-        .args(["--pdeathsig", "KILL", program])
-        .args(arguments)
-        .current_dir(folder.path())
-        .env_remove("RUST_LOG")
-        .output()
-        .unwrap()
+}
+
+/// Runs the program in `folder`.
+fn camrig(folder: &Folder, arguments: &[&str]) -> Output {
+    command(folder, arguments).output().unwrap()
 }
 
 fn text(bytes: &[u8]) -> &str {
@@ -465,6 +467,40 @@ fn a_damaged_recording_is_a_failure_with_a_name() {
         assert!((1..20).contains(&produced), "{links:?}");
         assert_eq!(links["whole -> verify"], (5, 5, 0));
     }
+}
+
+/// In a process of its own: librealsense may crash there, and then it is restarted.
+#[test]
+fn a_recording_that_is_cut_while_it_plays_is_a_failure_with_a_name() {
+    let folder = Folder::new();
+    write_bag_of(&folder, "a.bag", 90, &["--size", "320x240"]);
+    fs::create_dir(folder.path().join("played")).unwrap();
+    let topology = r#"
+        [camera.eye]
+        driver = "realsense"
+        restart = { backoff_millis = 1 }
+        options = { file = "a.bag" }
+
+        [processor.snapshot]
+        kind = "snapshot"
+        inputs = ["eye"]
+        options = { folder = "played", every = 1 }
+        "#;
+    folder.write("a.toml", topology);
+    let arguments = ["run", "a.toml", "--placement", "multi-process", "--report", "report.json"];
+    let mut playing = command(&folder, &arguments).stderr(Stdio::piped()).spawn().unwrap();
+    while !folder.path().join("played/eye-000000-color.png").exists() {
+        assert_eq!(playing.try_wait().unwrap(), None);
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    let file = fs::File::options().write(true).open(folder.path().join("a.bag")).unwrap();
+    file.set_len(file.metadata().unwrap().len() / 2).unwrap();
+    let run = playing.wait_with_output().unwrap();
+    let stderr = text(&run.stderr);
+    assert_eq!(run.status.code(), Some(70), "{stderr}");
+    assert!(stderr.contains("camera `eye` failed for good: file `a.bag` "), "{stderr}");
+    let (produced, ..) = deliveries(&folder.path().join("report.json"))["eye -> snapshot"];
+    assert!((1..90).contains(&produced), "{stderr}");
 }
 
 /// The supervisor and the process of the camera both open the file: one of them warns, in every placement.
