@@ -79,8 +79,7 @@ impl RunControl {
             if let Edit::Set { name, settings } = &mut change {
                 let is_camera = |id: ActorId| matches!(current.actor(id).role, Role::Camera { .. });
                 if current.find(name).is_some_and(is_camera) {
-                    // Without an open device all are keys.
-                    let controls = self.call_device(name, DeviceCall::ControlsToSet).unwrap_or_default();
+                    let controls = self.controls_to_set(name).map_err(ChangeError::Refused)?;
                     let (kept, others) =
                         places_of(settings, &controls, live).map_err(ChangeError::Refused)?;
                     *settings = kept;
@@ -300,9 +299,10 @@ impl RunControl {
             if changes.is_empty() || restarts.contains(&spec.name) {
                 continue;
             }
-            // A camera that is not open restarts.
-            let call = || self.call_own_device(&spec.name, DeviceCall::ControlsToSet).unwrap_or_default();
-            let controls = known.remove(&spec.name).unwrap_or_else(call);
+            let controls = match known.remove(&spec.name) {
+                Some(controls) => controls,
+                None => self.own_controls_to_set(&spec.name)?,
+            };
             let values = settable(&changes, &controls);
             if let Some(values) = values.map_err(|fact| format!("camera `{}`: {fact}", spec.name))? {
                 settings.push(Setting {
@@ -314,6 +314,23 @@ impl RunControl {
             }
         }
         Ok(settings)
+    }
+
+    /// Returns the controls of a camera on whichever host it is; see [`Self::own_controls_to_set`].
+    fn controls_to_set(&self, camera: &str) -> Result<Vec<Control>, String> {
+        let is_far = self.others.as_ref().is_some_and(|others| others.host_of(camera).is_some());
+        if is_far {
+            return Ok(self.call_device(camera, DeviceCall::ControlsToSet).unwrap_or_default());
+        }
+        self.own_controls_to_set(camera)
+    }
+
+    /// Returns the controls of a camera of this host; none if its device is not open: then all settings are keys, and it restarts.
+    ///
+    /// # Errors
+    /// If the device does not answer in time: a camera that works is not restarted for that.
+    fn own_controls_to_set(&self, camera: &str) -> Result<Vec<Control>, String> {
+        self.ask_own_device(camera, DeviceCall::ControlsToSet).map(Result::unwrap_or_default)
     }
 
     fn set(&self, setting: &Setting) -> Result<Vec<Control>, String> {

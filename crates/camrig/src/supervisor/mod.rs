@@ -184,16 +184,20 @@ impl RunControl {
 
     /// Makes a call to the open device of a camera of this host, and waits for the answer.
     fn call_own_device(&self, camera: &str, call: DeviceCall) -> DeviceAnswer {
+        self.ask_own_device(camera, call)?
+    }
+
+    /// As [`Self::call_own_device`]; the outer error says why there is no answer.
+    fn ask_own_device(&self, camera: &str, call: DeviceCall) -> Result<DeviceAnswer, String> {
         let (answer, answered) = sync_channel(1);
         let over = || "the rig has ended".to_owned();
         self.messages.send(Message::Device(camera.to_owned(), call, answer)).map_err(|_| over())?;
-        match answered.recv_timeout(CALL_TIME) {
-            Ok(answer) => answer,
-            Err(RecvTimeoutError::Timeout) => {
-                Err(format!("camera `{camera}` did not answer within {} s", CALL_TIME.as_secs()))
+        answered.recv_timeout(CALL_TIME).map_err(|error| match error {
+            RecvTimeoutError::Timeout => {
+                format!("camera `{camera}` did not answer within {} s", CALL_TIME.as_secs())
             }
-            Err(RecvTimeoutError::Disconnected) => Err(over()),
-        }
+            RecvTimeoutError::Disconnected => over(),
+        })
     }
 
     /// Waits until the run's stage differs from `seen`, for at most `timeout`; returns its stage.

@@ -47,7 +47,7 @@ impl Others {
     }
 
     /// Returns the host that has an actor; `None` if this one has it, or none.
-    fn host_of(&self, actor: &str) -> Option<String> {
+    pub(super) fn host_of(&self, actor: &str) -> Option<String> {
         let topology = self.topology();
         topology.find(actor).and_then(|id| topology.actor(id).host.clone())
     }

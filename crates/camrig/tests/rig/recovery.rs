@@ -3,7 +3,7 @@
 //! Each fault is injected into a running rig of real processes. The tests check facts: the log, that framesets flow
 //! again, the report's counts, and that no other link lost any.
 
-use camrig_status::control::{self, Answer, Request};
+use camrig_status::control::{self, Answer, Edit, Edits, Request};
 use libtest_mimic::Trial;
 use rustix::process::Signal;
 
@@ -414,6 +414,22 @@ fn hanging_call() {
     );
 }
 
+/// A camera whose device answers too late is not restarted for a setting, which is refused.
+fn late_call() {
+    let fault = "{ at = 'controls', how = 'long-pause', times = 1 }";
+    let topology = with_faulty_camera(fault, "stall_timeout_millis = 60000");
+    let mut rig = Plan::new(&topology, Placement::MultiProcess).start();
+    let socket = crate::changes::socket(&mut rig);
+    let settings = vec![("pause_millis".to_owned(), "2".to_owned())];
+    let edits = vec![Edit::Set { name: "front".to_owned(), settings }];
+    let edits = Edits { edits, by: "a test".to_owned(), ..Edits::default() };
+    let answer = control::ask(&socket, &Request::Edit(edits)).unwrap();
+    let Answer::Refused { message, .. } = answer else { panic!("{answer:?}") };
+    assert!(message.contains("camera `front` did not answer within 10 s"), "{message}");
+    wait_for_more_of_both(&mut rig);
+    end_in_order(rig, &[], &[]);
+}
+
 /// A camera whose process is stopped delivers nothing, and does not respond to commands.
 fn stopped_camera() {
     let topology = STEADY.replace("process = 'front'\n", "process = 'front'\nstall_timeout_millis = 2000\n");
@@ -495,6 +511,7 @@ pub(crate) fn add_to(trials: &mut Vec<Trial>) {
     conformance(trials, "recovery::a_stream_is_silent_for_good", silent_stream_for_good);
     test(trials, "recovery::a_camera_never_returns", hanging_camera);
     test(trials, "recovery::a_call_of_a_device_never_returns", hanging_call);
+    test(trials, "recovery::a_device_answers_a_call_too_late", late_call);
     test(trials, "recovery::a_camera_is_stopped", stopped_camera);
     test(trials, "recovery::a_processor_never_returns", hanging_processor);
     for placement in [Placement::InProcess, Placement::Mixed] {
