@@ -19,6 +19,10 @@ options = { model = "any", depth = "64x48@30", color = "64x48@30" }
 WATCHDOG = 120
 
 
+# Before a command that may run without an end: the kernel kills it when this process has ended.
+ENDS_WITH_PARENT = ["setpriv", "--pdeathsig", "KILL"]
+
+
 def program() -> str:
     return os.environ["CAMRIG"]
 

@@ -10,7 +10,7 @@ import time
 import camrig
 import numpy as np
 import pytest
-from conftest import TOPOLOGY, WATCHDOG, program
+from conftest import ENDS_WITH_PARENT, TOPOLOGY, WATCHDOG, program
 
 STATS = '[processor.stats]\nkind = "stats"\ninputs = ["left", "right"]\noverflow = "block"\n'
 
@@ -30,7 +30,7 @@ def running(tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(temporary))
     (tmp_path / "attached.toml").write_text(TOPOLOGY + STATS)
     shared = set(os.listdir("/dev/shm"))
-    command = [program(), "run", "attached.toml", "--report", "report.json"]
+    command = [*ENDS_WITH_PARENT, program(), "run", "attached.toml", "--report", "report.json"]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     def runs():
@@ -121,7 +121,8 @@ with camrig.attach("PID") as rig:
 
 def attached_program(running):
     code = LOOP.replace("PID", str(running.pid))
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    command = [*ENDS_WITH_PARENT, sys.executable, "-c", code]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout.readline() in ("left\n", "right\n")
     return process
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import camrig
 import pytest
-from conftest import TOPOLOGY, WATCHDOG, program
+from conftest import ENDS_WITH_PARENT, TOPOLOGY, WATCHDOG, program
 
 CHAPTER = Path(__file__).parents[3] / "docs/src/python.md"
 SCRIPTS = re.findall(r"^```python,script:(\S+)\n(.*?)^```$", CHAPTER.read_text(), re.M | re.S)
@@ -47,7 +47,7 @@ def test_a_script_of_the_chapter_runs(name, camera, printed, tmp_path):
 def test_a_program_attaches_as_in_the_chapter(tmp_path):
     (block,) = re.findall(r"^```python,rig:lab\n(.*?)^```$", CHAPTER.read_text(), re.M | re.S)
     (tmp_path / "lab.toml").write_text(TOPOLOGY)
-    command = [program(), "run", "lab.toml", "--report", "report.json"]
+    command = [*ENDS_WITH_PARENT, program(), "run", "lab.toml", "--report", "report.json"]
     rig = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         until = time.monotonic() + WATCHDOG

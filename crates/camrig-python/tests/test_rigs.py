@@ -15,7 +15,7 @@ import tracemalloc
 import camrig
 import numpy as np
 import pytest
-from conftest import WATCHDOG, program
+from conftest import ENDS_WITH_PARENT, WATCHDOG, program
 
 OPTIONS = {"model": "any", "depth": "64x48@30", "color": "64x48@30"}
 
@@ -332,7 +332,7 @@ with camrig.Rig({{"camera": {{name: {{"driver": "synthetic", "options": options}
 
 def start(end="pass", new_session=False):
     process = subprocess.Popen(
-        [sys.executable, "-c", LONG.replace("END", end)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        [*ENDS_WITH_PARENT, sys.executable, "-c", LONG.replace("END", end)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         start_new_session=new_session,
     )
     line = process.stdout.readline()

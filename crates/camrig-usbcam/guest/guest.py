@@ -53,6 +53,8 @@ mount -t 9p -o trans=virtio,version=9p2000.L,msize=262144 out /newroot/mnt
 exec chroot /newroot /bin/sh /mnt/guest.sh
 """
 
+# Before a command that has no end: the kernel kills it when this process has ended.
+ENDS_WITH_PARENT = ["setpriv", "--pdeathsig", "KILL"]
 
 # Exit codes: something is missing on this machine (as test runners for `skipped`), the guest failed.
 MISSING, FAILED = 77, 125
@@ -194,7 +196,7 @@ def main():
     log = open(arguments.log, "w") if arguments.log else None
     # So that emulator and guest do not outlive it.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(FAILED))
-    emulator = subprocess.Popen(serve, stdout=subprocess.PIPE, stderr=log, text=True)
+    emulator = subprocess.Popen([*ENDS_WITH_PARENT, *serve], stdout=subprocess.PIPE, stderr=log, text=True)
     try:
         if not emulator.stdout.readline():
             fail("the emulator did not start")
@@ -214,7 +216,7 @@ def boot(arguments, image, initrd_image):
     machine += ["-virtfs", "local,path=/,mount_tag=hostroot,security_model=none,readonly=on,multidevs=remap"]
     machine += ["-virtfs", f"local,path={arguments.out},mount_tag=out,security_model=none"]
     machine += ["-netdev", "user,id=n0", "-device", "virtio-net-pci,netdev=n0,romfile="]
-    guest = subprocess.Popen(machine, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    guest = subprocess.Popen([*ENDS_WITH_PARENT, *machine], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     timer = threading.Timer(arguments.timeout, guest.kill)
     timer.start()
     code = FAILED
