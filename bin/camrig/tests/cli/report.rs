@@ -78,11 +78,13 @@ fn check_contract(report: &Value) {
              role string, state string"
                 .to_owned()
                 + streams
+                + ", warned count"
         );
         assert_eq!(actor["role"], if camera { "camera" } else { "processor" });
         assert_eq!(actor["state"], "finished");
         assert_eq!(actor["produced"], if camera { 5 } else { 0 });
         assert_eq!(actor["restarts"], 0);
+        assert_eq!(actor["warned"], 0);
         assert_eq!(actor["changes"], json!({ "ready": 1, "running": 1, "finished": 1 }));
         assert_eq!(actor["errors"], Value::Array(Vec::new()));
     }
