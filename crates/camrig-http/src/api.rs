@@ -4,6 +4,7 @@
 //! not permit control, each call is answered with that reason.
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,6 +51,7 @@ const CALLS: &[(MethodFilter, &str, Make)] = &[
     (MethodFilter::POST, "/api/restart", restart),
     (MethodFilter::POST, "/api/pause", |call| pause(call, true)),
     (MethodFilter::POST, "/api/resume", |call| pause(call, false)),
+    (MethodFilter::POST, "/api/preset", preset),
 ];
 
 /// The parts of a call.
@@ -133,6 +135,13 @@ struct PauseBody {
     cameras: Vec<String>,
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PresetBody {
+    camera: String,
+    file: String,
+}
+
 fn options(call: &Call<'_>) -> Result<Request, String> {
     Ok(Request::Controls { camera: call.parameter("camera")? })
 }
@@ -178,6 +187,14 @@ fn restart(call: &Call<'_>) -> Result<Request, String> {
 fn pause(call: &Call<'_>, paused: bool) -> Result<Request, String> {
     let PauseBody { cameras } = call.body()?;
     Ok(Request::Pause { cameras, paused, by: call.by.clone() })
+}
+
+fn preset(call: &Call<'_>) -> Result<Request, String> {
+    let PresetBody { camera, file } = call.body()?;
+    if !Path::new(&file).is_absolute() {
+        return Err("`file` must be an absolute path of the rig's host".to_owned());
+    }
+    Ok(Request::Preset { camera, file })
 }
 
 fn edit(call: &Call<'_>, edits: Vec<Edit>, dry_run: bool) -> Request {

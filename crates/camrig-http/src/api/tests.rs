@@ -103,6 +103,11 @@ fn each_call_is_the_request_of_its_command() {
             r#"Pause { cameras: ["left"], paused: false, by: "HTTP API of `view`" }"#.to_owned(),
         ),
         (
+            "/api/preset",
+            r#"{"camera":"left","file":"/data/left.json"}"#,
+            r#"Preset { camera: "left", file: "/data/left.json" }"#.to_owned(),
+        ),
+        (
             "/api/apply",
             r#"{"text":"[camera.a]\n","restarts":["a"]}"#,
             r#"Apply(Apply { name: "request", text: "[camera.a]\n", restarts: ["a"], base: None, live: false, dry_run: false, by: "HTTP API of `view`" })"#
@@ -193,6 +198,12 @@ fn wrong_calls_are_refused_with_their_reason() {
             r#"{"actors":["a"],"force":true}"#,
             400,
             "the body is wrong: unknown field `force`, expected `actors` or `dry_run` at line 1 column 23",
+        ),
+        (
+            "POST /api/preset",
+            r#"{"camera":"left","file":"left.json"}"#,
+            400,
+            "`file` must be an absolute path of the rig's host",
         ),
         ("POST /api/restart", "", 400, "the body is wrong: EOF while parsing a value at line 1 column 0"),
     ] {
