@@ -152,10 +152,11 @@ fn wait_for<T>(what: &str, mut fact: impl FnMut() -> Option<T>) -> T {
 }
 
 impl Started {
-    /// Returns its socket, which has this place when it listens.
+    /// Returns its socket, which is alone in its folder when it listens.
     fn socket(&self) -> PathBuf {
         let socket = self.folder.join("socket");
-        wait_for("the socket", || socket.exists().then_some(()));
+        let entries = || std::fs::read_dir(&self.folder).map_or(0, Iterator::count);
+        wait_for("the socket", || (socket.exists() && entries() == 1).then_some(()));
         socket
     }
 
