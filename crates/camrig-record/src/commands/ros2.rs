@@ -519,6 +519,7 @@ mod tests {
     use camrig::frame::{CameraInfo, CameraPose};
 
     use super::*;
+    use crate::record::testing::TestFolder;
 
     #[test]
     fn positions_are_in_the_axes_of_a_body() {
@@ -560,6 +561,40 @@ mod tests {
         let found = (posed.translation.map(|part| part + 0.0), posed.rotation.map(|part| part + 0.0));
         assert_eq!((posed.parent.as_str(), posed.child.as_str()), ("rig", "front_1_link"));
         assert_eq!(found, ([2.0, -0.5, 0.0], [0.0, 0.0, -half, half]));
+    }
+
+    /// The mcap crate kept several hundred bytes for each chunk of 768 KiB: some 10 GB for a day of six cameras.
+    #[test]
+    fn a_long_file_has_few_chunks() {
+        // A day of six cameras of 848x480 with raw color and depth.
+        let (mut left, mut chunks) = (18_000_u64 << 30, 0);
+        while left > 0 {
+            left = left.saturating_sub(chunk_bytes(chunks) as u64);
+            chunks += 1;
+        }
+        assert!(chunks < 1_300_000, "{chunks}");
+        assert_eq!((chunk_bytes(0), chunk_bytes(u32::MAX)), (1 << 20, 16 << 20));
+    }
+
+    #[test]
+    fn messages_are_written_in_chunks() {
+        let folder = TestFolder::new("chunks");
+        let path = folder.path().join("bag.mcap");
+        let mut output = Ros2Output::new(File::create_new(&path).unwrap()).unwrap();
+        let data = vec![7; 300_000];
+        for time in 0..10 {
+            output.write("/topic", ros::IMAGE, Times { log_time: time, stamp: time + 1 }, &data).unwrap();
+        }
+        // Four messages make a chunk.
+        assert_eq!((output.file.chunks(), output.waiting.len()), (2, 2));
+        output.flush().unwrap();
+        output.finish().unwrap();
+        let file = std::fs::read(&path).unwrap();
+        let found: Vec<_> = mcap::MessageStream::new(&file).unwrap().map(Result::unwrap).collect();
+        let found: Vec<_> = found.iter().map(|it| (it.sequence, it.log_time, it.publish_time)).collect();
+        assert_eq!(found, (0..10).map(|time| (time as u32 + 1, time, time + 1)).collect::<Vec<_>>());
+        let summary = mcap::Summary::read(&file).unwrap().unwrap();
+        assert_eq!(summary.chunk_indexes.len(), 3);
     }
 
     #[test]
