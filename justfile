@@ -183,7 +183,7 @@ soak-record:
     trap 'rm -rf "$folder"' EXIT
     cargo build --release
     CAMRIG_LONG_FILE=$folder/long.mcap CAMRIG_LARGE_FILE=$folder/large.mcap \
-        cargo test --release -p camrig-record --lib -- --ignored --nocapture record::long::
+        cargo test --release -p camrig-record --lib -- --ignored --nocapture --test-threads 1 record::long::
     crates/camrig-record/tests/long/run target/release/camrig "$folder/long.mcap" "$folder/large.mcap"
 
 # Compare operations on pixels with those of OpenCV and NumPy, on one thread; needs PyPI
