@@ -31,6 +31,9 @@ pub const CHANGES_MAX: usize = 256;
 /// Maximum number of warnings of an actor in a status.
 pub const WARNINGS_MAX: usize = 16;
 
+/// Maximum number of characters of [`ActorStatus::progress`].
+pub const PROGRESS_CHARACTERS_MAX: usize = 2000;
+
 /// The version of [`RigStatus`].
 pub const STATUS_VERSION: u32 = 1;
 

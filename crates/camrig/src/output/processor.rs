@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use camrig_frame::{CameraInfo, Name, Origins, StreamInfo, one_line};
 use camrig_ipc::MAX_SOURCES;
+use camrig_status::PROGRESS_CHARACTERS_MAX;
 
 use super::publisher::{FrameSetOrigin, Publisher};
 use super::{FrameHeaders, InputLinkStatus, Loan, OutputError};
@@ -17,9 +18,8 @@ use crate::matching::{Match, MatchStats, MatchStatus};
 const WARNINGS_IN_PERIOD: u32 = 16;
 const WARNING_PERIOD: Duration = Duration::from_secs(60);
 
-/// The least time between two texts about a processor's progress, and the most characters of one.
+/// The least time between two texts about a processor's progress.
 const PROGRESS_PERIOD: Duration = Duration::from_millis(500);
-const PROGRESS_CHARACTERS_MAX: usize = 2000;
 
 /// The streams that a processor declares for one of its inputs; `None` if they are not known. The error names the stream
 /// that the input lacks.

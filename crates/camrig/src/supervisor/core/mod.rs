@@ -31,7 +31,8 @@ mod tests;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use camrig_status::{ActorState, WARNINGS_MAX, Warning};
+use camrig_frame::one_line;
+use camrig_status::{ActorState, PROGRESS_CHARACTERS_MAX, WARNINGS_MAX, Warning};
 
 use self::changing::Leave;
 use self::health::Watch;
@@ -293,12 +294,13 @@ impl Core {
             }
             Event::Warned(process, id, message) => {
                 if self.has_instance(process, id) {
-                    self.warn(id, message);
+                    // A worker of another language may not keep to it.
+                    self.warn(id, one_line(message));
                 }
             }
             Event::Progress(process, id, text) => {
                 if self.has_instance(process, id) {
-                    self.actor_mut(id).progress = text;
+                    self.actor_mut(id).progress = text.chars().take(PROGRESS_CHARACTERS_MAX).collect();
                 }
             }
             Event::Connected(process) => {

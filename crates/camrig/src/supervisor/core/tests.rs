@@ -159,6 +159,22 @@ fn a_paused_camera_does_not_stall_and_is_paused_again_after_a_restart() {
     assert_eq!(run.core.actor(CAMERA).state, ActorState::Stalled);
 }
 
+#[test]
+fn texts_of_a_worker_are_bounded() {
+    let mut run = Run::new(None);
+    run.on(Event::Connected(WORKER));
+    let long = "a\nb".repeat(10_000);
+    for _ in 0..=WARNINGS_MAX {
+        run.on(Event::Warned(WORKER, CAMERA, long.clone()));
+    }
+    run.on(Event::Progress(WORKER, CAMERA, long));
+    let actor = run.core.actor(CAMERA);
+    assert_eq!((actor.warned as usize, actor.warnings.len()), (WARNINGS_MAX + 1, WARNINGS_MAX));
+    let is_bounded = |warning: &Warning| warning.message.len() == 1000 && !warning.message.contains('\n');
+    assert!(actor.warnings.iter().all(is_bounded));
+    assert_eq!(actor.progress.len(), PROGRESS_CHARACTERS_MAX);
+}
+
 /// An actor that is removed and immediately added again, as by `camrig remove` and `camrig add`.
 #[test]
 fn an_actor_that_joins_a_process_that_is_ending_begins_in_the_next_one() {
