@@ -7,8 +7,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::camera_watch::{CameraWatch, Twist, motion, twist};
 use super::cells::Surface;
-use super::eye::{Eye, Twist, motion, twist};
 use crate::files::NewFile;
 
 /// The version of the file.
@@ -56,7 +56,7 @@ impl Backgrounds {
     }
 
     /// Gives a camera its background, if the file has one. An error is a phrase that follows the file's name.
-    pub(super) fn give(&self, name: &str, serial: &str, eye: &mut Eye) -> Result<(), String> {
+    pub(super) fn give(&self, name: &str, serial: &str, watch: &mut CameraWatch) -> Result<(), String> {
         let Some(Background { serial: own, depths_meters, spreads_meters, zero }) = self.cameras.get(name)
         else {
             log::warn!(
@@ -68,23 +68,24 @@ impl Backgrounds {
             return Err(format!("has camera `{name}` with serial number `{own}`, not `{serial}`"));
         }
         let is_whole = [depths_meters, spreads_meters].iter().all(|cells| {
-            cells.len() == eye.cells.len() && cells.iter().all(|meters| meters.is_finite() && *meters >= 0.0)
+            cells.len() == watch.cells.len()
+                && cells.iter().all(|meters| meters.is_finite() && *meters >= 0.0)
         });
         if !is_whole || !zero.iter().all(|part| part.is_finite()) {
             return Err(format!("has no background for the image size of camera `{name}`"));
         }
-        let surface = Surface::new(&eye.cells, depths_meters.clone(), spreads_meters.clone());
-        eye.know(surface, motion(*zero));
+        let surface = Surface::new(&watch.cells, depths_meters.clone(), spreads_meters.clone());
+        watch.know(surface, motion(*zero));
         Ok(())
     }
 
     /// Writes the backgrounds of cameras, with their names and serial numbers, to a file that does not exist.
     pub(super) fn write<'a>(
         path: &Path,
-        cameras: impl Iterator<Item = (&'a str, &'a str, &'a Eye)>,
+        cameras: impl Iterator<Item = (&'a str, &'a str, &'a CameraWatch)>,
     ) -> io::Result<()> {
-        let cameras = cameras.filter_map(|(name, serial, eye)| {
-            let (surface, zero) = eye.known()?;
+        let cameras = cameras.filter_map(|(name, serial, watch)| {
+            let (surface, zero) = watch.known()?;
             let background = Background {
                 serial: serial.to_owned(),
                 depths_meters: surface.depths.clone(),

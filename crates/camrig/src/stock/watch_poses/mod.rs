@@ -2,14 +2,14 @@
 //!
 //! * `cells`: depth as a coarse grid, and the surface that a camera sees at rest
 //! * `align`: the motion that brings a look onto a surface
-//! * `eye`: one camera, and the decision whether it has moved
+//! * `camera_watch`: one camera, and the decision whether it has moved
 //! * `overlap`: what two cameras see of the same places
 //! * `background`: the file that keeps surfaces for later runs
 
 mod align;
 mod background;
+mod camera_watch;
 mod cells;
-mod eye;
 mod overlap;
 #[cfg(test)]
 mod tests;
@@ -24,7 +24,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use self::background::Backgrounds;
-use self::eye::{Event, Extent, Eye, Limits, Look};
+use self::camera_watch::{CameraWatch, Event, Extent, Limits, Look};
 use self::overlap::{Misfit, Pairs};
 use crate::error::WrongOptions;
 use crate::folders::probe_folder;
@@ -112,7 +112,7 @@ struct Camera {
     serial: String,
     lens: Intrinsics,
     pose: Option<CameraPose>,
-    eye: Eye,
+    watch: CameraWatch,
     /// The depths of the images of the next look.
     images: Vec<Vec<f32>>,
     /// The time of the last image, by the camera's clock.
@@ -131,7 +131,7 @@ impl Camera {
             return None;
         }
         self.last_nanos = Some(nanos);
-        self.images.push(self.eye.cells.depths(&depth));
+        self.images.push(self.watch.cells.depths(&depth));
         if self.images.len() < IMAGES {
             return None;
         }
@@ -142,7 +142,7 @@ impl Camera {
             let middle = seen.len() / 2;
             if 2 * seen.len() > IMAGES { *seen.select_nth_unstable_by(middle, f32::total_cmp).1 } else { 0.0 }
         };
-        Some((0..self.eye.cells.len()).map(median).collect())
+        Some((0..self.watch.cells.len()).map(median).collect())
     }
 }
 
@@ -167,7 +167,7 @@ impl WatchPoses {
         Ok(Self { options, limits, cameras: BTreeMap::new(), backgrounds, compared: 0 })
     }
 
-    /// Creates the eye of a camera that is new, or has other intrinsics.
+    /// Creates the watch of a camera that is new, or has other intrinsics.
     fn know(&mut self, info: &CameraInfo) -> Result<(), ProcessorError> {
         let depth = info.stream_of(Role::Depth).ok_or("it has no depth")?;
         let lens = depth.intrinsics.ok_or("the intrinsics of its depth are not known")?;
@@ -175,15 +175,15 @@ impl WatchPoses {
             known.pose.clone_from(&info.pose);
             return Ok(());
         }
-        let mut eye = Eye::new(&lens, self.limits).ok_or("its depth has a fisheye lens")?;
+        let mut watch = CameraWatch::new(&lens, self.limits).ok_or("its depth has a fisheye lens")?;
         if let (Some(backgrounds), Some(path)) = (&self.backgrounds, &self.options.background) {
             backgrounds
-                .give(&info.name, &info.serial, &mut eye)
+                .give(&info.name, &info.serial, &mut watch)
                 .map_err(|fact| format!("`{}` {fact}; remove it, or name another one", path.display()))?;
         }
         let (serial, pose) = (info.serial.clone(), info.pose.clone());
         let (images, last_nanos, knows_directions) = (Vec::new(), None, false);
-        let camera = Camera { serial, lens, pose, eye, images, last_nanos, knows_directions };
+        let camera = Camera { serial, lens, pose, watch, images, last_nanos, knows_directions };
         self.cameras.insert(info.name.clone(), camera);
         Ok(())
     }
@@ -194,7 +194,7 @@ impl WatchPoses {
         let name = frames.camera();
         let Some(camera) = self.cameras.get_mut(name) else { return };
         let Some(depths) = camera.take(frames, pause_nanos) else { return };
-        let look = camera.eye.look(depths);
+        let look = camera.watch.look(depths);
         if let Some(Look::Explained { directions: directions @ 0..6, .. }) = look
             && !mem::replace(&mut camera.knows_directions, true)
         {
@@ -203,11 +203,11 @@ impl WatchPoses {
                 6 - directions
             );
         }
-        match look.and_then(|look| camera.eye.judge.take(&look)) {
+        match look.and_then(|look| camera.watch.judge.take(&look)) {
             None => {}
             Some(Event::Moved(_)) if self.scene_moved(name) => {
                 log::info!("what camera `{name}` sees has moved, and not the camera: it is learned anew");
-                self.cameras.get_mut(name).into_iter().for_each(|camera| camera.eye.forget());
+                self.cameras.get_mut(name).into_iter().for_each(|camera| camera.watch.forget());
             }
             Some(Event::Moved(extent)) => {
                 output.warn(format_args!("camera `{name}` has moved by {}: calibrate again", said(extent)));
@@ -222,15 +222,16 @@ impl WatchPoses {
     /// Returns whether another camera says that the scene has moved, and not this camera.
     fn scene_moved(&self, name: &str) -> bool {
         let one = &self.cameras[name];
-        let others = self.cameras.iter().filter(|(other, camera)| *other != name && camera.eye.judge.rests());
+        let others =
+            self.cameras.iter().filter(|(other, camera)| *other != name && camera.watch.judge.rests());
         others
             .filter_map(|(_, other)| Some((other, between(one, other)?)))
-            .any(|(other, to_other)| overlap::scene_moved(&one.eye, &other.eye, &to_other))
+            .any(|(other, to_other)| overlap::scene_moved(&one.watch, &other.watch, &to_other))
     }
 
     /// Compares the cameras with each other, and keeps their backgrounds, as soon as all are known.
     fn compare(&mut self, output: &mut ProcessorOutput) -> Result<(), ProcessorError> {
-        let is_known = |camera: &Camera| camera.eye.known().is_some();
+        let is_known = |camera: &Camera| camera.watch.known().is_some();
         if self.compared == self.cameras.len() || !self.cameras.values().all(is_known) {
             return Ok(());
         }
@@ -240,7 +241,7 @@ impl WatchPoses {
         for (other, second) in cameras.iter().enumerate() {
             for (one, first) in cameras[..other].iter().enumerate() {
                 let extent =
-                    between(first, second).and_then(|way| overlap::offset(&first.eye, &second.eye, &way));
+                    between(first, second).and_then(|way| overlap::offset(&first.watch, &second.watch, &way));
                 pairs.0.extend(extent.map(|extent| (one, other, extent)));
             }
         }
@@ -263,7 +264,7 @@ impl WatchPoses {
             let all = names
                 .iter()
                 .zip(&cameras)
-                .map(|(name, camera)| (name.as_str(), camera.serial.as_str(), &camera.eye));
+                .map(|(name, camera)| (name.as_str(), camera.serial.as_str(), &camera.watch));
             match Backgrounds::write(path, all) {
                 Ok(()) => {
                     log::info!("the backgrounds of {} cameras are kept in {}", names.len(), path.display());

@@ -3,8 +3,8 @@
 use camrig_frame::Extrinsics;
 
 use super::align::align;
+use super::camera_watch::{CameraWatch, Extent, Limits};
 use super::cells::{Plane, Surface, dot};
-use super::eye::{Extent, Eye, Limits};
 
 /// Distances at which a place that one camera sees belongs to a plane that another one sees, in metres.
 const REACH: f32 = 0.12;
@@ -21,7 +21,7 @@ const DECISIVE: f32 = 0.002;
 
 /// Returns how far the camera `one` is from where its pose has it, by the surface that `other` sees; `to_other` leads from
 /// the coordinates of one to those of the other. Returns `None` if they see too little of the same.
-pub(super) fn offset(one: &Eye, other: &Eye, to_other: &Extrinsics) -> Option<Extent> {
+pub(super) fn offset(one: &CameraWatch, other: &CameraWatch, to_other: &Extrinsics) -> Option<Extent> {
     let ((own, _), (theirs, _)) = (one.known()?, other.known()?);
     let points = one.cells.points(&own.depths);
     let found = align(&points, &other.cells, theirs, to_other, REACH, TOLERANCE)?;
@@ -31,7 +31,7 @@ pub(super) fn offset(one: &Eye, other: &Eye, to_other: &Extrinsics) -> Option<Ex
 
 /// Returns whether the scene has moved that `one` sees, and not the camera: `other`, which is at rest, sees the same places
 /// where `one` would see them from its old place.
-pub(super) fn scene_moved(one: &Eye, other: &Eye, to_other: &Extrinsics) -> bool {
+pub(super) fn scene_moved(one: &CameraWatch, other: &CameraWatch, to_other: &Extrinsics) -> bool {
     let (Some((own, _)), Some((theirs, _))) = (one.known(), other.known()) else { return false };
     let now = Surface::new(&other.cells, other.now().to_vec(), theirs.spreads.clone());
     let distance = |surface: &Surface, point| {

@@ -4,7 +4,7 @@
 
 use camrig_frame::{Distortion, PixelFormat, Stream};
 
-use super::eye::{LEARN_LOOKS, motion};
+use super::camera_watch::{LEARN_LOOKS, motion};
 use super::*;
 use crate::testing::{TestCamera, TestFolder, TestOutput};
 
@@ -185,24 +185,24 @@ fn stands() -> [Stand; 3] {
 
 const LIMITS: Limits = Limits { meters: 0.003, radians: 0.0035 };
 
-/// Returns an eye that knows the room from this stand.
-fn learned(room: &mut Room, stand: &Stand) -> Eye {
-    let mut eye = Eye::new(&room.lens, LIMITS).unwrap();
+/// Returns a watch that knows the room from this stand.
+fn learned(room: &mut Room, stand: &Stand) -> CameraWatch {
+    let mut watch = CameraWatch::new(&room.lens, LIMITS).unwrap();
     let still = room.still(stand);
     for _ in 0..LEARN_LOOKS {
-        assert!(eye.known().is_none());
-        eye.look(room.with_people(stand, &still));
+        assert!(watch.known().is_none());
+        watch.look(room.with_people(stand, &still));
     }
-    assert!(eye.known().is_some());
-    eye
+    assert!(watch.known().is_some());
+    watch
 }
 
 /// Returns the first event of up to this many looks, and its number.
-fn event_in(looks: usize, room: &mut Room, eye: &mut Eye, stand: &Stand) -> Option<(usize, Event)> {
+fn event_in(looks: usize, room: &mut Room, watch: &mut CameraWatch, stand: &Stand) -> Option<(usize, Event)> {
     let still = room.still(stand);
     (1..=looks).find_map(|number| {
-        let look = eye.look(room.with_people(stand, &still)).unwrap();
-        eye.judge.take(&look).map(|event| (number, event))
+        let look = watch.look(room.with_people(stand, &still)).unwrap();
+        watch.judge.take(&look).map(|event| (number, event))
     })
 }
 
@@ -222,24 +222,24 @@ fn a_camera_that_was_bumped_is_named_within_ten_looks_and_when_it_is_back() {
             // Nothing is behind the surface then.
             ([none, none, 30.0], [none; 3]),
         ] {
-            let mut eye = learned(&mut room, &stand);
-            assert_eq!(event_in(5, &mut room, &mut eye, &stand), None, "{at}");
+            let mut watch = learned(&mut room, &stand);
+            assert_eq!(event_in(5, &mut room, &mut watch, &stand), None, "{at}");
             let bumped = stand.bumped(millimeters, degrees);
-            let (looks, event) = event_in(10, &mut room, &mut eye, &bumped).unwrap_or_else(|| {
-                panic!("{at}: {millimeters:?} {degrees:?}: {:?}", Extent::of(&eye.motion()))
+            let (looks, event) = event_in(10, &mut room, &mut watch, &bumped).unwrap_or_else(|| {
+                panic!("{at}: {millimeters:?} {degrees:?}: {:?}", Extent::of(&watch.motion()))
             });
             let Event::Moved(Extent { meters, radians }) = event else { panic!("{event:?}") };
             let (far, turned) = (dot(millimeters, millimeters).sqrt(), dot(degrees, degrees).sqrt());
             assert!((meters * 1000.0 - far).abs() < 3.0, "{at}: {looks} {meters} m of {far} mm");
             assert!((radians.to_degrees() - turned).abs() < 0.1, "{at}: {looks} {radians} of {turned}");
             // Said once, until it moves again.
-            assert_eq!(event_in(10, &mut room, &mut eye, &bumped), None);
-            assert_eq!(event_in(10, &mut room, &mut eye, &stand).map(|it| it.1), Some(Event::Back));
+            assert_eq!(event_in(10, &mut room, &mut watch, &bumped), None);
+            assert_eq!(event_in(10, &mut room, &mut watch, &stand).map(|it| it.1), Some(Event::Back));
         }
-        let mut eye = learned(&mut room, &stand);
+        let mut watch = learned(&mut room, &stand);
         let far = stand.bumped([300.0, 200.0, 0.0], [0.0, 25.0, 0.0]);
-        assert_eq!(event_in(10, &mut room, &mut eye, &far).map(|it| it.1), Some(Event::Lost), "{at}");
-        assert_eq!(event_in(10, &mut room, &mut eye, &stand).map(|it| it.1), Some(Event::Back), "{at}");
+        assert_eq!(event_in(10, &mut room, &mut watch, &far).map(|it| it.1), Some(Event::Lost), "{at}");
+        assert_eq!(event_in(10, &mut room, &mut watch, &stand).map(|it| it.1), Some(Event::Back), "{at}");
     }
 }
 
@@ -262,18 +262,18 @@ fn an_hour_of_people_is_no_motion() {
     let mut room = Room::new(53, 30);
     for stand in &stands()[..2] {
         let still = room.still(stand);
-        let mut eye = Eye::new(&room.lens, LIMITS).unwrap();
+        let mut watch = CameraWatch::new(&room.lens, LIMITS).unwrap();
         let (mut hidden, mut most) = (0, 0.0_f64);
         for second in 0..3600 {
             room.people = people(second);
             let seen = room.with_people(stand, &still);
-            let Some(look) = eye.look(seen) else { continue };
+            let Some(look) = watch.look(seen) else { continue };
             if let Look::Explained { motion, .. } = &look {
                 most = most.max(Extent::of(motion).meters);
             } else {
                 hidden += 1;
             }
-            assert_eq!(eye.judge.take(&look), None, "after {second} s: {look:?}");
+            assert_eq!(watch.judge.take(&look), None, "after {second} s: {look:?}");
         }
         assert!(hidden < 360, "{hidden} of 3600 looks are without an answer; the longest motion is {most} m");
     }
@@ -284,8 +284,8 @@ fn noise_is_no_motion() {
     for noise in [0.0, 0.0004, 0.0015] {
         for stand in stands() {
             let mut room = Room { noise, ..Room::new(53, 30) };
-            let mut eye = learned(&mut room, &stand);
-            assert_eq!(event_in(600, &mut room, &mut eye, &stand), None, "{noise}");
+            let mut watch = learned(&mut room, &stand);
+            assert_eq!(event_in(600, &mut room, &mut watch, &stand), None, "{noise}");
         }
     }
 }
@@ -294,32 +294,32 @@ fn noise_is_no_motion() {
 fn someone_who_hides_most_of_the_view_is_no_motion() {
     let mut room = Room::new(106, 60);
     let [stand, ..] = stands();
-    let mut eye = learned(&mut room, &stand);
+    let mut watch = learned(&mut room, &stand);
     // A hand's width before the camera, and then half of the view.
     for wide in [1.0, 0.0] {
         room.people = vec![[[-wide, -2.0, -2.0], [1.0, 1.0, -1.9]]];
-        assert_eq!(event_in(20, &mut room, &mut eye, &stand), None);
+        assert_eq!(event_in(20, &mut room, &mut watch, &stand), None);
     }
     room.people.clear();
-    assert_eq!(event_in(5, &mut room, &mut eye, &stand), None);
-    assert!(eye.judge.rests());
+    assert_eq!(event_in(5, &mut room, &mut watch, &stand), None);
+    assert!(watch.judge.rests());
 }
 
 #[test]
 fn furniture_that_was_moved_becomes_part_of_the_surface() {
     let mut room = Room::new(106, 60);
     let [stand, ..] = stands();
-    let mut eye = learned(&mut room, &stand);
+    let mut watch = learned(&mut room, &stand);
     // Piece by piece, half of the room changes.
     for piece in [3, 4, 5, 1] {
         for corner in &mut room.furniture[piece] {
             corner[0] *= 0.6;
             corner[2] -= 0.3;
         }
-        assert_eq!(event_in(80, &mut room, &mut eye, &stand), None, "{piece}");
+        assert_eq!(event_in(80, &mut room, &mut watch, &stand), None, "{piece}");
     }
     let bumped = stand.bumped([0.0, 5.0, 0.0], [0.0; 3]);
-    assert!(matches!(event_in(10, &mut room, &mut eye, &bumped), Some((_, Event::Moved(_)))));
+    assert!(matches!(event_in(10, &mut room, &mut watch, &bumped), Some((_, Event::Moved(_)))));
 }
 
 #[test]

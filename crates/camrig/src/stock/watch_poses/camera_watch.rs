@@ -227,7 +227,7 @@ struct Known {
 
 /// A watched camera.
 #[derive(Debug)]
-pub(super) struct Eye {
+pub(super) struct CameraWatch {
     pub(super) cells: Cells,
     rest: Rest,
     pub(super) judge: Judge,
@@ -238,8 +238,8 @@ pub(super) struct Eye {
     now: Vec<f32>,
 }
 
-impl Eye {
-    /// Creates the eye of a camera with these intrinsics; `None` if their model is not supported.
+impl CameraWatch {
+    /// Creates the watch of a camera with these intrinsics; `None` if their model is not supported.
     pub(super) fn new(lens: &Intrinsics, limits: Limits) -> Option<Self> {
         Some(Self {
             cells: Cells::new(lens)?,
