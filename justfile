@@ -112,6 +112,10 @@ tarball *args:
 try-package suite architecture package *mirror:
     packaging/try {{ suite }} {{ architecture }} {{ package }} {{ mirror }}
 
+# Boot systemd in a root of Debian 12 with a .deb of this machine, and run a rig by the unit; needs root, debootstrap, cgroup v2
+try-unit package *mirror:
+    packaging/try-unit {{ package }} {{ mirror }}
+
 # Make the files for crates.io of all crates that are published there, as `cargo package` does
 crates *args:
     cargo package --locked --workspace --exclude camrig-bench --exclude camrig-docs --exclude camrig-python --exclude camrig-usbcam \
