@@ -9,10 +9,14 @@ use std::collections::BTreeMap;
 pub(super) struct Fields<'a>(pub(super) &'a [u8]);
 
 impl<'a> Fields<'a> {
-    fn bytes(&mut self, count: usize) -> Option<&'a [u8]> {
+    pub(super) fn bytes(&mut self, count: usize) -> Option<&'a [u8]> {
         let (bytes, rest) = self.0.split_at_checked(count)?;
         self.0 = rest;
         Some(bytes)
+    }
+
+    pub(super) fn u8(&mut self) -> Option<u8> {
+        self.bytes(1).map(|bytes| bytes[0])
     }
 
     pub(super) fn u16(&mut self) -> Option<u16> {

@@ -58,7 +58,7 @@ impl RecordedFile {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         let mut bytes = vec![0; (range.end - range.start) as usize];
-        self.read_exact_at(range.start, &mut bytes)?;
+        self.read_into(range.start, &mut bytes)?;
         Ok(bytes)
     }
 
@@ -87,7 +87,7 @@ impl RecordedFile {
         }
         drop(window);
         let mut bytes = [0; PEEK_BYTES];
-        self.read_exact_at(at, &mut bytes[..least])?;
+        self.read_into(at, &mut bytes[..least])?;
         Ok(look(&bytes[..least]))
     }
 
@@ -101,7 +101,11 @@ impl RecordedFile {
         RangeReader { file: self, range }
     }
 
-    fn read_exact_at(&self, at: u64, bytes: &mut [u8]) -> io::Result<()> {
+    /// Fills `bytes` with those of the file from `at` on.
+    ///
+    /// # Errors
+    /// If the file does not have these bytes.
+    pub(super) fn read_into(&self, at: u64, bytes: &mut [u8]) -> io::Result<()> {
         self.file.read_exact_at(bytes, at)?;
         self.read_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         Ok(())
@@ -118,7 +122,7 @@ impl Read for RangeReader<'_> {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         let left = self.range.end.saturating_sub(self.range.start);
         let count = left.min(bytes.len() as u64) as usize;
-        self.file.read_exact_at(self.range.start, &mut bytes[..count])?;
+        self.file.read_into(self.range.start, &mut bytes[..count])?;
         self.range.start += count as u64;
         Ok(count)
     }

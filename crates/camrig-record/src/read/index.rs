@@ -304,7 +304,9 @@ impl Index {
         file: &RecordedFile,
         record: Range<u64>,
     ) -> Result<Result<(), (ChunkError, u64)>, IndexError> {
-        let (header, mut content) = match records::open_chunk(file, record.clone(), MAX_CONTENT_BYTES) {
+        let opened = records::open_chunk(file, record.clone(), MAX_CONTENT_BYTES)
+            .and_then(|chunk| Ok((chunk.header.clone(), chunk.content()?)));
+        let (header, mut content) = match opened {
             Ok(opened) => opened,
             Err(problem) => return Ok(Err((problem, CHUNK_START_BYTES as u64))),
         };

@@ -310,7 +310,7 @@ impl Recording {
         let most = self.read_bytes_at_most();
         match section.kind {
             SectionKind::Chunk(_) => {
-                records::open_chunk(&self.file, section.bytes(), most)?.1.read_all(&self.buffers)
+                records::open_chunk(&self.file, section.bytes(), most)?.read_all(&self.buffers)
             }
             SectionKind::Messages | SectionKind::Range if section.size_bytes > most => {
                 Err(ChunkError::TooLarge { bytes: section.size_bytes, most })

@@ -1,11 +1,12 @@
 //! The bytes of MCAP records: lengths, checksums, compression. Nothing in a file is trusted.
 
+use std::cell::RefCell;
 use std::io::{self, BufReader, Read};
 
 use bytes::Bytes;
 use mcap::records::op;
 
-use super::buffers::Buffers;
+use super::buffers::{Buffer, Buffers};
 use super::error::ChunkError;
 use super::fields::Fields;
 use super::file::RecordedFile;
@@ -38,6 +39,16 @@ const BUFFER_BYTES: usize = 128 << 10;
 
 /// Size of the pieces that a chunk is read in: their checksum is computed while they are in the processor's cache.
 const PIECE_BYTES: usize = 256 << 10;
+
+/// Maximum size of a compressed chunk that is decompressed in one call, beside its content.
+const MAX_AT_ONCE_BYTES: u64 = 8 << 20;
+
+/// The start of a frame of LZ4 as recorders write it: magic, version 1 with independent blocks, blocks of up to 256 KiB.
+const LZ4_START: [u8; 6] = [0x04, 0x22, 0x4d, 0x18, 0x60, 0x50];
+const LZ4_BLOCK_BYTES: usize = 256 << 10;
+
+/// The bit in the size of a block that is stored as it is.
+const LZ4_PLAIN: u32 = 1 << 31;
 
 /// Returns the opcode and length of a record.
 pub(super) fn header(bytes: &[u8]) -> Option<(u8, u64)> {
@@ -124,7 +135,7 @@ impl ChunkHeader {
     }
 }
 
-/// Returns the content of a chunk's record, whose checksum is checked at its end.
+/// Opens the record of a chunk.
 ///
 /// # Errors
 /// If the record has no valid header, or more than `most` bytes of content.
@@ -132,7 +143,7 @@ pub(super) fn open_chunk(
     file: &RecordedFile,
     record: std::ops::Range<u64>,
     most: u64,
-) -> Result<(ChunkHeader, ChunkContent<'_>), ChunkError> {
+) -> Result<Chunk<'_>, ChunkError> {
     let parsed = file.peek(record.start, CHUNK_START_BYTES, ChunkHeader::parse).map_err(ChunkError::Io)?;
     let (header, length) = parsed.ok_or(ChunkError::NotAChunk)?;
     if (record.start + HEADER_BYTES as u64).checked_add(length) != Some(record.end) {
@@ -141,21 +152,120 @@ pub(super) fn open_chunk(
     if header.content_bytes > most {
         return Err(ChunkError::TooLarge { bytes: header.content_bytes, most });
     }
-    let compressed = file.range(record.start + (HEADER_BYTES + header.size_bytes) as u64..record.end);
-    let compressed = BufReader::with_capacity(BUFFER_BYTES, compressed);
-    let decoder: Box<dyn Read> = match header.compression {
-        Compression::None => Box::new(compressed),
-        Compression::Lz4 => Box::new(lz4::Decoder::new(compressed).map_err(ChunkError::Compression)?),
-        Compression::Zstd => {
-            let mut decoder =
-                zstd::stream::Decoder::with_buffer(compressed).map_err(ChunkError::Compression)?;
-            decoder.window_log_max(ZSTD_WINDOW_LOG).map_err(ChunkError::Compression)?;
-            Box::new(decoder)
+    let stored = record.start + (HEADER_BYTES + header.size_bytes) as u64..record.end;
+    Ok(Chunk { file, header, stored })
+}
+
+/// A chunk whose content was not read yet.
+pub(super) struct Chunk<'a> {
+    file: &'a RecordedFile,
+    pub(super) header: ChunkHeader,
+    /// The place of its content in the file.
+    stored: std::ops::Range<u64>,
+}
+
+impl<'a> Chunk<'a> {
+    /// Returns a reader of the content, whose checksum is checked at its end.
+    ///
+    /// # Errors
+    /// If the content does not begin as its compression requires.
+    pub(super) fn content(self) -> Result<ChunkContent<'a>, ChunkError> {
+        let compressed = BufReader::with_capacity(BUFFER_BYTES, self.file.range(self.stored));
+        let decoder: Box<dyn Read> = match self.header.compression {
+            Compression::None => Box::new(compressed),
+            Compression::Lz4 => Box::new(lz4::Decoder::new(compressed).map_err(ChunkError::Compression)?),
+            Compression::Zstd => {
+                let mut decoder =
+                    zstd::stream::Decoder::with_buffer(compressed).map_err(ChunkError::Compression)?;
+                decoder.window_log_max(ZSTD_WINDOW_LOG).map_err(ChunkError::Compression)?;
+                Box::new(decoder)
+            }
+        };
+        Ok(ChunkContent { decoder, hasher: crc32fast::Hasher::new(), read_bytes: 0, header: self.header })
+    }
+
+    /// Reads all of the content.
+    ///
+    /// # Errors
+    /// As [`ChunkContent::finish`].
+    pub(super) fn read_all(self, buffers: &Buffers) -> Result<Bytes, ChunkError> {
+        let mut records = buffers.take(self.header.content_bytes as usize);
+        // What fails here is damaged or of a rare form: the reader finds out, and has the error.
+        if self.read_at_once(records.bytes_mut(), buffers).is_some() {
+            return Ok(records.share());
         }
-    };
-    let content =
-        ChunkContent { decoder, hasher: crc32fast::Hasher::new(), read_bytes: 0, header: header.clone() };
-    Ok((header, content))
+        self.content()?.read_all(records)
+    }
+
+    /// Reads all of the content into memory of its size without other memory of that size between them. Returns `None`
+    /// if it is damaged, too large, or of a form that only [`Self::content`] reads.
+    fn read_at_once(&self, content: &mut [u8], buffers: &Buffers) -> Option<()> {
+        let stored_bytes = self.stored.end - self.stored.start;
+        let mut hasher = crc32fast::Hasher::new();
+        if self.header.compression == Compression::None {
+            let mut at = self.stored.start;
+            (stored_bytes == content.len() as u64).then_some(())?;
+            for piece in content.chunks_mut(PIECE_BYTES) {
+                self.file.read_into(at, piece).ok()?;
+                at += piece.len() as u64;
+                hasher.update(piece);
+            }
+        } else {
+            (stored_bytes <= MAX_AT_ONCE_BYTES).then_some(())?;
+            if self.header.compression == Compression::Lz4 {
+                let is_known = |start: &[u8]| start.starts_with(&LZ4_START);
+                self.file.peek(self.stored.start, LZ4_START.len(), is_known).ok()?.then_some(())?;
+            }
+            let mut stored = buffers.take(stored_bytes as usize);
+            self.file.read_into(self.stored.start, stored.bytes_mut()).ok()?;
+            match self.header.compression {
+                Compression::Lz4 => decompress_lz4(stored.as_ref(), content, &mut hasher)?,
+                _ => decompress_zstd(stored.as_ref(), content, &mut hasher)?,
+            }
+        }
+        let checksum = self.header.crc32;
+        (checksum == 0 || hasher.finalize() == checksum).then_some(())
+    }
+}
+
+/// Decompresses a frame of LZ4 as recorders write it: of independent blocks, without checksums and sizes. Returns `None` for
+/// any other frame, and if the content has another size.
+fn decompress_lz4(stored: &[u8], mut content: &mut [u8], hasher: &mut crc32fast::Hasher) -> Option<()> {
+    let mut fields = Fields(stored.strip_prefix(&LZ4_START)?);
+    fields.u8()?; // The checksum of the start.
+    loop {
+        let size = fields.u32()?;
+        if size == 0 {
+            return (fields.0.is_empty() && content.is_empty()).then_some(());
+        }
+        let block = fields.bytes((size & !LZ4_PLAIN) as usize)?;
+        let most = content.len().min(LZ4_BLOCK_BYTES);
+        let decompressed = if size & LZ4_PLAIN != 0 {
+            content.get_mut(..block.len())?.copy_from_slice(block);
+            block.len()
+        } else {
+            lz4::block::decompress_to_buffer(block, Some(most as i32), &mut content[..most]).ok()?
+        };
+        let (done, rest) = content.split_at_mut_checked(decompressed)?;
+        hasher.update(done);
+        content = rest;
+    }
+}
+
+/// Decompresses frames of zstd. Returns `None` if they are damaged, and if the content has another size.
+fn decompress_zstd(stored: &[u8], content: &mut [u8], hasher: &mut crc32fast::Hasher) -> Option<()> {
+    thread_local! {
+        static DECOMPRESSOR: RefCell<Option<zstd::bulk::Decompressor<'static>>> = const { RefCell::new(None) };
+    }
+    let size_bytes = DECOMPRESSOR.with_borrow_mut(|kept| {
+        let decompressor = match kept {
+            Some(kept) => kept,
+            None => kept.insert(zstd::bulk::Decompressor::new().ok()?),
+        };
+        decompressor.decompress_to_buffer(stored, content).ok()
+    })?;
+    hasher.update(content);
+    (size_bytes == content.len()).then_some(())
 }
 
 /// The decompressed content of a chunk.
@@ -182,12 +292,11 @@ impl ChunkContent<'_> {
         self.read_bytes
     }
 
-    /// Reads all of it.
+    /// Reads all of it into memory of its size.
     ///
     /// # Errors
     /// As [`Self::finish`].
-    pub(super) fn read_all(mut self, buffers: &Buffers) -> Result<Bytes, ChunkError> {
-        let mut records = buffers.take(self.header.content_bytes as usize);
+    fn read_all(mut self, mut records: Buffer) -> Result<Bytes, ChunkError> {
         let mut rest = records.bytes_mut();
         while !rest.is_empty() {
             let piece_bytes = rest.len().min(PIECE_BYTES);
@@ -275,4 +384,120 @@ impl Iterator for Messages {
 /// Returns the messages among records.
 pub(crate) fn messages(records: &Bytes) -> Messages {
     Messages(records.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::{Seek, SeekFrom, Write};
+
+    use super::*;
+    use crate::write::lz4_of;
+
+    /// Returns content of several blocks, which compresses in part.
+    fn content() -> Vec<u8> {
+        let noise = (0..600_000_u32).map(|index| (index.wrapping_mul(0x9e37_79b9) >> 13) as u8);
+        noise.chain((0..400_000_u32).map(|index| (index / 900) as u8)).collect()
+    }
+
+    fn lz4(mode: lz4::BlockMode, size: lz4::BlockSize, checksum: lz4::ContentChecksum) -> Vec<u8> {
+        lz4_with(
+            lz4::EncoderBuilder::new()
+                .block_mode(mode)
+                .block_size(size)
+                .block_checksum(lz4::liblz4::BlockChecksum::NoBlockChecksum)
+                .checksum(checksum),
+        )
+    }
+
+    fn lz4_with(builder: &lz4::EncoderBuilder) -> Vec<u8> {
+        let mut encoder = builder.build(Vec::new()).unwrap();
+        encoder.write_all(&content()).unwrap();
+        let (stored, finished) = encoder.finish();
+        finished.unwrap();
+        stored
+    }
+
+    fn recorded_lz4() -> Vec<u8> {
+        lz4_of(&[&content()]).unwrap()
+    }
+
+    /// Returns a file with one chunk, and its size.
+    fn chunk(compression: &str, stored: &[u8], content_bytes: u64, crc32: u32) -> RecordedFile {
+        let mut record = vec![op::CHUNK];
+        record.extend((40 + compression.len() as u64 + stored.len() as u64).to_le_bytes());
+        record.extend([3, 4, content_bytes].map(u64::to_le_bytes).concat());
+        record.extend(crc32.to_le_bytes());
+        record.extend((compression.len() as u32).to_le_bytes());
+        record.extend(compression.as_bytes());
+        record.extend((stored.len() as u64).to_le_bytes());
+        record.extend(stored);
+        let mut file: File = tempfile::tempfile().unwrap();
+        file.write_all(&record).unwrap();
+        file.seek(SeekFrom::Start(0)).unwrap();
+        RecordedFile::new(file, record.len() as u64)
+    }
+
+    fn open(file: &RecordedFile) -> Chunk<'_> {
+        open_chunk(file, 0..file.size_bytes(), MAX_CONTENT_BYTES).unwrap()
+    }
+
+    fn is_read_at_once(file: &RecordedFile) -> bool {
+        let chunk = open(file);
+        let mut content = vec![0; chunk.header.content_bytes as usize];
+        chunk.read_at_once(&mut content, &Buffers::default()).is_some()
+    }
+
+    #[test]
+    fn all_forms_of_chunks_are_read_and_those_of_recorders_at_once() {
+        use lz4::BlockMode::{Independent, Linked};
+        use lz4::BlockSize::{Max64KB, Max256KB};
+        use lz4::ContentChecksum::{ChecksumEnabled, NoChecksum};
+        let (content, buffers) = (content(), Buffers::default());
+        let crc32 = crc32fast::hash(&content);
+        let zstd = zstd::encode_all(&content[..], 1).unwrap();
+        let two = [&content[..300_000], &content[300_000..]].map(|part| zstd::encode_all(part, 1).unwrap());
+        for (compression, stored, at_once) in [
+            ("", content.clone(), true),
+            ("zstd", zstd, true),
+            ("zstd", two.concat(), true),
+            ("lz4", recorded_lz4(), true),
+            ("lz4", lz4_with(&lz4::EncoderBuilder::new()), false),
+            ("lz4", lz4(Linked, Max256KB, NoChecksum), false),
+            ("lz4", lz4(Independent, Max256KB, ChecksumEnabled), false),
+            ("lz4", lz4(Independent, Max64KB, NoChecksum), false),
+        ] {
+            for crc32 in [crc32, 0] {
+                let file = chunk(compression, &stored, content.len() as u64, crc32);
+                assert_eq!(is_read_at_once(&file), at_once, "{compression}");
+                assert_eq!(open(&file).read_all(&buffers).unwrap(), content, "{compression}");
+            }
+        }
+    }
+
+    #[test]
+    fn damage_has_the_same_error_as_while_it_is_streamed() {
+        let (content, buffers) = (content(), Buffers::default());
+        let (crc32, size) = (crc32fast::hash(&content), content.len() as u64);
+        let zstd = zstd::encode_all(&content[..], 1).unwrap();
+        for (compression, stored) in [("", content.clone()), ("zstd", zstd), ("lz4", recorded_lz4())] {
+            let mut flipped = stored.clone();
+            flipped[stored.len() / 2] ^= 4;
+            for file in [
+                chunk(compression, &stored, size, crc32 ^ 1),
+                chunk(compression, &flipped, size, crc32),
+                chunk(compression, &stored[..stored.len() - 9], size, crc32),
+                chunk(compression, &stored, size - 1, crc32),
+                chunk(compression, &stored, size + 1, crc32),
+                chunk(compression, &[&stored[..], b"more"].concat(), size, crc32),
+            ] {
+                let streamed = open(&file).content().and_then(|content| {
+                    let size_bytes = content.header.content_bytes as usize;
+                    content.read_all(buffers.take(size_bytes))
+                });
+                let streamed = streamed.map_err(|error| error.to_string());
+                assert_eq!(open(&file).read_all(&buffers).map_err(|error| error.to_string()), streamed);
+            }
+        }
+    }
 }

@@ -512,8 +512,15 @@ fn write_all(file: &mut File, pieces: &[&[u8]]) -> io::Result<()> {
     Ok(())
 }
 
-fn lz4_of(content: &[&[u8]]) -> io::Result<Vec<u8>> {
-    let mut encoder = lz4::EncoderBuilder::new().build(Vec::new())?;
+/// Compresses the content of a chunk in blocks that a reader decompresses where they belong. Checksums of LZ4 would be
+/// others beside that of the chunk.
+pub(crate) fn lz4_of(content: &[&[u8]]) -> io::Result<Vec<u8>> {
+    let mut encoder = lz4::EncoderBuilder::new()
+        .block_size(lz4::BlockSize::Max256KB)
+        .block_mode(lz4::BlockMode::Independent)
+        .block_checksum(lz4::liblz4::BlockChecksum::NoBlockChecksum)
+        .checksum(lz4::ContentChecksum::NoChecksum)
+        .build(Vec::new())?;
     content.iter().try_for_each(|piece| encoder.write_all(piece))?;
     let (stored, finished) = encoder.finish();
     finished.map(|()| stored)
