@@ -23,7 +23,7 @@ const MAX_WAITING_BYTES: u64 = 64 << 20;
 type Read = Result<RecordedFrameSet, ReadError>;
 
 /// Iterates over framesets of an open recording. From the second one on, threads read the next framesets, and decode those of
-/// their frames that were requested of earlier framesets of the same camera.
+/// their frames that were requested of earlier framesets of the same camera. A thread that waits for a frameset reads as well.
 pub struct ReadAhead {
     shared: Arc<Shared>,
     is_started: bool,
@@ -60,11 +60,11 @@ impl ReadAhead {
         }
     }
 
-    /// Starts the threads. Without threads the iterator itself reads.
+    /// Starts the threads, one less than there are processors: the iterator itself uses that one.
     fn start(&mut self) {
         self.is_started = true;
-        let threads = available_parallelism().map_or(1, usize::from).min(MAX_THREADS);
-        for _ in 0..threads.min(self.shared.sequence.count()) {
+        let others = available_parallelism().map_or(1, usize::from) - 1;
+        for _ in 0..others.clamp(1, MAX_THREADS).min(self.shared.sequence.count()) {
             let shared = Arc::clone(&self.shared);
             if let Err(error) = spawn_thread("read-ahead", move || shared.read_ahead()) {
                 log::debug!("framesets are not read ahead: {error}");
@@ -96,7 +96,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns the next frameset, which this thread reads if no other one does.
+    /// Returns the next frameset. While other threads read it, this thread reads a later one.
     fn take(&self) -> Option<Read> {
         let mut state = self.state();
         let position = state.taken;
@@ -104,48 +104,52 @@ impl Shared {
             return None;
         }
         state.taken += 1;
-        let read = if state.begun == position {
-            state.begun += 1;
-            drop(state);
-            self.read(position)
-        } else {
-            loop {
-                if let Some(read) = state.ready.remove(&position) {
-                    state.waiting_bytes -= size_bytes(&read);
-                    break read;
-                }
-                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        let read = loop {
+            if let Some(read) = state.ready.remove(&position) {
+                state.waiting_bytes -= size_bytes(&read);
+                break read;
             }
+            let Some(begun) = self.begin(&mut state) else {
+                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            drop(state);
+            let read = self.read(begun);
+            state = self.state();
+            if begun == position {
+                break read;
+            }
+            state.add(begun, read);
         };
+        drop(state);
         self.changed.notify_all();
         Some(read)
     }
 
     /// Reads the next framesets until the iterator ends.
     fn read_ahead(&self) {
-        while let Some(position) = self.begin() {
-            let read = self.read(position);
-            let mut state = self.state();
-            state.waiting_bytes += size_bytes(&read);
-            state.ready.insert(position, read);
+        let mut state = self.state();
+        while !state.has_ended && state.begun < self.sequence.count() {
+            let Some(begun) = self.begin(&mut state) else {
+                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
             drop(state);
+            let read = self.read(begun);
+            state = self.state();
+            state.add(begun, read);
             self.changed.notify_all();
         }
     }
 
-    /// Waits until another frameset may be read; `None` at the end.
-    fn begin(&self) -> Option<usize> {
-        let mut state = self.state();
-        loop {
-            if state.has_ended || state.begun == self.sequence.count() {
-                return None;
-            }
-            if state.begun < state.taken + MAX_AHEAD && state.waiting_bytes < MAX_WAITING_BYTES {
-                state.begun += 1;
-                return Some(state.begun - 1);
-            }
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
+    /// Returns the position of another frameset that is to be read now; `None` if enough are, and behind the last one.
+    fn begin(&self, state: &mut State) -> Option<usize> {
+        let is_wanted = state.begun < state.taken
+            || state.begun < state.taken + MAX_AHEAD && state.waiting_bytes < MAX_WAITING_BYTES;
+        (is_wanted && state.begun < self.sequence.count()).then(|| {
+            state.begun += 1;
+            state.begun - 1
+        })
     }
 
     fn read(&self, position: usize) -> Read {
@@ -158,6 +162,13 @@ impl Shared {
         read.unwrap_or_else(|_| {
             Err(self.recording.failed(format_args!("reading frameset {position} panicked")))
         })
+    }
+}
+
+impl State {
+    fn add(&mut self, position: usize, read: Read) {
+        self.waiting_bytes += size_bytes(&read);
+        self.ready.insert(position, read);
     }
 }
 
