@@ -490,6 +490,23 @@ mod tests {
     }
 
     #[test]
+    fn frames_that_are_not_compressed_are_used_where_they_were_read() {
+        let folder = TestFolder::new("in-place");
+        for compression in [Compression::None, Compression::Zstd] {
+            let path = folder.path().join(format!("{compression:?}.mcap"));
+            write(&path, &["front", "rear"], 120, compression, &[]);
+            let recording = OpenRecording::open(&path).unwrap();
+            for number in 0..recording.count() {
+                let frames = recording.read(number).unwrap();
+                for (index, message) in frames.messages.iter().enumerate() {
+                    let place = frames.decode(index).unwrap().as_ptr();
+                    assert!(message.as_ptr_range().contains(&place), "frame {index} of frameset {number}");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn framesets_have_numbers_in_the_order_of_their_arrival() {
         let folder = TestFolder::new("numbers");
         for compression in [Compression::None, Compression::Lz4] {

@@ -10,6 +10,7 @@ use super::memory::Queued;
 use crate::depth::DepthForm;
 use crate::format::{DEPTH, DEPTH_METERS, FrameRecord, FrameSetRecord, GapRecord, JPEG, RAW};
 use crate::read::ReadFrameSet;
+use crate::write::MESSAGE_HEADER_BYTES;
 use crate::{images, motion, npy};
 
 /// Upper bound for the size of a message without its pixels.
@@ -153,6 +154,21 @@ fn motion_of(frames: &FrameSet) -> impl Iterator<Item = &StreamInfo> {
     frames.info().streams.iter().filter(|info| info.role == Role::Motion)
 }
 
+/// Returns the text of a record, whose message is before those of the frames. It ends with a blank if the numbers of depth
+/// would be at odd places of the chunk otherwise, where a reader cannot use them without a copy.
+pub(super) fn text_of(record: &FrameSetRecord, images: &[(Stream, Vec<u8>)]) -> serde_json::Result<Vec<u8>> {
+    let mut text = serde_json::to_vec(record)?;
+    if let Some(depth) = record.frames.iter().position(|frame| frame.coding == DEPTH) {
+        let before: usize = images[..depth].iter().map(|(_, image)| image.len()).sum();
+        // The headers of this message, of the frames before, and of depth, whose numbers are at an even place of its message.
+        let headers = (2 + depth) * MESSAGE_HEADER_BYTES;
+        if (headers + text.len() + before) % 2 == 1 {
+            text.push(b' ');
+        }
+    }
+    Ok(text)
+}
+
 /// Returns the declarations of the streams in a frameset, and of all streams of motion.
 fn streams_of(frames: &FrameSet) -> Vec<StreamInfo> {
     let images = frames.header().frames.iter().filter(|frame| frame.role != Role::Motion);
@@ -257,7 +273,7 @@ impl Encoded {
             // Both are far below the limit of their type until the year 2262.
             log_time: (header.arrival_nanos as i64 + source.wall_minus_monotonic_nanos).max(0) as u64,
             publish_time: header.frames.first().map_or(0, |frame| frame.timestamp.nanos),
-            record: serde_json::to_vec(&record)?,
+            record: text_of(&record, &images)?,
             images,
             imu,
         };
@@ -296,7 +312,7 @@ impl Encoded {
         let (matched, origins) = (None, Vec::new());
         let record = FrameSetRecord { sequence, arrival_nanos: log_time, matched, origins, frames: records };
         let publish_time = frames.first().map_or(log_time, |(header, _)| header.timestamp.nanos);
-        let record = serde_json::to_vec(&record)?;
+        let record = text_of(&record, &images)?;
         let messages = Messages { sequence, log_time, publish_time, record, images, imu };
         Ok(Self { source, gaps: Vec::new(), continues: false, frameset: Some(messages) })
     }

@@ -10,7 +10,7 @@ use camrig::frame::{
 };
 use tempfile::TempDir;
 
-use super::encode::{Encoded, ImuMessage, Messages, WrittenCamera};
+use super::encode::{Encoded, ImuMessage, Messages, WrittenCamera, text_of};
 pub(crate) use super::part::Next;
 use super::part::{PartOptions, RecordingPart};
 use crate::compression::Compression;
@@ -300,7 +300,7 @@ pub(super) fn encoded_with(
         sequence,
         log_time: ORIGIN + arrival_nanos,
         publish_time: headers[0].timestamp.nanos,
-        record: serde_json::to_vec(&record).unwrap(),
+        record: text_of(&record, &images).unwrap(),
         images,
         imu: Vec::new(),
     };

@@ -23,6 +23,7 @@ use zstd::stream::zio;
 use self::disk::ReservedSpace;
 pub(crate) use self::disk::{create, numbered, numbered_before, numbered_behind, with_suffix};
 pub(crate) use self::error::WriteError;
+pub(crate) use self::records::MESSAGE_BYTES as MESSAGE_HEADER_BYTES;
 use self::records::{ChunkHeader, Fields, HEADER_BYTES, MESSAGE_BYTES, message_index, push_message_header};
 use crate::compression::Compression;
 

@@ -10,7 +10,7 @@ use super::Message;
 pub(super) const HEADER_BYTES: usize = 9;
 
 /// Size of a message before its data, with opcode and length.
-pub(super) const MESSAGE_BYTES: usize = HEADER_BYTES + 2 + 4 + 8 + 8;
+pub(crate) const MESSAGE_BYTES: usize = HEADER_BYTES + 2 + 4 + 8 + 8;
 
 /// The fields of one record.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
