@@ -223,6 +223,39 @@ impl EmulatedCamera {
     }
 }
 
+/// Unlink messages whose URBs have not arrived. `vhci_hcd` sends an unlink message before its URB if both are queued while it
+/// sends other messages. The URB never completes: the result of unlinking follows when it arrives, because the kernel does
+/// not accept a result before it has sent the URB.
+#[derive(Debug, Default)]
+struct EarlyUnlinks {
+    /// Sequence number of the last URB of the connection.
+    newest: Option<u32>,
+    /// By sequence number of the URB: that of the message.
+    kept: BTreeMap<u32, u32>,
+}
+
+impl EarlyUnlinks {
+    /// Keeps the message `sequence` if URB `victim` has not arrived. Returns false if it has.
+    fn keep(&mut self, sequence: u32, victim: u32) -> io::Result<bool> {
+        let is_early = self.newest.is_none_or(|newest| victim.wrapping_sub(newest).cast_signed() > 0);
+        if is_early && self.kept.len() == URBS_MAX {
+            return Err(io::Error::other(format!(
+                "more than {URBS_MAX} URBs were unlinked before they arrived"
+            )));
+        }
+        if is_early {
+            self.kept.insert(victim, sequence);
+        }
+        Ok(is_early)
+    }
+
+    /// Notes that URB `sequence` has arrived. Returns the number of the message that unlinked it.
+    fn take(&mut self, sequence: u32) -> Option<u32> {
+        self.newest = Some(sequence);
+        self.kept.remove(&sequence)
+    }
+}
+
 impl Shared {
     /// Serves one connection after the other.
     fn accept(self: &Arc<Self>, listener: &TcpListener) {
@@ -264,11 +297,22 @@ impl Shared {
         connection.write_all(&[READY.as_slice(), &[port]].concat())?;
         self.counters.attached.fetch_add(1, Ordering::Relaxed);
         self.log(format_args!("attached"));
+        let mut early = EarlyUnlinks::default();
         loop {
             match usbip::read_request(&mut connection)? {
-                Request::Submit(submit) if submit.endpoint == 0 => self.control(&submit)?,
-                Request::Submit(submit) => self.queue_urb(&submit)?,
-                Request::Unlink { sequence, victim } => self.unlink(sequence, victim)?,
+                Request::Submit(submit) => match early.take(submit.sequence) {
+                    Some(sequence) => {
+                        self.log(format_args!("URB {} was unlinked before it arrived", submit.sequence));
+                        self.send(&usbip::unlink_result(sequence, UNLINKED))?;
+                    }
+                    None if submit.endpoint == 0 => self.control(&submit)?,
+                    None => self.queue_urb(&submit)?,
+                },
+                Request::Unlink { sequence, victim } => {
+                    if !early.keep(sequence, victim)? {
+                        self.unlink(sequence, victim)?;
+                    }
+                }
             }
         }
     }

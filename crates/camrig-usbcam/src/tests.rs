@@ -152,6 +152,26 @@ fn an_urb_that_was_unlinked_never_completes() {
 }
 
 #[test]
+fn an_urb_that_was_unlinked_before_it_arrived_never_completes() {
+    let camera = camera();
+    let mut host = Host::attach(&camera);
+    host.start_depth();
+    let asked = host.send(|sequence| unlink(sequence, sequence + 1));
+    host.send(|sequence| submit(sequence, DEPTH, URB_BYTES, [0; 8], None));
+    let answer = host.receive(false);
+    assert_eq!((answer.command, answer.sequence, answer.status), (4, asked, UNLINKED));
+    // The first frame goes to the next URB.
+    assert_eq!(host.payload().len(), 12 + 220 + 424 * 240 * 2);
+    // Control transfers too.
+    let setup = [0x80, 6, 0, 1, 0, 0, 18, 0];
+    let asked = host.send(|sequence| unlink(sequence, sequence + 1));
+    host.send(|sequence| submit(sequence, 0, 18, setup, None));
+    let answer = host.receive(false);
+    assert_eq!((answer.command, answer.sequence, answer.status), (4, asked, UNLINKED));
+    assert_eq!(host.control_in(setup).data.len(), 18);
+}
+
+#[test]
 fn torn_and_skipped_frames_are_counted() {
     let camera = camera();
     let mut host = Host::attach(&camera);
