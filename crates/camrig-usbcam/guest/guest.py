@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs a command in a guest whose kernel has emulated RealSense cameras attached.
 
-    guest.py [--cameras N] [--models d405,d435] [--usb2] [--megabits M] [--timeout S] -- COMMAND...
+    guest.py [--cameras N] [--models d405,d435] [--usb2] [--megabits M] [--kernel PACKAGE] [--timeout S] -- COMMAND...
 
 The guest is the distribution's kernel under QEMU without hardware acceleration. Its root is this machine's, read-only,
 below an overlay in memory; the folder that --out names is writable for it, as $OUT. $EMULATOR is the address that takes
@@ -12,6 +12,7 @@ where the guest failed.
 
 import argparse
 import glob
+import lzma
 import os
 import shlex
 import shutil
@@ -33,6 +34,8 @@ PACKAGES = {
 MODULES = ["9p", "9pnet_virtio", "virtio_pci", "virtio_net", "overlay", "vhci_hcd", "uvcvideo"]
 # For motion sensors.
 MODULES += ["usbhid", "hid_sensor_hub", "hid_sensor_accel_3d", "hid_sensor_gyro_3d"]
+# The guest has the kernel of the first one that exists. Debian 12's own, 6.1.0-57, has crashed when a camera was unplugged.
+KERNELS = ["linux-image-6.12-amd64", "linux-image-amd64"]
 # uvcvideo of Debian 12 supports the metadata of one D4xx only; the others are registered in the same way.
 METADATA_LIKE = "8086 0b03"
 
@@ -72,22 +75,29 @@ def need_packages():
         fail(f"missing programs; install them with: apt-get install --no-install-recommends {' '.join(missing)}", MISSING)
 
 
-def kernel():
-    """The newest kernel package's files below the cache: kernel image and folder of modules."""
-    folder = os.path.join(CACHE, "kernel")
-    if not glob.glob(f"{folder}/boot/vmlinuz-*"):
+def depends(package):
+    """The packages with a kernel on which `package` depends."""
+    found = subprocess.run(["apt-cache", "depends", package], capture_output=True, text=True).stdout
+    return [line.split()[-1] for line in found.splitlines() if "Depends: linux-image-" in line]
+
+
+def kernel(packages):
+    """The files of the kernel of the first of these packages, below the cache: kernel image and folder of modules."""
+    folders = [os.path.join(CACHE, package) for package in packages]
+    folder = next((it for it in folders if glob.glob(f"{it}/boot/vmlinuz-*")), None)
+    if not folder:
         if not shutil.which("apt-get"):
             fail("no apt-get, which downloads the kernel of the guest", MISSING)
-        depends = subprocess.run(["apt-cache", "depends", "linux-image-amd64"], capture_output=True, text=True).stdout
-        names = [line.split()[-1] for line in depends.splitlines() if "Depends: linux-image-" in line]
-        if not names:
-            fail("no package linux-image-amd64 is known; run: apt-get update", MISSING)
+        found = [(folder, name) for package, folder in zip(packages, folders) for name in depends(package)]
+        if not found:
+            fail(f"no package {' or '.join(packages)} is known; run: apt-get update", MISSING)
+        folder, name = found[0]
         os.makedirs(folder, exist_ok=True)
-        if subprocess.run(["apt-get", "download", "-qq", names[0]], cwd=folder).returncode:
-            fail(f"package {names[0]} cannot be downloaded", MISSING)
-        package = glob.glob(f"{folder}/{names[0]}_*.deb")[0]
-        subprocess.run(["dpkg-deb", "-x", package, folder], check=True)
-        os.remove(package)
+        if subprocess.run(["apt-get", "download", "-qq", name], cwd=folder).returncode:
+            fail(f"package {name} cannot be downloaded", MISSING)
+        archive = glob.glob(f"{folder}/{name}_*.deb")[0]
+        subprocess.run(["dpkg-deb", "-x", archive, folder], check=True)
+        os.remove(archive)
     image = sorted(glob.glob(f"{folder}/boot/vmlinuz-*"))[-1]
     version = os.path.basename(image).removeprefix("vmlinuz-")
     if not os.path.exists(f"{folder}/lib/modules/{version}/modules.dep"):
@@ -121,11 +131,14 @@ def initrd(folder):
     for name in ["bin", "modules", "proc", "sys", "dev"]:
         os.makedirs(f"{tree}/{name}")
     shutil.copy(shutil.which("busybox"), f"{tree}/bin/busybox")
-    order = modules(folder)
-    for path in order:
-        shutil.copy(f"{folder}/{path}", f"{tree}/modules/")
+    names = []
+    for path in modules(folder):
+        names.append(os.path.basename(path).removesuffix(".xz"))
+        opened = lzma.open if path.endswith(".xz") else open
+        with opened(f"{folder}/{path}", "rb") as packed, open(f"{tree}/modules/{names[-1]}", "wb") as file:
+            shutil.copyfileobj(packed, file)
     with open(f"{tree}/modules/order", "w") as file:
-        file.write("\n".join(os.path.basename(path) for path in order) + "\n")
+        file.write("\n".join(names) + "\n")
     with open(f"{tree}/init", "w") as file:
         file.write(INIT)
     os.chmod(f"{tree}/init", 0o755)
@@ -172,6 +185,7 @@ def main():
     parser.add_argument("--models", default="d405")
     parser.add_argument("--usb2", action="store_true")
     parser.add_argument("--megabits", type=int)
+    parser.add_argument("--kernel", help=f"package that depends on the guest's kernel (default: {' or '.join(KERNELS)})")
     parser.add_argument("--timeout", type=int, default=300, help="seconds until the guest is ended")
     parser.add_argument("--port", type=int, default=34000, help="TCP port of the first camera")
     parser.add_argument("--out", default=os.path.join(CACHE, "out"))
@@ -183,7 +197,7 @@ def main():
     program = os.path.join(ROOT, "target", "debug", "camrig-usbcam")
     if not os.path.exists(program):
         fail("build the emulator first: cargo build -p camrig-usbcam")
-    image, folder = kernel()
+    image, folder = kernel([arguments.kernel] if arguments.kernel else KERNELS)
     os.makedirs(arguments.out, exist_ok=True)
     with open(os.path.join(arguments.out, "guest.sh"), "w") as file:
         file.write(guest_script(arguments, program))
@@ -210,9 +224,10 @@ def main():
 def boot(arguments, image, initrd_image):
     machine = ["qemu-system-x86_64", "-accel", "tcg,thread=multi", "-smp", "2", "-m", "2048", "-cpu", "max"]
     machine += ["-kernel", image, "-initrd", initrd_image, "-no-reboot", "-nographic"]
-    # A busy host must not look like a broken timer or processor to the kernel.
-    patient = "no_timer_check nowatchdog rcupdate.rcu_cpu_stall_suppress=1 tsc=nowatchdog"
-    machine += ["-append", f"console=ttyS0 quiet loglevel=1 panic=1 mitigations=off {patient}"]
+    # A busy host must not look like a broken timer or processor to the kernel, which may measure a wrong rate of the
+    # processor's clock then: time comes from another one.
+    patient = "no_timer_check nowatchdog rcupdate.rcu_cpu_stall_suppress=1 tsc=nowatchdog clocksource=hpet"
+    machine += ["-append", f"console=ttyS0 quiet loglevel=1 oops=panic panic=1 mitigations=off {patient}"]
     machine += ["-virtfs", "local,path=/,mount_tag=hostroot,security_model=none,readonly=on,multidevs=remap"]
     machine += ["-virtfs", f"local,path={arguments.out},mount_tag=out,security_model=none"]
     machine += ["-netdev", "user,id=n0", "-device", "virtio-net-pci,netdev=n0,romfile="]

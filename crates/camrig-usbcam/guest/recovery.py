@@ -74,7 +74,9 @@ class Recovery:
             then, camera = before[f"c{index}"], now[f"c{index}"]
             lost, produced = camera["lost"] - then["lost"], camera["produced"] - then["produced"]
             check(camera["restarts"] == then["restarts"], f"camera {index} was restarted\n{self.rig.log()}")
-            figure(f"camera {index} meanwhile: framesets, lost, not fetched in time", (produced, lost, missed[index]))
+            earlier, reasons = then.get("lost_by_reason", {}), camera.get("lost_by_reason", {})
+            reasons = {name: count - earlier.get(name, 0) for name, count in reasons.items() if count != earlier.get(name)}
+            figure(f"camera {index} meanwhile: framesets, lost by reason, not fetched in time", (produced, reasons, missed[index]))
             if lost > missed[index]:
                 missing.append(f"camera {index} lost {lost} framesets, but {missed[index]} frames were not fetched")
             if dropped[f"c{index}"] and not missed[index]:

@@ -2,7 +2,7 @@
 """Runs camrig on emulated cameras in guests: `suite.py` the suite of the gate, `suite.py all` everything, `suite.py
 versions` some cases with each tested version of librealsense.
 
-    suite.py [gate|all|versions] [--only CASE,...] [--guest NUMBER]
+    suite.py [gate|all|versions] [--only CASE,...] [--guest NUMBER] [--kernel PACKAGE]
 
 Each guest is booted once for several cases (cases.py). The control transfers that the emulator saw are checked here. The
 exit code is 0 if all cases passed, 1 if not, or one of guest.py's.
@@ -29,10 +29,10 @@ GUESTS = [
     (
         ["--cameras", "6"],
         "list selected pixels_together gaps".split(),
-        "pixels_processes unplugged silent brownout cold:200:14400 cold_two:200:14400".split(),
+        "pixels_processes unplugged silent brownout cycles:1000:14400 cold:200:14400 cold_two:20:14400".split(),
     ),
     (["--cameras", "2", "--models", "d435,d405", "--usb2"], "usb2 recovery".split(), "options every_option metadata presets regions".split()),
-    (["--cameras", "2", "--models", "d405,d455"], [], "options metadata every_option motion late brownout budget faulty fast unplug_while:50:60:70:80:90:100:110:120 cycles:1000:14400".split()),
+    (["--cameras", "2", "--models", "d405,d455"], [], "options metadata every_option motion late brownout budget faulty fast unplug_while:50:60:70:80:90:100:110:120".split()),
     (["--cameras", "3", "--models", "d435,d455,d405"], [], "list pixels_processes pixels_together options regions".split()),
 ]
 # Those of `versions`, and the versions.
@@ -139,6 +139,7 @@ def main():
     parser.add_argument("suite", nargs="?", choices=["gate", "all", "versions"], default="gate")
     parser.add_argument("--only", type=lambda text: text.split(","), help="these cases only, with arguments of their own if they have any")
     parser.add_argument("--guest", type=int, help="this guest only, counted from 1; with --only it runs any case")
+    parser.add_argument("--kernel", help="package that depends on the kernel of the guests, such as linux-image-amd64")
     arguments = parser.parse_args()
     devices = subprocess.run([CAMRIG, "devices"], capture_output=True, text=True, check=False)
     if "has no librealsense" in devices.stdout + devices.stderr:
@@ -154,6 +155,7 @@ def main():
         cases = gate + (more if arguments.suite == "all" else [])
         cases = arguments.only if arguments.only and arguments.guest else selected(cases, arguments.only)
         if cases and arguments.guest in (None, number):
+            options = options + (["--kernel", arguments.kernel] if arguments.kernel else [])
             good, found = run(number, options, cases, TIMEOUT[arguments.suite])
             passed &= good
             figures += found
