@@ -340,8 +340,11 @@ def case_regions():
     depth, color = [10, 20, 300, 200], [30, 40, 100, 90]
 
     def options(index):
-        # Color of a D405 comes from its depth sensor.
-        return {"exposure_region": depth, "exposure_region_color": None if models[index] == "d405" else color}
+        # Color of a D405 comes from its depth sensor. Cameras keep the exposure of an earlier case.
+        auto = {"enable_auto_exposure": True}
+        return {"exposure_region": depth, "set": auto} | (
+            {} if models[index] == "d405" else {"exposure_region_color": color, "set_color": auto}
+        )
 
     def has_regions(index):
         own = emulator.ask(f"controls {index}").rpartition(" exposure-regions=")[2]

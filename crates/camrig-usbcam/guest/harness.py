@@ -164,9 +164,12 @@ class Rig:
         except (IndexError, OSError, json.JSONDecodeError):
             return {"actors": [], "links": []}
 
+    def cameras(self):
+        actors = {actor["name"]: actor for actor in self.status()["actors"]}
+        return [actors.get(f"c{index}", {"state": "unknown", "produced": 0}) for index in range(CAMERAS)]
+
     def camera(self, index):
-        actors = self.status()["actors"]
-        return next((actor for actor in actors if actor["name"] == f"c{index}"), {"state": "unknown", "produced": 0})
+        return self.cameras()[index]
 
     def wait_state(self, index, *states):
         return wait_for(f"camera {index} {' or '.join(states)}", lambda: self.camera(index)["state"] in states, self)

@@ -262,16 +262,20 @@ def used(rig):
 def case_cycles(count="20", seconds="3600"):
     """Cameras are unplugged and plugged in again and again, all at a time: no descriptor, no thread and no memory is lost."""
     count, until = int(count), time.monotonic() + float(seconds)
-    rig = Rig(topology(lambda _: DEPTH_ONLY, keys=CYCLES_POLICY))
+    rig = Rig(topology(lambda _: DEPTH_ONLY, keys=CYCLES_POLICY, reader="stats"))
     rig.wait_first()
     settled, rounds = None, 0
     while rounds * CAMERAS < count and time.monotonic() < until:
         emulator.do(*(f"unplug {index}" for index in range(CAMERAS)))
-        for index in range(CAMERAS):
-            rig.wait_state(index, *WAITING)
+        wait_for("all cameras to be missed", lambda: all(it["state"] in WAITING for it in rig.cameras()), rig)
+        before = [it["produced"] for it in rig.cameras()]
         emulator.do(*(f"plug {index}" for index in range(CAMERAS)))
-        for index in range(CAMERAS):
-            rig.wait_frames(index)
+
+        def all_run():
+            now = rig.cameras()
+            return all(it["state"] == "running" and it["produced"] >= then + 2 for it, then in zip(now, before))
+
+        wait_for("framesets of all cameras", all_run, rig)
         rounds += 1
         if rounds == min(SETTLED, max(1, count // CAMERAS // 2)):
             settled = used(rig)
