@@ -320,10 +320,11 @@ def case_fast(framesets=FAST_FRAMESETS):
             rig.wait_frames(index, int(framesets))
         report, without = rig.stop(), kernel.without_metadata() - without
         actors = {actor["name"]: actor for actor in report["actors"]}
-        counts = [(actors[f"c{index}"]["produced"], actors[f"c{index}"]["lost"]) for index in range(CAMERAS)]
+        cameras = [actors[f"c{index}"] for index in range(CAMERAS)]
+        counts = [(camera["produced"], camera.get("lost_by_reason", {})) for camera in cameras]
         wrong = [actors[f"r{index}"]["restarts"] for index in range(CAMERAS)]
         figure(
-            f"cameras at {FAST} Hz, {placement}: framesets and lost of each, frames without metadata, wrong framesets of each",
+            f"cameras at {FAST} Hz, {placement}: framesets and lost ones of each, frames without metadata, wrong framesets of each",
             (counts, without, wrong),
         )
         check(not any(wrong), f"framesets are wrong: {[actors[f'r{index}']['errors'] for index in range(CAMERAS)]}\n{rig.log()}")
