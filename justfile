@@ -194,7 +194,7 @@ soak-record:
 bench-pixels *args:
     cargo build --release -p camrig-image --example pixels
     test -d target/pixels || python3 -m venv target/pixels
-    target/pixels/bin/python -m pip install --quiet --disable-pip-version-check opencv-python-headless
+    target/pixels/bin/python -m pip install --quiet --disable-pip-version-check opencv-python-headless pyrealsense2
     target/pixels/bin/python crates/camrig-image/bench target/release/examples/pixels {{ args }}
 
 # Compare the instructions of operations on pixels with stored figures, or `--store` them; needs valgrind

@@ -1,5 +1,9 @@
 //! Point clouds: depth images converted to 3D points, each with its color from the color image.
+#![allow(clippy::inline_always, reason = "only inlined code gets the instructions of its caller")]
 
+use pulp::{Arch, Simd, WithSimd};
+
+use crate::projection::{FRACTIONLESS, LANES};
 use crate::{
     ColorView, DepthView, Distortion, Extrinsics, Frame, FrameHeader, Intrinsics, Payload, PixelFormat, Role,
     Stream, StreamInfo,
@@ -7,6 +11,9 @@ use crate::{
 
 /// Size of one point in a frame, in bytes.
 const POINT_BYTES: usize = crate::POINT_BYTES as usize;
+
+/// Points that are placed together.
+const PLACED: usize = 8;
 
 /// A point is occluded by another if it is this many columns of the color image behind it. The tolerance absorbs the noise of
 /// depth.
@@ -157,6 +164,7 @@ impl PointCloud {
         if let Some((eye, color)) = colored {
             check_size(color.frame(), &eye.lens)?;
         }
+        let colored = colored.map(|(eye, color)| (eye, color.rgb8()));
         let (points, rest) = points.as_chunks_mut::<POINT_BYTES>();
         if points.len() != self.rays.len() || !rest.is_empty() {
             return Err(PointCloudError::Length);
@@ -165,6 +173,7 @@ impl PointCloud {
         let rows = points.chunks_exact_mut(width).zip(self.rays.chunks_exact(width));
         let z16 = depth.frame().payload().pixel_format() == Some(PixelFormat::Z16);
         let mut others = depth.rows_meters().step_by(self.step);
+        let (arch, mut seen) = (Arch::new(), Vec::new());
         for ((points, rays), row) in rows.zip(depth.frame().rows().step_by(self.step)) {
             if z16 {
                 let units = row.as_chunks::<2>().0.iter();
@@ -173,14 +182,17 @@ impl PointCloud {
                     units => f32::from(units) * depth.unit_meters(),
                 };
                 match self.step {
-                    1 => place(points, rays, units.map(meters)),
+                    1 => {
+                        let (units, unit_meters) = (units.as_slice(), depth.unit_meters());
+                        arch.dispatch(Placing { points: &mut *points, rays, units, unit_meters });
+                    }
                     step => place(points, rays, units.step_by(step).map(meters)),
                 }
             } else if let Some(depths) = others.next() {
                 place(points, rays, depths.step_by(self.step).map(Option::unwrap_or_default));
             }
-            if let Some((eye, color)) = colored {
-                eye.paint(color, points);
+            if let Some((eye, (rgb8, stride))) = &colored {
+                arch.dispatch(Painting { eye, rgb8, stride: *stride, points, seen: &mut seen });
             }
         }
         Ok(())
@@ -195,47 +207,159 @@ fn place(points: &mut [[u8; POINT_BYTES]], rays: &[[f32; 2]], depths: impl Itera
     }
 }
 
+/// A row of points without color, and its depths in units.
+struct Placing<'a> {
+    points: &'a mut [[u8; POINT_BYTES]],
+    rays: &'a [[f32; 2]],
+    units: &'a [[u8; 2]],
+    unit_meters: f32,
+}
+
+impl WithSimd for Placing<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let (points, points_left) = self.points.as_chunks_mut::<PLACED>();
+        let (rays, rays_left) = self.rays.as_chunks::<PLACED>();
+        let (units, units_left) = self.units.as_chunks::<PLACED>();
+        for ((points, rays), units) in points.iter_mut().zip(rays).zip(units) {
+            place_each(points, rays, units, self.unit_meters);
+        }
+        let meters = |units: &[u8; 2]| f32::from(u16::from_le_bytes(*units)) * self.unit_meters;
+        place(points_left, rays_left, units_left.iter().map(meters));
+    }
+}
+
+/// Writes each point as two numbers of 64 bits, which vectors interleave.
+#[inline(always)]
+fn place_each(
+    points: &mut [[u8; POINT_BYTES]; PLACED],
+    rays: &[[f32; 2]; PLACED],
+    units: &[[u8; 2]; PLACED],
+    unit_meters: f32,
+) {
+    let mut meters = [0.0; PLACED];
+    for (meters, units) in meters.iter_mut().zip(units) {
+        *meters = f32::from(u16::from_le_bytes(*units)) * unit_meters;
+    }
+    let mut halves = [[0_u64; 2]; PLACED];
+    for (halves, ([x, y], z)) in halves.iter_mut().zip(rays.iter().zip(meters)) {
+        let [x, y, z] = [x * z + 0.0, y * z + 0.0, z].map(|at| u64::from(at.to_bits()));
+        *halves = [x | y << 32, z];
+    }
+    for (point, halves) in points.iter_mut().zip(halves) {
+        let (to, _) = point.as_chunks_mut::<8>();
+        to[0] = halves[0].to_le_bytes();
+        to[1] = halves[1].to_le_bytes();
+    }
+}
+
+/// A row of points that get their colors, and memory for the places at which they are seen.
+struct Painting<'a> {
+    eye: &'a ColorEye,
+    rgb8: &'a [u8],
+    stride: u32,
+    points: &'a mut [[u8; POINT_BYTES]],
+    seen: &'a mut Vec<Seen>,
+}
+
+impl WithSimd for Painting<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let Self { eye, rgb8, stride, points, seen } = self;
+        eye.look(points, stride, seen);
+        eye.paint(rgb8, points, seen);
+    }
+}
+
+/// Where a point is seen.
+#[derive(Clone, Copy)]
+struct Seen {
+    /// The column of color, even outside of the image; not a number if color cannot see the point.
+    column: f32,
+    /// Where the color of the point begins in the image; farther than its end if the point is not in it.
+    offset: u32,
+}
+
 impl ColorEye {
+    /// Replaces `seen` by where a row of points is seen. Several are projected together.
+    #[inline(always)]
+    fn look(&self, points: &[[u8; POINT_BYTES]], stride: u32, seen: &mut Vec<Seen>) {
+        seen.resize(points.len(), Seen { column: 0.0, offset: 0 });
+        for (points, seen) in points.chunks(LANES).zip(seen.chunks_mut(LANES)) {
+            let mut meters = [[0.0; LANES]; 3];
+            for (lane, point) in points.iter().enumerate() {
+                for (axis, at) in meters.iter_mut().zip(Point::from_bytes(point).meters) {
+                    axis[lane] = at;
+                }
+            }
+            let [columns, rows] = self.lens.project_each(&self.from_depth, &meters);
+            let offsets = offsets(&columns, &rows, &self.lens, stride);
+            for (lane, seen) in seen.iter_mut().enumerate() {
+                // A point without depth is at zero.
+                let column = if meters[2][lane] > 0.0 { columns[lane] } else { f32::NAN };
+                *seen = Seen { column, offset: offsets[lane] };
+            }
+        }
+    }
+
     /// Assigns the colors of the color image to a row of points.
     ///
     /// Seen from a color sensor to the left of depth, near points are shifted to the right, and the farther points next to them
     /// are behind them: their columns decrease although the row continues. The row is therefore traversed from the end at which
     /// near points come first.
-    fn paint(&self, color: &ColorView<'_>, points: &mut [[u8; POINT_BYTES]]) {
+    #[inline(always)]
+    fn paint(&self, rgb8: &[u8], points: &mut [[u8; POINT_BYTES]], seen: &[Seen]) {
+        let points = points.iter_mut().zip(seen);
         if self.from_depth.translation_meters[0] < 0.0 {
-            self.paint_in_order(color, points.iter_mut().rev(), -1.0);
+            paint_in_order(rgb8, points.rev(), -1.0);
         } else {
-            self.paint_in_order(color, points.iter_mut(), 1.0);
-        }
-    }
-
-    /// Paints the points of a row in one direction: `forward` is 1 if columns increase in this order, and -1 if they
-    /// decrease.
-    fn paint_in_order<'p>(
-        &self,
-        color: &ColorView<'_>,
-        points: impl Iterator<Item = &'p mut [u8; POINT_BYTES]>,
-        forward: f32,
-    ) {
-        let mut front = f32::NEG_INFINITY;
-        for bytes in points {
-            let point = Point::from_bytes(bytes);
-            let seen_at = self.lens.project(self.from_depth.apply(point.meters));
-            let Some([column, row]) = seen_at.filter(|_| point.meters[2] > 0.0) else { continue };
-            let ahead = column * forward;
-            if ahead > front - HIDDEN_COLUMNS {
-                *bytes = Point { rgb: pixel_at(color, column, row), ..point }.to_bytes();
-            }
-            front = front.max(ahead);
+            paint_in_order(rgb8, points, 1.0);
         }
     }
 }
 
-/// Returns the color of the nearest pixel, if it is inside the image.
-fn pixel_at(color: &ColorView<'_>, column: f32, row: f32) -> Option<[u8; 3]> {
-    // A pixel extends half its size beyond its center. A negative number must not become column 0.
-    let (column, row) = ((column + 0.5).floor(), (row + 0.5).floor());
-    if column < 0.0 || row < 0.0 { None } else { color.rgb(column as u32, row as u32) }
+/// Paints the points of a row in one direction: `forward` is 1 if columns increase in this order, and -1 if they decrease.
+#[inline(always)]
+fn paint_in_order<'p>(
+    rgb8: &[u8],
+    points: impl Iterator<Item = (&'p mut [u8; POINT_BYTES], &'p Seen)>,
+    forward: f32,
+) {
+    let mut front = f32::NEG_INFINITY;
+    for (bytes, &Seen { column, offset }) in points {
+        // False for what is not a number.
+        let ahead = column * forward;
+        if ahead > front - HIDDEN_COLUMNS
+            && let Some(&[red, green, blue]) = rgb8.get(offset as usize..).and_then(<[u8]>::first_chunk)
+        {
+            bytes[12..].copy_from_slice(&[red, green, blue, u8::MAX]);
+        }
+        front = front.max(ahead);
+    }
+}
+
+/// Returns where the nearest pixels begin in an image of RGB8.
+#[inline(always)]
+fn offsets(columns: &[f32; LANES], rows: &[f32; LANES], lens: &Intrinsics, stride: u32) -> [u32; LANES] {
+    let (width, height) = (lens.width as f32, lens.height as f32);
+    let mut offsets = [0; LANES];
+    for ((offset, column), row) in offsets.iter_mut().zip(columns).zip(rows) {
+        // A pixel extends half its size beyond its center. A negative number must not become column 0.
+        let [x, y] = [(column + 0.5).floor(), (row + 0.5).floor()];
+        let integer = |place: f32| (place + FRACTIONLESS).to_bits().wrapping_sub(FRACTIONLESS.to_bits());
+        let begin = integer(y).wrapping_mul(stride).wrapping_add(integer(x).wrapping_mul(3));
+        #[expect(
+            clippy::needless_bitwise_bool,
+            reason = "branches would keep the loop from being vectorized"
+        )]
+        let inside = (x >= 0.0) & (x < width) & (y >= 0.0) & (y < height);
+        *offset = if inside { begin } else { u32::MAX };
+    }
+    offsets
 }
 
 fn lens_of(stream: &StreamInfo) -> Result<Intrinsics, PointCloudError> {

@@ -2,12 +2,21 @@
 //!
 //! The results match those of librealsense except for the last bits of an `f32`: see the tests of camrig-realsense.
 
+#![allow(clippy::inline_always, reason = "only inlined code gets the instructions of its caller")]
+
 use crate::pose;
 use crate::{Distortion, Extrinsics, Intrinsics};
 
 /// Number of iterations for inverting a distortion that has no inverse in closed form. Each reduces the error by about
 /// the magnitude of the distortion; librealsense uses the same number.
 const ROUNDS: usize = 10;
+
+/// Points that [`Intrinsics::project_each`] projects together.
+pub(crate) const LANES: usize = 64;
+
+/// From this number on, an `f32` has no fraction: added to a smaller integer, the lowest bits are that integer. Vectors have no
+/// cast that saturates.
+pub(crate) const FRACTIONLESS: f32 = (1 << 23) as f32;
 
 impl Intrinsics {
     /// Returns whether [`Self::project`] and [`Self::deproject`] support the distortion model.
@@ -32,7 +41,33 @@ impl Intrinsics {
         Some([x * self.fx + self.ppx, y * self.fy + self.ppy])
     }
 
+    /// Returns the columns, and the rows, of points that are moved by `transform` first: as [`Self::project`] does for each, with
+    /// what is not a number instead of `None`.
+    #[inline(always)]
+    pub(crate) fn project_each(
+        &self,
+        transform: &Extrinsics,
+        [xs, ys, zs]: &[[f32; LANES]; 3],
+    ) -> [[f32; LANES]; 2] {
+        let (mut columns, mut rows) = ([0.0; LANES], [0.0; LANES]);
+        for lane in 0..LANES {
+            let [x, y, z] = transform.apply([xs[lane], ys[lane], zs[lane]]);
+            let z = if z <= 0.0 { f32::NAN } else { z };
+            [columns[lane], rows[lane]] = [x / z, y / z];
+        }
+        if self.distortion != Distortion::None {
+            for (x, y) in columns.iter_mut().zip(&mut rows) {
+                [*x, *y] = self.distort([*x, *y]).unwrap_or([f32::NAN; 2]);
+            }
+        }
+        for (x, y) in columns.iter_mut().zip(&mut rows) {
+            [*x, *y] = [*x * self.fx + self.ppx, *y * self.fy + self.ppy];
+        }
+        [columns, rows]
+    }
+
     /// Converts undistorted to distorted image coordinates, both at distance 1.
+    #[inline(always)]
     fn distort(&self, ideal: [f32; 2]) -> Option<[f32; 2]> {
         let (radial, shift) = self.bend(ideal)?;
         Some([ideal[0] * radial + shift[0], ideal[1] * radial + shift[1]])
@@ -49,6 +84,7 @@ impl Intrinsics {
     }
 
     /// Returns the distortion at a point: the radial factor, and the tangential offset.
+    #[inline(always)]
     fn bend(&self, [x, y]: [f32; 2]) -> Option<(f32, [f32; 2])> {
         let [k1, k2, p1, p2, k3] = self.coefficients;
         let square = x * x + y * y;
@@ -90,6 +126,7 @@ impl Extrinsics {
     }
 
     /// Returns the point in the target coordinates of the transform.
+    #[inline(always)]
     pub fn apply(&self, point: [f32; 3]) -> [f32; 3] {
         let (columns, _) = self.rotation.as_chunks::<3>();
         std::array::from_fn(|row| {

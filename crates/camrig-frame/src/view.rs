@@ -1,5 +1,6 @@
 //! Typed views of frames: depth in metres, color as red, green and blue, tensors, messages.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use crate::format::Light;
@@ -221,6 +222,18 @@ impl<'a> DepthView<'a> {
         meters
     }
 
+    /// Returns the depth of each pixel in units, row by row; 0 without depth.
+    pub(crate) fn to_units(self) -> Vec<u16> {
+        if self.format != PixelFormat::Z16 {
+            return self.iter_units().collect();
+        }
+        let mut units = Vec::with_capacity(self.frame.width() as usize * self.frame.height() as usize);
+        for row in self.frame.rows() {
+            units.extend(row.as_chunks().0.iter().copied().map(u16::from_le_bytes));
+        }
+        units
+    }
+
     /// Iterates over the rows, and over the depths of each in metres; `None` for pixels without depth.
     pub(crate) fn rows_meters(
         &self,
@@ -282,6 +295,14 @@ impl<'a> ColorView<'a> {
         // Chroma is shared by a pair: its first pixel carries U, its second V.
         let pair = || Some((self.frame.pixel(x & !1, y)?, self.frame.pixel(x | 1, y)));
         self.format.decode_rgb(self.frame.pixel(x, y)?, pair)
+    }
+
+    /// Returns the whole image as RGB8, and the bytes from one row to the next: without a copy if it is RGB8 already.
+    pub(crate) fn rgb8(&self) -> (Cow<'a, [u8]>, u32) {
+        match self.frame.payload().stride_bytes() {
+            Some(stride) if self.format == PixelFormat::Rgb8 => (self.frame.bytes().into(), stride),
+            _ => (self.to_rgb8().into(), 3 * self.frame.width()),
+        }
     }
 
     /// Converts the whole image to RGB8, 3 bytes per pixel, row by row without padding.

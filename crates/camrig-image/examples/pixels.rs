@@ -12,14 +12,17 @@ use std::path::Path;
 use std::time::Instant;
 
 use camrig_frame::{
-    ColorView, DepthView, Distortion, Frame, FrameHeader, Intrinsics, PixelFormat, PointCloud, Stream,
-    StreamInfo,
+    AlignDepth, ColorView, DepthView, Distortion, Extrinsics, Frame, FrameHeader, Intrinsics, PixelFormat,
+    PointCloud, Stream, StreamInfo,
 };
 use camrig_image::{Colorizer, decode_jpeg, jpeg, small_depth_jpeg, small_jpeg};
 
 /// Metres in a depth unit, and the range of the colors of depth.
 const UNIT_METERS: f32 = 0.001;
 const RANGE_METERS: (f32, f32) = (0.3, 4.0);
+
+/// The color sensor is this far to the right of depth, in metres.
+const BASELINE_METERS: f32 = 0.015;
 
 /// The quality of JPEGs, and the width of small pictures.
 const QUALITY: u8 = 80;
@@ -35,13 +38,16 @@ struct Images {
     z16: Vec<u8>,
     jpeg: Vec<u8>,
     cloud: PointCloud,
+    colored: PointCloud,
+    align: AlignDepth,
     colors: Colorizer,
 }
 
 impl Images {
     fn read(folder: &Path, size: &str) -> Fallible<Self> {
         let file = |format: &str| std::fs::read(folder.join(format!("{size}.{format}")));
-        let depth = StreamInfo::image(Stream::DEPTH, PixelFormat::Z16, format!("{size}@30").parse()?);
+        let profile = format!("{size}@30").parse()?;
+        let depth = StreamInfo::image(Stream::DEPTH, PixelFormat::Z16, profile);
         let (width, height) = depth.payload.size().ok_or("depth has a size")?;
         let lens = Intrinsics {
             width,
@@ -53,13 +59,19 @@ impl Images {
             distortion: Distortion::None,
             coefficients: [0.0; 5],
         };
+        let depth = StreamInfo { intrinsics: Some(lens), to_depth: Some(Extrinsics::IDENTITY), ..depth };
+        let beside = Extrinsics { translation_meters: [BASELINE_METERS, 0.0, 0.0], ..Extrinsics::IDENTITY };
+        let color = StreamInfo::image(Stream::COLOR, PixelFormat::Rgb8, profile);
+        let color = StreamInfo { intrinsics: Some(lens), to_depth: Some(beside), ..color };
         Ok(Self {
             size: (width, height),
             yuyv: file("yuyv")?,
             rgb8: file("rgb8")?,
             z16: file("z16")?,
             jpeg: file("jpeg")?,
-            cloud: PointCloud::new(&StreamInfo { intrinsics: Some(lens), ..depth }, None)?,
+            cloud: PointCloud::new(&depth, None)?,
+            colored: PointCloud::new(&depth, Some(&color))?,
+            align: AlignDepth::new(&depth, &color)?,
             colors: Colorizer::new(RANGE_METERS.0, RANGE_METERS.1).ok_or("the range is empty")?,
         })
     }
@@ -100,6 +112,11 @@ impl Images {
                 result.resize(self.cloud.len() * camrig_frame::POINT_BYTES as usize, 0);
                 self.cloud.write(&depth, None, &mut result)?;
             }
+            "depth-to-colored-points" => {
+                result.resize(self.colored.len() * camrig_frame::POINT_BYTES as usize, 0);
+                self.colored.write(&depth, ColorView::new(rgb8).as_ref(), &mut result)?;
+            }
+            "depth-to-color" => return Ok(self.align.align(&depth)?),
             _ => return Err(format!("`{operation}` is unknown").into()),
         }
         Ok(result)
