@@ -43,6 +43,7 @@ use self::policy::Recovery;
 use super::RunLimits;
 use crate::control::ActorCommand;
 use crate::exit::Exit;
+use crate::failure::Failure;
 use crate::ids::{ActorId, ProcessId};
 use crate::report::rounded;
 use crate::stock::attached;
@@ -289,12 +290,12 @@ impl Core {
             }
             Event::Failed(process, id, failure) => {
                 if self.has_instance(process, id) {
-                    self.fail(id, failure);
+                    // A worker of another language may not keep to one line.
+                    self.fail(id, Failure { message: one_line(failure.message), ..failure });
                 }
             }
             Event::Warned(process, id, message) => {
                 if self.has_instance(process, id) {
-                    // A worker of another language may not keep to it.
                     self.warn(id, one_line(message));
                 }
             }

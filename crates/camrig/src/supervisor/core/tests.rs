@@ -167,12 +167,18 @@ fn texts_of_a_worker_are_bounded() {
     for _ in 0..=WARNINGS_MAX {
         run.on(Event::Warned(WORKER, CAMERA, long.clone()));
     }
-    run.on(Event::Progress(WORKER, CAMERA, long));
+    run.on(Event::Progress(WORKER, CAMERA, long.clone()));
     let actor = run.core.actor(CAMERA);
     assert_eq!((actor.warned as usize, actor.warnings.len()), (WARNINGS_MAX + 1, WARNINGS_MAX));
     let is_bounded = |warning: &Warning| warning.message.len() == 1000 && !warning.message.contains('\n');
     assert!(actor.warnings.iter().all(is_bounded));
     assert_eq!(actor.progress.len(), PROGRESS_CHARACTERS_MAX);
+    let commands = run.on(Event::Failed(WORKER, CAMERA, Failure::new(long)));
+    let failures = commands.iter().filter_map(|command| match command {
+        Command::Log(Notice::Failed { message, .. }) => Some((message.len(), message.contains('\n'))),
+        _ => None,
+    });
+    assert_eq!(failures.collect::<Vec<_>>(), [(1000, false)]);
 }
 
 /// An actor that is removed and immediately added again, as by `camrig remove` and `camrig add`.
