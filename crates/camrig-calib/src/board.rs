@@ -6,35 +6,17 @@ use calib_targets_charuco::{CharucoBoard, CharucoBoardSpec, Dictionary, resolve_
 use camrig_frame::one_line;
 use serde::{Deserialize, Serialize};
 
-/// The least and the largest number of squares along a side of a board.
-const SQUARES: std::ops::RangeInclusive<u32> = 3..=40;
-/// The least and the largest side of a square, in millimetres.
-const SQUARE_MILLIMETERS: std::ops::RangeInclusive<f64> = 2.0..=500.0;
+use crate::april_grid::Grid;
+use crate::board_error::{BOARDS_MAX, BoardError, MARKER_SHARES, SQUARE_MILLIMETERS, SQUARES};
+use crate::drawing::{Rect, draw_marker};
+
 /// Default side of a marker, as a share of that of its square.
 const MARKER_SHARE: f64 = 0.75;
-/// The least and the largest side of a marker, as a share of that of its square: smaller markers cannot be decoded from
-/// far, and larger ones leave no white between themselves and the corners.
-const MARKER_SHARES: std::ops::RangeInclusive<f64> = 0.4..=0.9;
 /// The default dictionaries, those with the largest bits: the first with enough markers is used.
 const USUAL_DICTIONARIES: [&str; 4] = ["4X4_50", "4X4_100", "4X4_250", "4X4_1000"];
 
 /// The numbers that the corners of each board have when several are shown at once: more than a board has corners.
 const NUMBERS: u32 = 4096;
-/// Maximum number of boards that are shown at once.
-const BOARDS_MAX: usize = 16;
-
-/// The least and the largest number of tags along a side of an AprilGrid.
-const TAGS: std::ops::RangeInclusive<u32> = 1..=24;
-/// The least and the largest side of a tag, in millimetres.
-const TAG_MILLIMETERS: std::ops::RangeInclusive<f64> = 5.0..=1000.0;
-/// The least and the largest distance between tags, as a share of the side of a tag.
-const TAG_SPACINGS: std::ops::RangeInclusive<f64> = 0.1..=1.0;
-/// The dictionary of the tags.
-const TAG_DICTIONARY: &str = "APRILTAG_36h11";
-/// The width of the black ring around the bits of a tag, in bits, as Kalibr has it.
-pub(crate) const TAG_BORDER: usize = 2;
-/// The number of bits along a side of a tag.
-pub(crate) const TAG_BITS: usize = 6;
 
 /// A board to show to cameras.
 ///
@@ -67,18 +49,6 @@ enum Layout {
     AprilGrid(Grid, Codes),
 }
 
-/// An AprilGrid as its file describes it, beside the key `kind`.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-struct Grid {
-    columns: u32,
-    rows: u32,
-    tag_millimeters: f64,
-    tag_spacing: f64,
-    #[serde(default)]
-    first_tag: u32,
-}
-
 /// A ChArUco board as its file describes it.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -100,69 +70,6 @@ impl PartialEq for Codes {
     fn eq(&self, other: &Self) -> bool {
         self.0.name() == other.0.name()
     }
-}
-
-/// The reason why a board is impossible.
-#[derive(Debug, thiserror::Error)]
-pub enum BoardError {
-    /// It is not TOML, or has other keys.
-    #[error("{0}")]
-    Toml(String),
-    /// The key `kind` has another value.
-    #[error("unknown kind `{0}`; expected one of: `charuco`, `aprilgrid`")]
-    Kind(String),
-    /// A side of an AprilGrid has too few or too many tags.
-    #[error("an AprilGrid has {least} to {most} tags along a side, not {0}", least = TAGS.start(), most = TAGS.end())]
-    Tags(u32),
-    /// A tag is too small or too large.
-    #[error("a tag is {least} to {most} mm wide, not {0}", least = TAG_MILLIMETERS.start(), most = TAG_MILLIMETERS.end())]
-    Tag(f64),
-    /// The tags of an AprilGrid are too near each other, or too far.
-    #[error("the spacing of tags is {least:.1} to {most:.1} of their width, not {0}", least = TAG_SPACINGS.start(), most = TAG_SPACINGS.end())]
-    Spacing(f64),
-    /// A side has too few or too many squares.
-    #[error("a board has {least} to {most} squares along a side, not {0}", least = SQUARES.start(), most = SQUARES.end())]
-    Squares(u32),
-    /// A square is too small or too large.
-    #[error("a square is {least} to {most} mm wide, not {0}", least = SQUARE_MILLIMETERS.start(), most = SQUARE_MILLIMETERS.end())]
-    Square(f64),
-    /// A marker is too small or too large for its square.
-    #[error("a marker is {least:.1} to {most:.1} mm wide in a square of {square} mm, not {marker}", least = MARKER_SHARES.start() * square, most = MARKER_SHARES.end() * square)]
-    Marker {
-        /// Width of a marker, in millimetres.
-        marker: f64,
-        /// Width of a square, in millimetres.
-        square: f64,
-    },
-    /// No dictionary has this name.
-    #[error(
-        "unknown dictionary `{0}`; expected one such as `4X4_50`, `5X5_100`, `6X6_250`, `APRILTAG_36h11`"
-    )]
-    Dictionary(String),
-    /// The dictionary has too few markers.
-    #[error("{0}")]
-    Markers(String),
-    /// Two boards have markers that look alike.
-    #[error("the boards {} and {} share markers: give each a dictionary with another number of bits, such as `4X4_100` and `5X5_100`, and each AprilGrid other tags", .0 + 1, .1 + 1)]
-    Alike(usize, usize),
-    /// There are no boards, or too many.
-    #[error("a calibration takes 1 to {BOARDS_MAX} boards, not {0}")]
-    Count(usize),
-}
-
-/// A rectangle on a board, in millimetres from its upper left corner.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Rect {
-    /// Distance of the left edge.
-    pub x: f64,
-    /// Distance of the upper edge.
-    pub y: f64,
-    /// Width.
-    pub width: f64,
-    /// Height.
-    pub height: f64,
-    /// Whether it is black; otherwise it is white.
-    pub black: bool,
 }
 
 impl Board {
@@ -291,22 +198,7 @@ impl Board {
     }
 
     fn checked_grid(grid: Grid) -> Result<Self, BoardError> {
-        let Grid { columns, rows, tag_millimeters: tag, tag_spacing: spacing, first_tag } = grid;
-        if let Some(wrong) = [columns, rows].into_iter().find(|tags| !TAGS.contains(tags)) {
-            return Err(BoardError::Tags(wrong));
-        }
-        if !TAG_MILLIMETERS.contains(&tag) {
-            return Err(BoardError::Tag(tag));
-        }
-        if !TAG_SPACINGS.contains(&spacing) {
-            return Err(BoardError::Spacing(spacing));
-        }
-        let codes = resolve_dictionary(TAG_DICTIONARY)
-            .ok_or_else(|| BoardError::Dictionary(TAG_DICTIONARY.to_owned()))?;
-        let (needed, all) = (u64::from(first_tag) + u64::from(columns * rows), codes.codes().len());
-        if needed > all as u64 {
-            return Err(BoardError::Markers(format!("{TAG_DICTIONARY} has {all} tags, not {needed}")));
-        }
+        let codes = grid.check()?;
         Ok(Self(Layout::AprilGrid(grid, Codes(codes))))
     }
 
@@ -457,75 +349,6 @@ impl Written {
     }
 }
 
-impl Grid {
-    /// Returns the distance between two tags, in millimetres.
-    fn gap(&self) -> f64 {
-        self.tag_millimeters * self.tag_spacing
-    }
-
-    /// Returns the position of the upper left corner of a tag, in millimetres. Tags are numbered from the lower left.
-    fn tag_place(&self, tag: u32) -> [f64; 2] {
-        let at = [tag % self.columns, self.rows - 1 - tag / self.columns];
-        at.map(|tags| f64::from(tags) * (self.tag_millimeters + self.gap()) + self.gap())
-    }
-
-    fn drawing(&self, codes: &[u64]) -> Vec<Rect> {
-        let gap = self.gap();
-        let mut drawing = Vec::new();
-        for row in 0..=self.rows {
-            for column in 0..=self.columns {
-                let [x, y] = [column, row].map(|tags| f64::from(tags) * (self.tag_millimeters + gap));
-                drawing.push(Rect { x, y, width: gap, height: gap, black: true });
-            }
-        }
-        for (tag, code) in (0..).zip(codes) {
-            let is_white = |row: usize, column: usize| !is_black(*code, row, column);
-            draw_marker(
-                self.tag_place(tag),
-                self.tag_millimeters,
-                [TAG_BITS, TAG_BORDER],
-                is_white,
-                &mut drawing,
-            );
-        }
-        drawing
-    }
-}
-
-/// Returns whether a bit of an upright tag is black. The dictionary has the tags as OpenCV does, upside down.
-pub(crate) fn is_black(code: u64, row: usize, column: usize) -> bool {
-    (code >> (TAG_BITS * TAG_BITS - 1 - (row * TAG_BITS + column))) & 1 == 1
-}
-
-/// Draws a marker of this width: black, and on it the white bits, with as few rectangles as possible in each row. `border` is
-/// the width of the black ring around the bits.
-fn draw_marker(
-    [left, top]: [f64; 2],
-    width: f64,
-    [bits, border]: [usize; 2],
-    is_white: impl Fn(usize, usize) -> bool,
-    drawing: &mut Vec<Rect>,
-) {
-    drawing.push(Rect { x: left, y: top, width, height: width, black: true });
-    let cell = width / (bits + 2 * border) as f64;
-    for row in 0..bits {
-        let mut column = 0;
-        while column < bits {
-            let run = (column..bits).take_while(|&column| is_white(row, column)).count();
-            if run > 0 {
-                drawing.push(Rect {
-                    x: left + (column + border) as f64 * cell,
-                    y: top + (row + border) as f64 * cell,
-                    width: run as f64 * cell,
-                    height: cell,
-                    black: false,
-                });
-            }
-            column += run + 1;
-        }
-    }
-}
-
 /// Checks that boards can be told apart when they are shown at once.
 pub(crate) fn check_boards(boards: &[Board]) -> Result<(), BoardError> {
     if !(1..=BOARDS_MAX).contains(&boards.len()) {
@@ -577,6 +400,7 @@ impl fmt::Display for Board {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::april_grid::is_black;
 
     #[test]
     fn a_board_that_cannot_be_is_refused() {

@@ -11,11 +11,14 @@
 //! It does not depend on files, recordings or topologies: it takes images as bytes, and returns values and text.
 #![forbid(unsafe_code)]
 
+mod april_grid;
 mod board;
+mod board_error;
 mod board_pose;
 mod bundle;
 mod capture;
 mod detect;
+mod drawing;
 mod export;
 mod file;
 mod graph;
@@ -30,9 +33,11 @@ mod tags;
 #[cfg(test)]
 mod tests;
 
-pub use self::board::{Board, BoardError, Rect};
+pub use self::board::Board;
+pub use self::board_error::BoardError;
 pub use self::capture::{BoardState, Capture, CaptureStatus, SeeingCamera};
 pub use self::detect::{Corner, Detector};
+pub use self::drawing::Rect;
 pub use self::export::ExportFormat;
 pub use self::file::{CalibratedCamera, FileError, Identity, Optics, RigCalibration};
 pub use self::pose::Pose;

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use chess_corners::{Detector, DetectorConfig, ImageRefiner, UpscaleConfig};
 
 use crate::Board;
-use crate::board::{TAG_BITS, TAG_BORDER, is_black};
+use crate::april_grid::{TAG_BITS, TAG_BORDER, is_black};
 
 /// Column and row in an image.
 pub(crate) type Pixel = [f64; 2];
