@@ -222,6 +222,10 @@ soak-changes changes="1000" seed="" swaps="100":
     CAMRIG_SOAK_CHANGES={{ changes }} CAMRIG_SOAK_SEED={{ seed }} cargo test --test rig -- changes::random
     CAMRIG_SOAK_SWAPS={{ swaps }} cargo test --test rig -- changes::processors
 
+# Calibrate by real pictures of OpenCV's tutorials, and compare with OpenCV; keeps the download of 128 MB in a folder if one is given. Needs Debian's apt and PyPI
+test-real-pictures *folder:
+    crates/camrig-calib/tests/real/run {{ folder }}
+
 # Measure the processor time of `merge` for six cameras of 848x480
 bench-merge:
     cargo test --release -p camrig --lib stock::merge -- --ignored --nocapture

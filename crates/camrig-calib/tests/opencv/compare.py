@@ -11,6 +11,8 @@ import numpy as np
 USUAL_PIXELS, LARGEST_PIXELS = 0.25, 1.5
 # The largest difference of poses, in metres and degrees.
 METERS, DEGREES = 0.003, 0.4
+# The same of the poses of cameras by many views.
+RIG_MILLIMETERS, RIG_DEGREES = 1.0, 0.1
 # The size of the AprilGrid, and the distance between its tags as a share of their width.
 TAGS, SPACING = (6, 4), 0.3
 
@@ -111,5 +113,67 @@ def compare(folder, kind):
     print(f"{board.name}, {len(distances)} corners of {compared} pictures: {usual:.3f} pixels from OpenCV's, at most {largest:.3f}")
 
 
-for kind in (Charuco, AprilGrid):
-    compare(Path(sys.argv[1]) / kind.__name__.lower(), kind)
+def poses(path):
+    """Cameras with their poses: a dictionary for each."""
+    cameras = []
+    for line in path.read_text().splitlines():
+        numbers = [float(number) for number in line.split()]
+        fx, fy, cx, cy = numbers[2:6]
+        cameras.append(
+            {
+                "size": (int(numbers[0]), int(numbers[1])),
+                "matrix": np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]]),
+                "coefficients": np.array(numbers[6:11]),
+                "pose": np.array(numbers[11:27]).reshape(4, 4),
+                "deviation": numbers[27:29],
+                "error": numbers[29],
+            }
+        )
+    return cameras
+
+
+def stereo(first, other, views):
+    """OpenCV's pose of a camera in the coordinates of another, by the points and their places in both images."""
+    points, places, others = ([np.array(view[at], np.float32) for view in views] for at in range(3))
+    criteria = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 200, 1e-9)
+    lenses = (first["matrix"], first["coefficients"], other["matrix"], other["coefficients"])
+    _, *_, turn, place, _, _ = cv2.stereoCalibrate(
+        points, places, others, *lenses, first["size"], flags=cv2.CALIB_FIX_INTRINSIC, criteria=criteria
+    )
+    pose = np.eye(4)
+    # It leads from the first camera to the other one.
+    pose[:3, :3], pose[:3, 3] = turn.T, -turn.T @ place.ravel()
+    return pose
+
+
+def between(pose, other):
+    """The difference of two poses, in millimetres and degrees."""
+    turn = pose[:3, :3].T @ other[:3, :3]
+    degrees = np.degrees(np.arccos(np.clip((np.trace(turn) - 1) / 2, -1, 1)))
+    return np.linalg.norm(pose[:3, 3] - other[:3, 3]) * 1000, degrees
+
+
+def compare_rig(folder):
+    """The poses of cameras in one bundle, by OpenCV's corners of the same pictures."""
+    board, cameras = Charuco(50.0), poses(folder / "poses.txt")
+    found = {}
+    for path in folder.glob("*.pgm"):
+        camera, moment = map(int, path.stem.split("-"))
+        found[camera, moment] = board.detect(cv2.imread(str(path), cv2.IMREAD_GRAYSCALE))
+    moments = sorted({moment for _, moment in found})
+    for number, other in enumerate(cameras[1:], 1):
+        views = []
+        for moment in moments:
+            seen, also = found[0, moment], found[number, moment]
+            common = sorted(seen.keys() & also.keys())
+            if len(common) >= Charuco.marks:
+                views.append([[of[at] for at in common] for of in (list(map(board.point, range(35))), seen, also)])
+        millimeters, degrees = between(stereo(cameras[0], other, views), other["pose"])
+        assert len(views) >= 10 and millimeters < RIG_MILLIMETERS and degrees < RIG_DEGREES, (number, millimeters, degrees)
+        print(f"camera {number} of a rig: {millimeters:.2f} mm and {degrees:.3f} degrees from OpenCV's, by {len(views)} views")
+
+
+if __name__ == "__main__":
+    for kind in (Charuco, AprilGrid):
+        compare(Path(sys.argv[1]) / kind.__name__.lower(), kind)
+    compare_rig(Path(sys.argv[1]) / "rig")
