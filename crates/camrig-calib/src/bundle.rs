@@ -4,7 +4,8 @@
 //! Huber's weights do not suffice: many corners that are wrong in the same way, such as those of a camera that was moved, would
 //! still pull the others to a compromise. The poses of the boards at different moments do not depend on each other, so each is
 //! eliminated, and the equations that are left have six unknowns for each camera. Several boards do not move against each
-//! other: six more unknowns are the pose of each relative to the first one.
+//! other: six more unknowns are the pose of each relative to the first one. The numbers of a lens are six more, where they
+//! are not taken for granted.
 
 use std::collections::BTreeMap;
 
@@ -73,9 +74,11 @@ pub(crate) struct State {
     pub(crate) boards: Vec<Isometry3<f64>>,
     /// From each board's coordinates to those of the first one.
     pub(crate) offsets: Vec<Isometry3<f64>>,
+    /// The lens of each camera.
+    pub(crate) lenses: Vec<Lens>,
 }
 
-/// The observations, and the intrinsics of each camera.
+/// The observations, and the given intrinsics of each camera.
 pub(crate) struct Problem<'a> {
     pub(crate) lenses: &'a [Lens],
     pub(crate) observations: Vec<Observation>,
@@ -85,32 +88,48 @@ pub(crate) struct Problem<'a> {
     pub(crate) first: usize,
     /// The middle of each board.
     pub(crate) middles: &'a [Point3<f64>],
+    /// Whether lenses are unknown.
+    pub(crate) refines: bool,
+}
+
+/// The covariances of a solution.
+pub(crate) struct Covariances {
+    /// Of each camera's pose, in its own coordinates: translation in metres, then rotation in radians; that of the root is zero.
+    pub(crate) cameras: Vec<Matrix6<f64>>,
+    /// Of each lens, in steps of [`Lens::moved_by`]; none if lenses are known.
+    pub(crate) lenses: Vec<Matrix6<f64>>,
 }
 
 /// A movement of each pose: translation in metres, then rotation in radians.
 type Steps = Vec<Vector6<f64>>;
 
-/// The equations of one step. Poses of cameras, and after them those of boards relative to the first one, are *lasting*.
+/// The equations of one step. Poses of cameras, after them those of boards relative to the first one, and after them lenses
+/// if they are unknown, are *lasting*.
 struct Equations {
     lasting: Vec<(Matrix6<f64>, Vector6<f64>)>,
-    /// Of a camera and a board that it sees.
+    /// Of two lasting unknowns.
     pairs: BTreeMap<(usize, usize), Matrix6<f64>>,
     boards: Vec<(Matrix6<f64>, Vector6<f64>)>,
     /// Of a lasting pose and the boards at a moment.
     mixed: BTreeMap<(usize, usize), Matrix6<f64>>,
-    /// The first row of each lasting pose; `None` of the root, of the first board and of one that nobody sees.
+    /// The first row of each lasting unknown; `None` of the root, of the first board and of one that nobody sees.
     rows: Vec<Option<usize>>,
+    /// The index of the first lens among lasting unknowns.
+    first_lens: usize,
 }
 
 impl Problem<'_> {
     /// Returns the distance of each corner from its projection by the state, in pixels.
     pub(crate) fn errors(&self, state: &State) -> Vec<f64> {
-        let error = |seen: &Observation| self.error(seen, &state.cameras[seen.camera], &state.board(seen));
+        let error = |seen: &Observation| {
+            let (lens, camera) = (&state.lenses[seen.camera], &state.cameras[seen.camera]);
+            Self::error(seen, lens, camera, &state.board(seen))
+        };
         self.observations.iter().map(error).collect()
     }
 
-    fn error(&self, seen: &Observation, camera: &Isometry3<f64>, board: &Isometry3<f64>) -> f64 {
-        let pixel = self.lenses[seen.camera].project(&(camera * (board * seen.sight.point)));
+    fn error(seen: &Observation, lens: &Lens, camera: &Isometry3<f64>, board: &Isometry3<f64>) -> f64 {
+        let pixel = lens.project(&(camera * (board * seen.sight.point)));
         pixel.map_or(BEHIND_PIXELS, |pixel| (pixel - seen.sight.pixel).norm().min(BEHIND_PIXELS))
     }
 
@@ -125,7 +144,8 @@ impl Problem<'_> {
         let of_moment = self.observations.iter().filter(|seen| seen.moment == moment);
         let (sum, count) = of_moment.fold((0.0, 0.0), |(sum, count), seen| {
             let board = board * offsets[seen.board];
-            (sum + self.error(seen, &cameras[seen.camera], &board).sqrt(), count + 1.0)
+            let lens = &self.lenses[seen.camera];
+            (sum + Self::error(seen, lens, &cameras[seen.camera], &board).sqrt(), count + 1.0)
         });
         sum / f64::max(count, 1.0)
     }
@@ -143,11 +163,17 @@ impl Problem<'_> {
                 let moved = |poses: &[Isometry3<f64>], steps: &[Vector6<f64>]| {
                     poses.iter().zip(steps).map(|(pose, step)| moved_by(step, pose)).collect()
                 };
-                let (cameras, offsets) = lasting.split_at(state.cameras.len());
+                let (cameras, rest) = lasting.split_at(state.cameras.len());
+                let (offsets, lenses) = rest.split_at(state.offsets.len());
+                let mut moved_lenses = state.lenses.clone();
+                for (lens, step) in moved_lenses.iter_mut().zip(lenses) {
+                    *lens = lens.moved_by(step);
+                }
                 State {
                     cameras: moved(&state.cameras, cameras),
                     boards: moved(&state.boards, &boards),
                     offsets: moved(&state.offsets, offsets),
+                    lenses: moved_lenses,
                 }
             });
             let cost = next.as_ref().map_or(f64::INFINITY, |next| self.cost(next, scale));
@@ -170,19 +196,23 @@ impl Problem<'_> {
 
     fn equations(&self, state: &State, scale: ErrorWeight) -> Equations {
         let cameras = state.cameras.len();
+        let first_lens = cameras + state.offsets.len();
+        let rows = self.rows(state);
         let mut equations = Equations {
-            lasting: vec![(Matrix6::zeros(), Vector6::zeros()); cameras + state.offsets.len()],
+            lasting: vec![(Matrix6::zeros(), Vector6::zeros()); rows.len()],
             pairs: BTreeMap::new(),
             boards: vec![(Matrix6::zeros(), Vector6::zeros()); state.boards.len()],
             mixed: BTreeMap::new(),
-            rows: self.rows(state),
+            rows,
+            first_lens,
         };
         for seen in &self.observations {
             let (camera, board) = (&state.cameras[seen.camera], &state.boards[seen.moment]);
+            let lens = &state.lenses[seen.camera];
             let beside_first = state.offsets[seen.board] * seen.sight.point;
             let in_root = board * beside_first;
             let at = camera * in_root;
-            let Some((pixel, slope)) = self.lenses[seen.camera].project_with_slope(&at) else { continue };
+            let Some((pixel, slope)) = lens.project_with_slope(&at) else { continue };
             let error: Vector2<f64> = seen.sight.pixel - pixel;
             let weight = scale.weight(error.norm());
             let by_camera: SMatrix<f64, 2, 6> = slope * moved(&at);
@@ -192,55 +222,66 @@ impl Problem<'_> {
                 *squares += slope.transpose() * slope * weight;
                 *downhill += slope.transpose() * error * weight;
             };
-            add(&mut equations.lasting[seen.camera], &by_camera);
-            add(&mut equations.boards[seen.moment], &by_board);
-            let mixed = equations.mixed.entry((seen.camera, seen.moment)).or_insert_with(Matrix6::zeros);
-            *mixed += by_camera.transpose() * by_board * weight;
-            if seen.board == self.first {
-                continue;
+            let mut lasting = vec![(seen.camera, by_camera)];
+            if seen.board != self.first {
+                let turn = board.rotation.to_rotation_matrix();
+                lasting.push((cameras + seen.board, to_camera * turn.matrix() * moved(&beside_first)));
             }
-            let by_offset = to_camera * board.rotation.to_rotation_matrix().matrix() * moved(&beside_first);
-            let offset = cameras + seen.board;
-            add(&mut equations.lasting[offset], &by_offset);
-            let mixed = equations.mixed.entry((offset, seen.moment)).or_insert_with(Matrix6::zeros);
-            *mixed += by_offset.transpose() * by_board * weight;
-            let pair = equations.pairs.entry((seen.camera, offset)).or_insert_with(Matrix6::zeros);
-            *pair += by_camera.transpose() * by_offset * weight;
+            if self.refines {
+                lasting.push((first_lens + seen.camera, lens.slope_by_lens(&at)));
+            }
+            add(&mut equations.boards[seen.moment], &by_board);
+            for (index, (unknown, slope)) in lasting.iter().enumerate() {
+                add(&mut equations.lasting[*unknown], slope);
+                let mixed = equations.mixed.entry((*unknown, seen.moment)).or_insert_with(Matrix6::zeros);
+                *mixed += slope.transpose() * by_board * weight;
+                for (other, other_slope) in &lasting[index + 1..] {
+                    let pair = equations.pairs.entry((*unknown, *other)).or_insert_with(Matrix6::zeros);
+                    *pair += slope.transpose() * other_slope * weight;
+                }
+            }
         }
         equations
     }
 
-    /// Returns the first row of each lasting pose among the equations.
+    /// Returns the first row of each lasting unknown among the equations.
     fn rows(&self, state: &State) -> Vec<Option<usize>> {
-        let cameras = state.cameras.len();
+        let (cameras, boards) = (state.cameras.len(), state.offsets.len());
+        let lenses = if self.refines { cameras } else { 0 };
+        let seen = |is: &dyn Fn(&Observation) -> bool| self.observations.iter().any(is);
         let mut rows = 0;
         let row = |lasting: usize| {
-            let is_free = match lasting.checked_sub(cameras) {
-                None => lasting != self.root,
-                Some(board) => {
-                    board != self.first && self.observations.iter().any(|seen| seen.board == board)
-                }
+            let is_free = if lasting < cameras {
+                lasting != self.root
+            } else if lasting < cameras + boards {
+                let board = lasting - cameras;
+                board != self.first && seen(&|seen| seen.board == board)
+            } else {
+                seen(&|seen| seen.camera == lasting - cameras - boards)
             };
             is_free.then(|| {
                 rows += 6;
                 rows - 6
             })
         };
-        (0..cameras + state.offsets.len()).map(row).collect()
+        (0..cameras + boards + lenses).map(row).collect()
     }
 
-    /// Returns the covariance of each camera's pose, in its own coordinates: translation in metres, then rotation in
-    /// radians; that of the root is zero. `variance` is that of one coordinate of a corner, in square pixels. Returns `None`
-    /// if the corners do not determine the poses.
-    pub(crate) fn covariance(&self, state: &State, variance: f64) -> Option<Vec<Matrix6<f64>>> {
+    /// Returns the covariances of the unknowns. `variance` is that of one coordinate of a corner, in square pixels. Returns
+    /// `None` if the corners do not determine them.
+    pub(crate) fn covariance(&self, state: &State, variance: f64) -> Option<Covariances> {
         let equations = self.equations(state, ErrorWeight::Squares);
         let (squares, _) = equations.reduced(0.0)?;
         let inverse = squares.cholesky()?.inverse() * variance;
-        let block = |camera: usize| match equations.rows[camera] {
+        let block = |row: &Option<usize>| match *row {
             Some(row) => inverse.fixed_view::<6, 6>(row, row).into_owned(),
             None => Matrix6::zeros(),
         };
-        Some((0..state.cameras.len()).map(block).collect())
+        let blocks = |rows: &[Option<usize>]| rows.iter().map(block).collect();
+        Some(Covariances {
+            cameras: blocks(&equations.rows[..state.cameras.len()]),
+            lenses: blocks(&equations.rows[equations.first_lens..]),
+        })
     }
 }
 
@@ -256,7 +297,7 @@ fn damped(squares: &Matrix6<f64>, damping: f64) -> Matrix6<f64> {
 }
 
 impl Equations {
-    /// Returns the equations of the lasting poses, with the boards at each moment eliminated.
+    /// Returns the equations of the lasting unknowns, with the boards at each moment eliminated.
     fn reduced(&self, damping: f64) -> Option<(DMatrix<f64>, DVector<f64>)> {
         let size = 6 * self.rows.iter().flatten().count();
         let (mut squares, mut downhill) = (DMatrix::zeros(size, size), DVector::zeros(size));
@@ -265,10 +306,16 @@ impl Equations {
             squares.fixed_view_mut::<6, 6>(row, row).copy_from(&damped(of_pose, damping));
             downhill.fixed_rows_mut::<6>(row).copy_from(steps);
         }
-        for ((camera, offset), pair) in &self.pairs {
-            let (Some(row), Some(column)) = (self.rows[*camera], self.rows[*offset]) else { continue };
+        for ((first, second), pair) in &self.pairs {
+            let (Some(row), Some(column)) = (self.rows[*first], self.rows[*second]) else { continue };
             squares.fixed_view_mut::<6, 6>(row, column).copy_from(pair);
             squares.fixed_view_mut::<6, 6>(column, row).copy_from(&pair.transpose());
+        }
+        // Coefficients that a lens does not have.
+        for row in self.rows[self.first_lens..].iter().flatten().flat_map(|row| *row..row + 6) {
+            if squares[(row, row)] == 0.0 {
+                squares[(row, row)] = 1.0;
+            }
         }
         for (moment, (of_board, steps)) in self.boards.iter().enumerate() {
             let inverse = damped(of_board, damping).try_inverse()?;
@@ -288,7 +335,7 @@ impl Equations {
         Some((squares, downhill))
     }
 
-    /// Returns the steps of lasting poses, and of the boards at each moment.
+    /// Returns the steps of lasting unknowns, and of the boards at each moment.
     fn solve(&self, damping: f64) -> Option<(Steps, Steps)> {
         let (squares, downhill) = self.reduced(damping)?;
         let solved = squares.cholesky()?.solve(&downhill);

@@ -66,7 +66,7 @@ pub struct CalibratedCamera {
     pub covariance: [[f64; 6]; 6],
     /// From the calibrated stream's coordinates to the camera's.
     pub stream_to_camera: Pose,
-    /// The intrinsics of the calibrated stream, from the factory calibration.
+    /// The intrinsics of the calibrated stream: those of the factory calibration, or refined ones.
     pub intrinsics: Optics,
 }
 
@@ -154,7 +154,7 @@ impl RigCalibration {
                 depth_ratio: identity.depth_ratio,
                 covariance: found.covariance,
                 stream_to_camera: identity.stream_to_camera,
-                intrinsics: (&identity.intrinsics).into(),
+                intrinsics: (&found.intrinsics).into(),
             };
             (identity.name.clone(), calibrated)
         });

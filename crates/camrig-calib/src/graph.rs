@@ -234,5 +234,5 @@ pub(crate) fn start(problem: &Problem<'_>, reached: Reached, views: &[Posed], mo
     let offsets: Vec<_> =
         reached.boards.into_iter().map(|offset| offset.unwrap_or_else(Isometry3::identity)).collect();
     let boards = boards(problem, &cameras, &offsets, views, moments);
-    State { cameras, boards, offsets }
+    State { cameras, boards, offsets, lenses: problem.lenses.to_vec() }
 }

@@ -2,7 +2,7 @@
 //! [`Intrinsics::project`], which is librealsense's.
 
 use camrig_frame::{Distortion, Intrinsics};
-use nalgebra::{Matrix2, Matrix2x3, Point3, Vector2};
+use nalgebra::{Matrix2, Matrix2x3, Point3, SMatrix, Vector2, Vector6};
 
 /// Number of iterations for inverting a distortion; each reduces the error by about the magnitude of the distortion.
 const ROUNDS: usize = 30;
@@ -52,6 +52,52 @@ impl Lens {
         let nearness = 1.0 / point.z;
         let flat = Matrix2x3::new(nearness, 0.0, -ideal.x * nearness, 0.0, nearness, -ideal.y * nearness);
         Some((pixel, Matrix2::from_diagonal(&self.focal) * bent * flat))
+    }
+
+    /// Returns the derivative of a point's pixel by a step of [`Self::moved_by`]; zeros behind the camera.
+    pub(crate) fn slope_by_lens(&self, point: &Point3<f64>) -> SMatrix<f64, 2, 6> {
+        let mut slope = SMatrix::<f64, 2, 6>::zeros();
+        let Some(ideal) = ideal(point) else { return slope };
+        let focal = self.distort(ideal).component_mul(&self.focal);
+        let bent = if self.distortion == Distortion::None { 0.0 } else { ideal.norm_squared() };
+        for axis in 0..2 {
+            slope[(axis, axis)] = focal[axis];
+            slope[(axis, 2 + axis)] = 1.0;
+            slope[(axis, 4)] = self.focal[axis] * ideal[axis] * bent;
+            slope[(axis, 5)] = self.focal[axis] * ideal[axis] * bent * bent;
+        }
+        slope
+    }
+
+    /// Returns this lens with other focal lengths, by these shares of them; with another center, in pixels; and with other
+    /// first two coefficients, unless it has no distortion.
+    pub(crate) fn moved_by(&self, step: &Vector6<f64>) -> Self {
+        let mut moved = self.clone();
+        moved.focal += self.focal.component_mul(&step.fixed_rows::<2>(0));
+        moved.center += step.fixed_rows::<2>(2);
+        if self.distortion != Distortion::None {
+            moved.coefficients[0] += step[4];
+            moved.coefficients[1] += step[5];
+        }
+        moved
+    }
+
+    /// Returns the mean ratio of this lens's focal lengths to those of another one, and the distance of its center, in pixels.
+    pub(crate) fn compared_with(&self, other: &Self) -> (f64, f64) {
+        let ratio = self.focal.component_div(&other.focal);
+        (ratio.mean(), (self.center - other.center).norm())
+    }
+
+    /// Returns intrinsics with the numbers of this lens.
+    pub(crate) fn intrinsics(&self, of: &Intrinsics) -> Intrinsics {
+        Intrinsics {
+            fx: self.focal.x as f32,
+            fy: self.focal.y as f32,
+            ppx: self.center.x as f32,
+            ppy: self.center.y as f32,
+            coefficients: self.coefficients.map(|coefficient| coefficient as f32),
+            ..*of
+        }
     }
 
     /// Returns the point on the ray of a pixel at distance 1.
@@ -148,6 +194,13 @@ mod tests {
                 moved[axis] += 1e-6;
                 let change = (lens.project(&moved).unwrap() - pixel) / 1e-6;
                 assert!((change - slope.column(axis)).norm() < 0.02, "{model}, {axis}: {change}");
+            }
+            let slope = lens.slope_by_lens(&point);
+            for part in 0..6 {
+                let step = Vector6::from_fn(|row, _| if row == part { 1e-6 } else { 0.0 });
+                let change = (lens.moved_by(&step).project(&point).unwrap() - pixel) / 1e-6;
+                // The tangential part of some models depends on the radial one; that is left out.
+                assert!((change - slope.column(part)).norm() < 0.1, "{model}, {part}: {change}");
             }
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! * [`Board`], [`Sheet`]: the board that is printed and shown to the cameras
 //! * [`Detector`]: the corners of a board in an image
-//! * [`calibrate()`]: from corners to poses
+//! * [`calibrate()`], [`calibrate_lenses`]: from corners to poses
 //! * [`choose_moments`]: which pictures of many are used
 //! * [`Capture`]: the same of live cameras, as their pictures come
 //! * [`Scale`]: depth as a check of the board's scale
@@ -42,6 +42,8 @@ pub use self::export::ExportFormat;
 pub use self::file::{CalibratedCamera, FileError, Identity, Optics, RigCalibration};
 pub use self::pose::Pose;
 pub use self::print::Sheet;
-pub use self::scale::{Scale, expected_depth, view_ratio};
+pub use self::scale::{Scale, ViewDepth, expected_depth, view_depth};
 pub use self::select::{Seen, choose_moments};
-pub use self::solve::{Solution, SolveError, SolvedPose, UncalibratedCamera, View, calibrate};
+pub use self::solve::{
+    LensCheck, Solution, SolveError, SolvedPose, UncalibratedCamera, View, calibrate, calibrate_lenses,
+};

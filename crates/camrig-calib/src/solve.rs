@@ -7,7 +7,7 @@ use nalgebra::{Matrix6, Point3, Vector2};
 
 use crate::board::board_of;
 use crate::board_pose::{BoardPose, Sight, board_pose};
-use crate::bundle::{ErrorWeight, Observation, Problem, State};
+use crate::bundle::{Covariances, ErrorWeight, Observation, Problem, State};
 use crate::graph::{self, Posed};
 use crate::lens::Lens;
 use crate::median::median;
@@ -33,6 +33,11 @@ const MAX_UNFIT: f64 = 0.3;
 /// The largest standard deviation of a pose, in metres and radians (half a degree), before it counts as not determined.
 const MAX_METERS: f64 = 0.005;
 const MAX_RADIANS: f64 = 0.5 * std::f64::consts::PI / 180.0;
+/// The largest difference of a focal length from the given one that is usual, as a share, and of the center, in pixels.
+const USUAL_FOCAL: f64 = 0.005;
+const USUAL_CENTER: f64 = 4.0;
+/// Number of standard deviations by which a lens must differ from the given one.
+const CLEARLY: f64 = 4.0;
 /// The ratio of the standard deviation of one coordinate to the median length, of errors with two coordinates.
 const DEVIATION_OF_LENGTH: f64 = 0.8493;
 
@@ -145,6 +150,31 @@ pub struct SolvedPose {
     pub corners: usize,
     /// Number of corners in these views that are false.
     pub false_corners: usize,
+    /// The intrinsics by which the pose was found: the given ones, or those that [`calibrate_lenses`] found.
+    pub intrinsics: Intrinsics,
+    /// How the lens that fits the corners best differs from the given one; `None` if they do not determine it.
+    pub lens: Option<LensCheck>,
+}
+
+/// How the lens that fits the corners of a camera best differs from the given one.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LensCheck {
+    /// Its focal length divided by the given one.
+    pub focal_ratio: f64,
+    /// The standard deviation of that.
+    pub focal_deviation: f64,
+    /// Distance of its center from the given one, in pixels.
+    pub center_pixels: f64,
+    /// The standard deviation of the center, in pixels.
+    pub center_deviation: f64,
+}
+
+impl LensCheck {
+    /// Returns whether it differs clearly, and by more than factory calibrations usually do.
+    pub fn is_wrong(&self) -> bool {
+        (self.focal_ratio - 1.0).abs() > USUAL_FOCAL.max(CLEARLY * self.focal_deviation)
+            || self.center_pixels > USUAL_CENTER.max(CLEARLY * self.center_deviation)
+    }
 }
 
 impl SolvedPose {
@@ -172,15 +202,30 @@ pub fn calibrate(
     root: usize,
     views: &[View],
 ) -> Result<Solution, SolveError> {
-    calibrate_from(boards, cameras, root, views, |_, _, board| board)
+    calibrate_from(boards, cameras, root, views, false, |_, _, board| board)
 }
 
-/// As [`calibrate`], from what `begin` makes of the pose of each board, in an image of this camera, with this middle.
+/// As [`calibrate`], and finds the lenses too: focal lengths, centers, and the first two coefficients of distortion.
+///
+/// # Errors
+/// If the views do not determine the poses beside the lenses.
+pub fn calibrate_lenses(
+    boards: &[Board],
+    cameras: &[UncalibratedCamera],
+    root: usize,
+    views: &[View],
+) -> Result<Solution, SolveError> {
+    calibrate_from(boards, cameras, root, views, true, |_, _, board| board)
+}
+
+/// As [`calibrate`], or [`calibrate_lenses`] with `refines`, from what `begin` makes of the pose of each board, in an image of
+/// this camera, with this middle.
 pub(crate) fn calibrate_from(
     boards: &[Board],
     cameras: &[UncalibratedCamera],
     root: usize,
     views: &[View],
+    refines: bool,
     begin: impl Fn(usize, &Point3<f64>, BoardPose) -> BoardPose,
 ) -> Result<Solution, SolveError> {
     if cameras.len() < 2 || root >= cameras.len() {
@@ -228,8 +273,16 @@ pub(crate) fn calibrate_from(
         (seen.count(), std::cmp::Reverse(*board))
     };
     let first = (0..boards.len()).max_by_key(of_root).unwrap_or(0);
-    let work =
-        Work { middles: &middles, first, cameras, lenses: &lenses, root, sights: &sights, posed: &posed };
+    let work = Work {
+        middles: &middles,
+        first,
+        cameras,
+        lenses: &lenses,
+        refines,
+        root,
+        sights: &sights,
+        posed: &posed,
+    };
     let all: BTreeSet<_> = (0..views.len()).filter(|view| posed[*view].is_some()).collect();
     let (_, _, in_problem) = work.problem(&all);
     let reached = work.chain(&in_problem);
@@ -279,6 +332,8 @@ struct Work<'a> {
     first: usize,
     cameras: &'a [UncalibratedCamera],
     lenses: &'a [Lens],
+    /// Whether the solution has other lenses.
+    refines: bool,
     root: usize,
     /// The corners of each view.
     sights: &'a [Vec<Sight>],
@@ -315,7 +370,8 @@ impl<'a> Work<'a> {
             in_problem.push(Posed { moment, ..posed.clone() });
         }
         let Self { lenses, root, first, middles, .. } = *self;
-        (Problem { lenses, observations, root, first, middles }, moments, in_problem)
+        let problem = Problem { lenses, observations, root, first, middles, refines: false };
+        (problem, moments, in_problem)
     }
 
     /// Improves a state, leaves out false corners and views, and checks the others.
@@ -362,7 +418,30 @@ impl<'a> Work<'a> {
                 break;
             }
         }
-        self.solution(&problem, &moments, &state, &of_camera, all.len() - views.len())
+        let given = problem.covariance(&state, variance(&problem, &state));
+        problem.refines = true;
+        let refined = problem.minimize(state.clone(), ErrorWeight::Squares);
+        let covariances = problem.covariance(&refined, variance(&problem, &refined));
+        let lenses = self.lens_checks(&refined, covariances.as_ref());
+        let (state, covariances) = if self.refines { (refined, covariances) } else { (state, given) };
+        let mut solution = self.solution(&problem, &moments, &state, covariances.as_ref(), &of_camera)?;
+        solution.unfit_views = all.len() - views.len();
+        solution.cameras.iter_mut().zip(lenses).for_each(|(camera, lens)| camera.lens = lens);
+        Ok(solution)
+    }
+
+    /// Compares lenses with the given ones.
+    fn lens_checks(&self, state: &State, covariances: Option<&Covariances>) -> Vec<Option<LensCheck>> {
+        let check = |camera: usize| {
+            let covariance = covariances?.lenses.get(camera)?;
+            let (focal_ratio, center_pixels) = state.lenses[camera].compared_with(&self.lenses[camera]);
+            let part = |row: usize, column: usize| covariance[(row, column)];
+            // The ratio is a mean of two.
+            let focal_deviation = ((part(0, 0) + part(1, 1) + 2.0 * part(0, 1)) / 4.0).sqrt();
+            let center_deviation = (part(2, 2) + part(3, 3)).sqrt();
+            Some(LensCheck { focal_ratio, focal_deviation, center_pixels, center_deviation })
+        };
+        (0..self.lenses.len()).map(check).collect()
     }
 
     /// Returns the views that contradict the others, with their usual error: of each moment only the worst, since it draws
@@ -425,17 +504,14 @@ impl<'a> Work<'a> {
         problem: &Problem<'_>,
         moments: &[usize],
         state: &State,
+        covariances: Option<&Covariances>,
         found: &[usize],
-        unfit_views: usize,
     ) -> Result<Solution, SolveError> {
         let errors = problem.errors(state);
         let squares: f64 = errors.iter().map(|error| error * error).sum();
-        let unknowns = 6 * (state.cameras.len() - 1 + state.boards.len());
-        let variance = squares / (2 * errors.len()).saturating_sub(unknowns).max(1) as f64;
-        let covariances = problem.covariance(state, variance);
         let mut cameras = Vec::new();
         for (camera, pose) in state.cameras.iter().enumerate() {
-            let covariance = covariances.as_ref().map(|covariances| &covariances[camera]);
+            let covariance = covariances.map(|covariances| &covariances.cameras[camera]);
             let covariance = self.determined(camera, covariance)?;
             let of_camera =
                 || problem.observations.iter().zip(&errors).filter(|(seen, _)| seen.camera == camera);
@@ -451,6 +527,8 @@ impl<'a> Work<'a> {
                 views: views.len(),
                 corners,
                 false_corners: found[camera] - corners,
+                intrinsics: state.lenses[camera].intrinsics(&self.cameras[camera].intrinsics),
+                lens: None,
             });
         }
         let shown = problem.observations.iter().map(|seen| {
@@ -462,7 +540,7 @@ impl<'a> Work<'a> {
             boards: shown.collect(),
             moments: moments.len(),
             error_pixels: (squares / errors.len().max(1) as f64).sqrt(),
-            unfit_views,
+            unfit_views: 0,
         })
     }
 
@@ -500,6 +578,15 @@ impl<'a> Work<'a> {
             missing: missing.into_iter().map(name).collect(),
         }
     }
+}
+
+/// Returns the variance of one coordinate of a corner, in square pixels.
+fn variance(problem: &Problem<'_>, state: &State) -> f64 {
+    let errors = problem.errors(state);
+    let lenses = if problem.refines { state.lenses.len() } else { 0 };
+    let unknowns = 6 * (state.cameras.len() - 1 + state.boards.len() + lenses);
+    let squares: f64 = errors.iter().map(|error| error * error).sum();
+    squares / (2 * errors.len()).saturating_sub(unknowns).max(1) as f64
 }
 
 fn list(names: &[String]) -> String {

@@ -31,6 +31,9 @@ pub(super) struct CalibrateArgs {
     /// Use at most this many moments at which several cameras saw the board [default: 60 of a recording, 30 live]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(super) moments: Option<u32>,
+    /// Find focal lengths, centers and distortion of the images as well, instead of keeping those of the factory calibration
+    #[arg(long)]
+    pub(super) refine_intrinsics: bool,
     /// Capture for at most this time, such as 90s or 5m
     #[arg(long = "for", value_name = "TIME", value_parser = parse_time)]
     pub(super) time: Option<Duration>,

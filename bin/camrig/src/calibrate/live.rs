@@ -88,7 +88,8 @@ pub(super) fn calibrate(
     };
     let nanos =
         SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos() as u64;
-    let found = Found { boards: &boards, cameras, root, seen: state.capture.seen(), nanos };
+    let (seen, refines) = (state.capture.seen(), args.refine_intrinsics);
+    let found = Found { boards: &boards, cameras, root, seen, nanos, refines };
     let (calibration, summary) =
         solve(found, most, &args.output, depth).map_err(|error| error.about("the views do not suffice"))?;
     Ok(args.shown(&calibration, summary))

@@ -25,7 +25,14 @@ pub(super) fn calibrate(args: &CalibrateArgs, path: &Path) -> Result<String, Com
     let depth = |picture: usize, expected: &dyn Fn(&_) -> _| {
         recording.read(numbers[picture]).map(|frames| recorded_depth(&frames, expected)).unwrap_or_default()
     };
-    let found = Found { boards: &boards, cameras, root, seen: &seen, nanos: recording.range().start };
+    let found = Found {
+        boards: &boards,
+        cameras,
+        root,
+        seen: &seen,
+        nanos: recording.range().start,
+        refines: args.refine_intrinsics,
+    };
     let solved = solve(found, args.moments.unwrap_or(MOMENTS) as usize, &args.output, depth);
     let solved = solved.map_err(|error| error.about(&format!("`{}`", path.display())));
     solved.map(|(calibration, summary)| args.shown(&calibration, summary))

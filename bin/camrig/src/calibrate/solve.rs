@@ -6,8 +6,8 @@ use std::path::Path;
 use camrig::console::print_warning;
 use camrig::frame::StreamInfo;
 use camrig_calib::{
-    Board, Pose, RigCalibration, Scale, Seen, Solution, SolveError, UncalibratedCamera, View, choose_moments,
-    expected_depth, view_ratio,
+    Board, LensCheck, Pose, RigCalibration, Scale, Seen, Solution, SolveError, UncalibratedCamera, View,
+    choose_moments, expected_depth, view_depth,
 };
 
 use super::pictures::{Expected, UsableCamera};
@@ -22,6 +22,8 @@ pub(super) struct Found<'a> {
     pub(super) seen: &'a [Seen],
     /// When the pictures were taken, in nanoseconds since 1970.
     pub(super) nanos: u64,
+    /// Whether intrinsics are refined.
+    pub(super) refines: bool,
 }
 
 /// Finds the poses from at most `moments` moments, and writes them to `output`. `depth` returns the distances that the
@@ -33,7 +35,7 @@ pub(super) fn solve(
     output: &Path,
     depth: impl Fn(usize, &dyn Fn(&StreamInfo) -> Expected) -> Vec<(f64, f64)>,
 ) -> Result<(RigCalibration, String), UnsolvedError> {
-    let Found { boards, mut cameras, root, seen, nanos } = found;
+    let Found { boards, mut cameras, root, seen, nanos, refines } = found;
     let chosen = choose_moments(seen, moments);
     let used: Vec<_> = chosen
         .iter()
@@ -50,7 +52,8 @@ pub(super) fn solve(
         name: camera.identity.name.clone(),
         intrinsics: camera.identity.intrinsics,
     });
-    let solution = camrig_calib::calibrate(boards, &uncalibrated.collect::<Vec<_>>(), root, &views)?;
+    let calibrate = if refines { camrig_calib::calibrate_lenses } else { camrig_calib::calibrate };
+    let solution = calibrate(boards, &uncalibrated.collect::<Vec<_>>(), root, &views)?;
     let measured = used.into_iter().map(|(moment, picture)| (moment, seen[picture].camera, picture));
     let scale = scale(&mut cameras, boards, &solution, seen, measured, depth);
     let identities: Vec<_> = cameras.into_iter().map(|camera| camera.identity).collect();
@@ -58,6 +61,17 @@ pub(super) fn solve(
     write(output, calibration.to_toml().as_bytes())?;
     if let Some(scale) = scale.filter(Scale::is_wrong) {
         print_warning(wrong_scale(boards, scale));
+    }
+    if let Some(scale) = scale.filter(Scale::is_off_plane) {
+        print_warning(format_args!(
+            "depth at the board is {:.1} % of its distance off its plane: the board is bent, or the calibration of depth is wrong",
+            scale.off_plane * 100.0
+        ));
+    }
+    for (identity, found) in identities.iter().zip(&solution.cameras) {
+        if let Some(lens) = found.lens.filter(|lens| lens.is_wrong() && !refines) {
+            print_warning(wrong_lens(&identity.name, lens));
+        }
     }
     let summary = summary(&calibration, &solution, scale, output);
     Ok((calibration, summary))
@@ -123,11 +137,11 @@ fn scale(
             let expected = |depth: &StreamInfo| {
                 depth.intrinsics.map(|optics| expected_depth(board, &to_depth, &optics)).unwrap_or_default()
             };
-            of_cameras[camera].extend(view_ratio(board, &depth(picture, &expected)));
+            of_cameras[camera].extend(view_depth(board, &depth(picture, &expected)));
         }
     }
-    for (camera, ratios) in cameras.iter_mut().zip(&of_cameras) {
-        camera.identity.depth_ratio = Scale::new(ratios).map(|scale| scale.ratio);
+    for (camera, depths) in cameras.iter_mut().zip(&of_cameras) {
+        camera.identity.depth_ratio = Scale::new(depths).map(|scale| scale.ratio);
     }
     Scale::new(&of_cameras.concat())
 }
@@ -155,6 +169,17 @@ fn wrong_scale(boards: &[Board], scale: Scale) -> String {
         scale.deviation * 100.0,
         scale.views,
         width * scale.ratio,
+    )
+}
+
+fn wrong_lens(camera: &str, lens: LensCheck) -> String {
+    format!(
+        "camera `{camera}`: the board fits another lens than that of its calibration: a focal length of {:.1} % (+-{:.1} %), and a \
+         center {:.1} pixels aside (+-{:.1}); `--refine-intrinsics` uses it",
+        lens.focal_ratio * 100.0,
+        lens.focal_deviation * 100.0,
+        lens.center_pixels,
+        lens.center_deviation,
     )
 }
 
@@ -186,10 +211,11 @@ fn summary(calibration: &RigCalibration, solution: &Solution, scale: Option<Scal
     if let Some(scale) = scale {
         let _ = writeln!(
             text,
-            "depth: {:.1} % of the distance that follows from the board (+-{:.1} %, {} views)",
+            "depth: {:.1} % of the distance that follows from the board (+-{:.1} %, {} views), {:.1} % off its plane",
             scale.ratio * 100.0,
             scale.deviation * 100.0,
-            scale.views
+            scale.views,
+            scale.off_plane * 100.0
         );
     }
     text

@@ -13,7 +13,7 @@ use crate::board_pose::tilted_back;
 use crate::solve::calibrate_from;
 use crate::{
     Board, Corner, Detector, Pose, Scale, Solution, SolveError, UncalibratedCamera, View, calibrate,
-    expected_depth, view_ratio,
+    calibrate_lenses, expected_depth, view_depth,
 };
 
 /// The truth of a test.
@@ -154,6 +154,7 @@ fn six_cameras_are_where_they_are_by_fifteen_pictures_of_each() {
     assert_near(&stage, &solution, 1.0, 0.1);
     for camera in &solution.cameras {
         assert!(camera.error_pixels < 0.1, "{camera:?}");
+        assert!(camera.lens.is_some_and(|lens| !lens.is_wrong()), "{camera:?}");
         assert!(camera.views >= 10, "{camera:?}");
     }
     // With a tenth of the corners somewhere else.
@@ -167,7 +168,7 @@ fn six_cameras_are_where_they_are_by_fifteen_pictures_of_each() {
 
 #[test]
 fn corners_are_found_where_they_are() {
-    let mut stage = Stage::new(arc(3, 18.0));
+    let stage = Stage::new(arc(3, 18.0));
     let (print, detector) =
         (Print::new(&stage.board), Detector::new(std::slice::from_ref(&stage.board)).unwrap());
     let mut random = fastrand::Rng::with_seed(8);
@@ -330,7 +331,7 @@ fn a_mirrored_start_is_refused_or_left() {
     stage.show(&[0, 1, 2], 0.0, 12, 0.1);
     let boards = std::slice::from_ref(&stage.board);
     let from = |tilts: &dyn Fn(usize) -> bool| {
-        calibrate_from(boards, &stage.cameras, 0, &stage.views, |camera, middle, mut board| {
+        calibrate_from(boards, &stage.cameras, 0, &stage.views, false, |camera, middle, mut board| {
             if tilts(camera) {
                 board.pose = tilted_back(&board.pose, middle);
             }
@@ -363,6 +364,27 @@ fn one_far_view_determines_too_little() {
 }
 
 #[test]
+fn a_wrong_lens_is_found_and_refined_when_asked() {
+    let mut stage = Stage::new(arc(3, 20.0));
+    stage.show(&[0, 1, 2], 0.0, 20, 0.05);
+    let given = &mut stage.cameras[1].intrinsics;
+    (given.fx, given.fy, given.ppx) = (given.fx * 1.015, given.fy * 1.015, given.ppx + 6.0);
+    let kept = stage.calibrate().unwrap();
+    let wrong = |solution: &Solution| -> Vec<_> {
+        solution.cameras.iter().map(|camera| camera.lens.unwrap().is_wrong()).collect()
+    };
+    assert_eq!(wrong(&kept), [false, true, false], "{:?}", kept.cameras);
+    assert_eq!(kept.cameras[1].intrinsics, stage.cameras[1].intrinsics);
+    assert!(stage.errors(&kept).0 > 3.0, "the lens does not matter");
+    let boards = std::slice::from_ref(&stage.board);
+    let refined = calibrate_lenses(boards, &stage.cameras, 0, &stage.views).unwrap();
+    let lens = refined.cameras[1].lens.unwrap();
+    assert!((lens.focal_ratio * 1.015 - 1.0).abs() < 0.002 && lens.center_pixels > 4.0, "{lens:?}");
+    assert!((refined.cameras[1].intrinsics.fx - intrinsics(1).fx).abs() < 1.5, "{refined:?}");
+    assert_near(&stage, &refined, 2.0, 0.2);
+}
+
+#[test]
 fn depth_finds_a_board_that_was_printed_at_99_percent() {
     let mut stage = Stage::new(arc(2, 20.0));
     let print = Print::new(&stage.board);
@@ -380,16 +402,23 @@ fn depth_finds_a_board_that_was_printed_at_99_percent() {
         }
     }
     let solution = stage.calibrate().unwrap();
-    let ratios = stage.views.iter().zip(&depths).filter_map(|(view, depth)| {
-        let to_camera =
-            solution.cameras[view.camera].pose.inverse().after(solution.boards.get(&(view.moment, 0))?);
-        let expected = expected_depth(&stage.board, &to_camera, &stage.cameras[view.camera].intrinsics);
-        let pairs = expected.into_iter().filter_map(|([x, y], meters)| {
-            let measured = f64::from(depth[(y * 848 + x) as usize]) / 1000.0;
-            (measured > 0.0).then_some((meters, measured))
+    // What depth says if it is this much larger at the left edge of images, and as much smaller at the right one.
+    let scale = |skew: f64| {
+        let views = stage.views.iter().zip(&depths).filter_map(|(view, depth)| {
+            let to_camera =
+                solution.cameras[view.camera].pose.inverse().after(solution.boards.get(&(view.moment, 0))?);
+            let expected = expected_depth(&stage.board, &to_camera, &stage.cameras[view.camera].intrinsics);
+            let pairs = expected.into_iter().filter_map(|([x, y], meters)| {
+                let measured = f64::from(depth[(y * 848 + x) as usize]) / 1000.0;
+                let skewed = measured * (1.0 + skew * (1.0 - f64::from(x) / 424.0));
+                (measured > 0.0).then_some((meters, skewed))
+            });
+            view_depth(&stage.board, &pairs.collect::<Vec<_>>())
         });
-        view_ratio(&stage.board, &pairs.collect::<Vec<_>>())
-    });
-    let scale = Scale::new(&ratios.collect::<Vec<_>>()).unwrap();
-    assert!((scale.ratio - 0.99).abs() < 0.001 && scale.is_wrong(), "{scale:?}");
+        Scale::new(&views.collect::<Vec<_>>()).unwrap()
+    };
+    let flat = scale(0.0);
+    assert!((flat.ratio - 0.99).abs() < 0.001 && flat.is_wrong() && !flat.is_off_plane(), "{flat:?}");
+    // The board is not where depth has it: tilted by some degrees.
+    assert!(scale(0.12).is_off_plane(), "{:?}", scale(0.12));
 }
