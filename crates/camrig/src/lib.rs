@@ -89,6 +89,7 @@ pub use report::{ActorReport, LinkReport, ProcessReport, Report};
 pub use rig::{Rig, RigHandle, RunningRig, StartError};
 pub use schemars;
 pub use stock::csv::encode as encode_csv;
+pub use stock::pcd::encode as encode_pcd;
 pub use stock::ply::encode as encode_ply;
 pub use stock::python::set_interpreter;
 pub use supervisor::ChangeError;

@@ -219,6 +219,7 @@ kind snapshot
   min_meters  number (m)  0.1
   max_meters  number (m)  4.0
   depth16  bool  false
+  points  ply|pcd  "ply"
 
 kind stats
   every_seconds  number (s)  1.0

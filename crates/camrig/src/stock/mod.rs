@@ -5,6 +5,7 @@ pub(crate) mod csv;
 mod match_lines;
 mod matches;
 mod merge;
+pub(crate) mod pcd;
 pub(crate) mod ply;
 pub(crate) mod pointcloud;
 pub(crate) mod python;

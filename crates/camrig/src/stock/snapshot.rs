@@ -2,8 +2,8 @@
 //!
 //! For each such frameset it writes `CAMERA-SEQUENCE-color.png`, `CAMERA-SEQUENCE-depth.png` in the colors of
 //! [`Colorizer`], and with `depth16` also `CAMERA-SEQUENCE-depth16.png`, the raw depth units; for the points of
-//! `pointcloud`, `CAMERA-SEQUENCE-points.ply`; for motion, `CAMERA-SEQUENCE-accel.csv` and `CAMERA-SEQUENCE-gyro.csv`.
-//! Missing frames have no file. An existing file is replaced: a restarted camera counts from 0. Calibration and time
+//! `pointcloud` and `merge`, `CAMERA-SEQUENCE-points.ply` or `.pcd`; for motion, `CAMERA-SEQUENCE-accel.csv` and
+//! `CAMERA-SEQUENCE-gyro.csv`. Missing frames have no file. An existing file is replaced: a restarted camera counts from 0. Calibration and time
 //! are not stored: the files are for viewing, not for replay.
 
 use std::collections::BTreeMap;
@@ -15,9 +15,9 @@ use std::path::{Path, PathBuf};
 use camrig_frame::{MotionView, StreamInfo};
 use camrig_image::{Colorizer, LightImage, Picture};
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
-use super::{csv, ply};
+use super::{csv, pcd, ply};
 use crate::error::WrongOptions;
 use crate::files;
 use crate::folders::probe_folder;
@@ -34,6 +34,16 @@ pub(crate) struct Options {
     every: NonZeroU64,
     colorizer: Colorizer,
     depth16: bool,
+    points: PointsFormat,
+}
+
+/// The format of files with points.
+#[derive(Clone, Copy, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+enum PointsFormat {
+    #[default]
+    Ply,
+    Pcd,
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -55,6 +65,9 @@ pub(super) struct OptionsAsWritten {
     /// Writes depth images of 16 bits too, in the camera's depth units.
     #[serde(default)]
     depth16: bool,
+    /// The format of files with points.
+    #[serde(default)]
+    points: PointsFormat,
 }
 
 impl OptionsAsWritten {
@@ -113,8 +126,8 @@ impl TryFrom<OptionsAsWritten> for Options {
     fn try_from(written: OptionsAsWritten) -> Result<Self, String> {
         written.check().map_err(|wrong| wrong.to_string())?;
         let colorizer = written.colorizer()?;
-        let OptionsAsWritten { folder, every, depth16, .. } = written;
-        Ok(Self { folder, every, colorizer, depth16 })
+        let OptionsAsWritten { folder, every, depth16, points, .. } = written;
+        Ok(Self { folder, every, colorizer, depth16, points })
     }
 }
 
@@ -180,7 +193,10 @@ impl Processor for Snapshot {
             }
         }
         if let Some(points) = frames.points() {
-            write("points.ply", Ok(ply::encode(&points)))?;
+            match self.options.points {
+                PointsFormat::Ply => write("points.ply", Ok(ply::encode(&points)))?,
+                PointsFormat::Pcd => write("points.pcd", Ok(pcd::encode(&points)))?,
+            }
         }
         for motion in frames.frames().filter_map(MotionView::new) {
             write(&format!("{}.csv", motion.frame().stream()), Ok(csv::encode(&motion)))?;
@@ -276,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn points_become_a_ply_file() {
+    fn points_become_a_file() {
         let folder = TestFolder::new("snapshot-points");
         let mut camera = TestCamera::with_streams(
             "front",
@@ -289,6 +305,10 @@ mod tests {
         let file = fs::read(folder.path().join("front-000000-points.ply")).unwrap();
         assert_eq!(file, ply::encode(&frames.points().unwrap()));
         assert!(file.ends_with(&[0, 0, 128, 63, 0, 0, 128, 63, 0, 0, 128, 63, 7, 8, 9]));
+        snapshot(&folder, "points = 'pcd'").process(&frames, &mut testing::output("snapshot", &[])).unwrap();
+        assert_eq!(folder.file_names(), ["front-000000-points.pcd", "front-000000-points.ply"]);
+        let file = fs::read(folder.path().join("front-000000-points.pcd")).unwrap();
+        assert_eq!(file, pcd::encode(&frames.points().unwrap()));
     }
 
     #[test]
@@ -380,7 +400,7 @@ mod tests {
             (
                 "folder = '.'\ndepth = true",
                 "unknown field `depth`, \
-                 expected one of `folder`, `every`, `min_meters`, `max_meters`, `depth16`",
+                 expected one of `folder`, `every`, `min_meters`, `max_meters`, `depth16`, `points`",
             ),
         ] {
             assert_eq!(parse(text).map(|_| ()).unwrap_err().message(), message);

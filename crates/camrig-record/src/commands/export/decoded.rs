@@ -1,14 +1,13 @@
 //! The decoded frames of a recorded frameset, and those computed from them: points, and aligned depth.
 
 use bytes::Bytes;
-use camrig::encode_ply;
 use camrig::frame::{
     AlignDepth, CameraInfo, DepthView, Extrinsics, Frame, FrameHeader, Intrinsics, POINT_BYTES, PointCloud,
     PointCloudError, PointsView, Role, Stream, StreamInfo,
 };
+use camrig::{encode_pcd, encode_ply};
 use camrig_image::LightImage;
 
-use super::pcd;
 use crate::read::{FrameSetError, ReadFrameSet, image_data, is_stored, shown_header, write_pixels};
 
 /// The decoded frames of a frameset.
@@ -128,7 +127,7 @@ impl PointsFormat {
     fn encode(self, points: &PointsView<'_>) -> Vec<u8> {
         match self {
             Self::Ply => encode_ply(points),
-            Self::Pcd => pcd::encode(points),
+            Self::Pcd => encode_pcd(points),
         }
     }
 }

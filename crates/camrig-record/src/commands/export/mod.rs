@@ -4,7 +4,7 @@
 //! * `tum`, `open3d`: data sets of color and aligned depth
 //! * `scene`, `poses`: images of all cameras with intrinsics and poses, for COLMAP and `NeRF`
 //! * `mp4`: videos
-//! * `decoded`, `pcd`: results computed from frames
+//! * `decoded`: results computed from frames
 //! * `chosen`, `matched`: which framesets are exported, and under which names
 //! * `folder`: files that are created
 //! * `in_order`: framesets that are decoded and encoded on several threads
@@ -17,7 +17,6 @@ mod in_order;
 mod matched;
 mod mp4;
 mod open3d;
-mod pcd;
 mod poses;
 mod scene;
 mod tum;

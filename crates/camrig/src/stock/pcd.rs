@@ -2,15 +2,16 @@
 //!
 //! It deliberately does not depend on a file system.
 
-use camrig::frame::{Point, PointsView};
+use camrig_frame::{Point, PointsView};
 
 /// Bytes of a point without color: three `f32`.
 const POINT_BYTES: usize = 12;
 /// Bytes of a color: a 32-bit number, 0x00RRGGBB.
 const COLOR_BYTES: usize = 4;
 
-/// Returns points as a file, in metres. Points have colors when any of them has; those without are then black.
-pub(super) fn encode(points: &PointsView<'_>) -> Vec<u8> {
+/// Encodes points as a PCD file: binary, a point for each pixel that has depth, in metres. If any of them has a color, those without
+/// are black.
+pub fn encode(points: &PointsView<'_>) -> Vec<u8> {
     let colored = points.iter().flatten().any(|point| point.rgb.is_some());
     let count = points.iter().flatten().count();
     let (fields, sizes, kinds, counts) = if colored {
@@ -38,7 +39,7 @@ pub(super) fn encode(points: &PointsView<'_>) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use camrig::frame::{Frame, FrameHeader, Payload, Stream};
+    use camrig_frame::{Frame, FrameHeader, Payload, Stream};
 
     use super::*;
 
