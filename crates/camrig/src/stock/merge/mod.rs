@@ -412,6 +412,37 @@ mod tests {
         }
     }
 
+    #[test]
+    fn memory_does_not_grow() {
+        let mut cameras: Vec<_> = (0..6).map(|number| of_ball(number, [106, 60], 2.5)).collect();
+        let color = vec![99; 106 * 60 * 3];
+        for voxel_millimeters in [0.0, 10.0] {
+            let options = Options { decimation: 1, voxel_millimeters, ..Options::default() };
+            let mut merge = Merge::new(options);
+            let (mut output, reader) = testing::output_with_reader("merge", &[]);
+            let (mut capacity, mut counts) = (Vec::new(), Vec::new());
+            for number in 0..100_usize {
+                // The first match has the most points; the others have from none to all of them.
+                let kept = if number == 0 { 100 } else { number * 37 % 101 };
+                let framesets = cameras.iter_mut().map(|(camera, depth)| {
+                    let mut depth = depth.clone();
+                    let gone = depth.len() - depth.len() * kept / 200 * 2;
+                    depth[..gone].fill(0);
+                    camera.frameset(number as u64, &[&depth, &color])
+                });
+                let matched = Match::of(number as u64, framesets.collect(), true);
+                merge.process(&matched, &mut output).unwrap();
+                counts.push(reader.take().unwrap().points().unwrap().iter().flatten().count());
+                capacity.push(merge.merged.capacity() + merge.own.capacity());
+            }
+            assert!(capacity.iter().all(|bytes| *bytes == capacity[0]), "memory grows: {capacity:?}");
+            assert!(counts.iter().min() < Some(&1000) && counts[0] > 8000, "{counts:?}");
+            // Room for all points, and for twice as many where vectors have grown by doubling.
+            let most = 6 * 106 * 60 * 2 * (16 + 16 + 16 + 1 + 1) + merge.own.capacity();
+            assert!(capacity[0] <= most, "{} of {most}", capacity[0]);
+        }
+    }
+
     /// Measures the processor time of a match: see `just bench-merge`.
     #[test]
     #[ignore = "measures"]
