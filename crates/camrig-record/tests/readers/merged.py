@@ -49,6 +49,7 @@ def main(folder):
         assert len(numpy.unique(numpy.floor(points.astype(float) / VOXEL_METERS), axis=0)) > 0.999 * len(points)
         outside = numpy.abs(points[:, 0]) > points[:, 2]
         assert outside.sum() > 300 and (~outside).sum() > 1000, (outside.sum(), len(points))
+        check_pcd(folder / "merged-pcd" / f"{file.stem}.pcd", points, colors)
         assert exported["ply"][number].read_bytes() == file.read_bytes()
         check_pcd(exported["pcd"][number], points, colors)
         for path in (file, exported["pcd"][number]):
