@@ -1,8 +1,9 @@
 //! The status socket: sends the status as JSON to each client that connects.
 //!
 //! The socket is an abstract Unix socket. It has a name but no file, so nothing remains of it, however its
-//! supervisor ends. Such a name has no owner, so both sides ask the kernel for the user of the other, and accept
-//! only the same user or root. Clients send no requests.
+//! supervisor ends. Such a name has no owner, so both sides ask the kernel for the user of the other. A rig accepts only
+//! the same user or root, and so does a client; root accepts the rig of each user, such as that of a service, if its name
+//! is one of that user's. Clients send no requests.
 
 use std::collections::VecDeque;
 use std::ffi::OsStr;
@@ -22,7 +23,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::sockopt::socket_peercred;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
-use rustix::process::getuid;
+use rustix::process::{Uid, getuid};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::RigStatus;
@@ -45,6 +46,9 @@ const PART_BYTES: usize = 64 << 10;
 /// The system's list of socket names. An abstract name begins with `@`.
 const NAMES: &str = "/proc/net/unix";
 
+/// Before the name of a rig's status socket, in that of its control socket.
+pub(crate) const CONTROL: &str = "control-";
+
 /// The status socket of a rig.
 pub struct StatusSocket {
     listener: UnixListener,
@@ -59,7 +63,7 @@ impl StatusSocket {
     pub fn open() -> Result<Self> {
         let now = clock_gettime(ClockId::Monotonic);
         // The process id alone is not unique where containers share a network.
-        let name = format!("{}{}-{:x}{:08x}", prefix(), std::process::id(), now.tv_sec, now.tv_nsec);
+        let name = format!("{}{}-{:x}{:08x}", prefix(getuid()), std::process::id(), now.tv_sec, now.tv_nsec);
         Ok(Self { listener: UnixListener::bind_addr(&address(&name)?)?, name })
     }
 
@@ -175,9 +179,6 @@ impl Drop for Serving {
 pub fn read(name: &str) -> Result<RigStatus> {
     let until = Instant::now() + TIMEOUT;
     let stream = connect(name)?;
-    if !is_trusted(&stream) {
-        return Err(Error::new(ErrorKind::PermissionDenied, "the rig belongs to another user"));
-    }
     let mut json = Vec::new();
     let mut part = vec![0; PART_BYTES];
     loop {
@@ -203,7 +204,8 @@ fn silent() -> Error {
     Error::new(ErrorKind::TimedOut, "it does not answer in time")
 }
 
-/// Connects without waiting, because the queue of a stopped supervisor may be full.
+/// Connects to the socket `name` of a rig that may be trusted. It does not wait, because the queue of a stopped supervisor
+/// may be full.
 pub(crate) fn connect(name: &str) -> Result<UnixStream> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
@@ -213,16 +215,19 @@ pub(crate) fn connect(name: &str) -> Result<UnixStream> {
         error => error.into(),
     })?;
     let stream = UnixStream::from(socket);
+    if !is_trusted(&stream) && !is_seen_by_root(&stream, name) {
+        return Err(Error::new(ErrorKind::PermissionDenied, "the rig belongs to another user"));
+    }
     stream.set_nonblocking(false)?;
     Ok(stream)
 }
 
-/// Returns the names of the status sockets of this user's rigs, sorted.
+/// Returns the names of the status sockets of this user's rigs, sorted; of the rigs of all users for root.
 ///
 /// # Errors
 /// When the system's list of sockets cannot be read.
 pub fn names() -> Result<Vec<String>> {
-    let prefix = prefix();
+    let prefix = if getuid().is_root() { "camrig-".to_owned() } else { prefix(getuid()) };
     let names = fs::read_to_string(NAMES)?;
     let names = names.lines().filter_map(|line| line.split_whitespace().last()?.strip_prefix('@'));
     // There is one line per listener and one per connection that waits for it.
@@ -291,8 +296,9 @@ impl fmt::Display for FindError {
     }
 }
 
-fn prefix() -> String {
-    format!("camrig-{}-", getuid().as_raw())
+/// Returns the beginning of the names of a user's status sockets.
+fn prefix(user: Uid) -> String {
+    format!("camrig-{}-", user.as_raw())
 }
 
 pub(crate) fn address(name: &str) -> Result<SocketAddr> {
@@ -304,8 +310,15 @@ pub(crate) fn is_trusted(stream: &UnixStream) -> bool {
     socket_peercred(stream).is_ok_and(|peer| peer.uid == getuid() || peer.uid.is_root())
 }
 
+/// Returns whether this user is root, and the name of a socket is one of the user's who made it.
+fn is_seen_by_root(stream: &UnixStream, name: &str) -> bool {
+    let name = name.strip_prefix(CONTROL).unwrap_or(name);
+    getuid().is_root() && socket_peercred(stream).is_ok_and(|peer| name.starts_with(&prefix(peer.uid)))
+}
+
 #[cfg(test)]
 mod tests {
+    use std::process::{Command, Stdio};
     use std::sync::mpsc::sync_channel;
 
     use super::*;
@@ -346,6 +359,62 @@ mod tests {
             assert!(Instant::now() < until, "the socket is still there");
             thread::yield_now();
         }
+    }
+
+    /// Set for the process that `root_sees_the_rig_of_another_user` starts: the name of a rig of root.
+    const OF_ROOT: &str = "CAMRIG_TEST_RIG_OF_ROOT";
+
+    /// The user and the group `nobody`.
+    const NOBODY: u32 = 65534;
+
+    /// Returns the name with which a process pretends that its rig belongs to root.
+    fn pretended(process: u32) -> String {
+        format!("camrig-0-{process}-0")
+    }
+
+    #[test]
+    #[ignore = "the test below runs it as another user"]
+    fn a_rig_of_another_user() {
+        let Ok(of_root) = std::env::var(OF_ROOT) else { return };
+        assert!(!names().unwrap().contains(&of_root));
+        assert!(read(&of_root).is_err());
+        let address = address(&pretended(std::process::id())).unwrap();
+        let _pretender = UnixListener::bind_addr(&address).unwrap();
+        let _serving = StatusSocket::open().unwrap().serve(|| Some(RigStatus::default())).unwrap();
+        std::io::copy(&mut std::io::stdin(), &mut std::io::sink()).unwrap();
+    }
+
+    #[test]
+    fn root_sees_the_rig_of_another_user() {
+        let as_nobody = || {
+            let mut command = Command::new("setpriv");
+            command.args(["--pdeathsig", "KILL", "--clear-groups"]);
+            command.args([format!("--reuid={NOBODY}"), format!("--regid={NOBODY}")]);
+            command.arg(std::env::current_exe().unwrap());
+            command.stdout(Stdio::null()).stderr(Stdio::null());
+            command
+        };
+        // Not as root, or in a folder that others may not read.
+        if !getuid().is_root() || !as_nobody().arg("--list").status().is_ok_and(|status| status.success()) {
+            return;
+        }
+        let own = StatusSocket::open().unwrap().serve(|| Some(RigStatus::default())).unwrap();
+        let mut rig = as_nobody();
+        rig.args(["--ignored", "--exact", "socket::tests::a_rig_of_another_user"]);
+        let mut rig = rig.env(OF_ROOT, own.name()).stdin(Stdio::piped()).spawn().unwrap();
+        let prefix = format!("camrig-{NOBODY}-{}-", rig.id());
+        let until = Instant::now() + Duration::from_secs(60);
+        let name = loop {
+            if let Some(name) = names().unwrap().into_iter().find(|name| name.starts_with(&prefix)) {
+                break name;
+            }
+            assert!(Instant::now() < until, "no rig of another user is listed");
+            thread::yield_now();
+        };
+        assert_eq!(read(&name).unwrap(), RigStatus::default());
+        assert_eq!(read(&pretended(rig.id())).unwrap_err().kind(), ErrorKind::PermissionDenied);
+        drop(rig.stdin.take());
+        assert!(rig.wait().unwrap().success());
     }
 
     /// Returns a status of this many megabytes, which is larger than the kernel's buffer of a socket.
