@@ -16,6 +16,7 @@ from conftest import ENDS_WITH_PARENT, TOPOLOGY, WATCHDOG, program
 CHAPTER = Path(__file__).parents[3] / "docs/src/python.md"
 SCRIPTS = re.findall(r"^```python,script:(\S+)\n(.*?)^```$", CHAPTER.read_text(), re.M | re.S)
 BLOCKS = re.findall(r"^```python\n(.*?)^```$", CHAPTER.read_text(), re.M | re.S)
+ATTACHING = re.findall(r"^```python,rig:lab\n(.*?)^```$", CHAPTER.read_text(), re.M | re.S)
 
 
 @pytest.mark.parametrize("block", BLOCKS)
@@ -45,7 +46,7 @@ def test_a_script_of_the_chapter_runs(name, camera, printed, tmp_path):
 
 
 def test_a_program_attaches_as_in_the_chapter(tmp_path):
-    (block,) = re.findall(r"^```python,rig:lab\n(.*?)^```$", CHAPTER.read_text(), re.M | re.S)
+    (block,) = ATTACHING
     (tmp_path / "lab.toml").write_text(TOPOLOGY)
     command = [*ENDS_WITH_PARENT, program(), "run", "lab.toml", "--report", "report.json"]
     rig = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -71,5 +72,11 @@ def runs(pid):
         return False
 
 
-def test_the_chapter_has_blocks():
+def test_every_block_of_python_is_one_of_these():
+    # The first lines of all fenced blocks of the book and of README that begin with this language.
+    documents = [CHAPTER.parents[2] / "README.md", *CHAPTER.parent.glob("*.md")]
+    fences = [line for it in documents for line in re.findall(r"^ *```(?:python|py)\b.*$", it.read_text(), re.M)]
+    assert sorted(fences) == sorted(
+        ["```python"] * len(BLOCKS) + [f"```python,script:{name}" for name, _ in SCRIPTS] + ["```python,rig:lab"]
+    )
     assert len(BLOCKS) >= 2 and len(SCRIPTS) == 2

@@ -217,6 +217,19 @@ def test_loops_of_asyncio():
     assert ticks > 10
 
 
+def test_matches_are_awaited():
+    async def main(matches):
+        first = await anext(matches)
+        return [first, *[match async for match in matches]]
+
+    rig = camrig.Rig(topology(), framesets=10)
+    matches = rig.matches(window=0.017, clock="hardware", overflow="block")
+    with rig:
+        found = asyncio.run(main(matches))
+    pairs = [(match.number, match["left"].sequence, match["right"].sequence, match.complete) for match in found]
+    assert pairs == [(number, number, number, True) for number in range(10)]
+
+
 def test_what_a_loop_keeps_costs_the_others_nothing():
     rig = camrig.Rig(topology(), framesets=30)
     first, second = rig.frames("left", overflow="block"), rig.frames("left", overflow="block")
