@@ -41,7 +41,8 @@ def test_a_script_of_the_chapter_runs(name, camera, printed, tmp_path):
     environment = {**os.environ, "VIRTUAL_ENV": sys.prefix}
     command = [program(), "run", "rig.toml", "--framesets", "20"]
     found = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=WATCHDOG)
-    assert (found.returncode, found.stderr) == (0, ""), found
+    # A slow machine drops framesets, which the program says.
+    assert found.returncode == 0 and re.fullmatch(r"(rig\.toml: ended after .* dropped .*\n)?", found.stderr), found
     assert re.search(rf"^stats: {camera} +\S+ Hz +[0-9]+ framesets\b", found.stdout, re.M), found.stdout
 
 
