@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use camrig_frame::one_line;
 use camrig_ipc::spawn_thread;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -238,14 +239,21 @@ pub fn names() -> Result<Vec<String>> {
 }
 
 /// Returns the name of the status socket of this user's running rig that is called `wanted`, by its topology, with or
-/// without folder and extension, or by its process ID; of the only one if `wanted` is `None`.
+/// without folder and extension, or by its process ID; of the only one if `wanted` is `None`. If root has no such rig, those of
+/// other users are searched.
 ///
 /// # Errors
 /// If there is none, or several.
 pub fn find(wanted: Option<&str>) -> std::result::Result<String, FindError> {
-    // A rig that does not answer is starting or ending.
-    let rigs = names()?.into_iter().filter_map(|name| Some((read(&name).ok()?, name)));
-    only(rigs.filter(|(rig, _)| wanted.is_none_or(|wanted| is_called(rig, wanted))).collect(), wanted)
+    let (own, others): (Vec<_>, Vec<_>) =
+        names()?.into_iter().partition(|name| name.starts_with(&prefix(getuid())));
+    let called = |names: Vec<String>| -> Vec<_> {
+        // A rig that does not answer is starting or ending.
+        let rigs = names.into_iter().filter_map(|name| Some((read(&name).ok()?, name)));
+        rigs.filter(|(rig, _)| wanted.is_none_or(|wanted| is_called(rig, wanted))).collect()
+    };
+    let own = called(own);
+    only(if own.is_empty() { called(others) } else { own }, wanted)
 }
 
 fn only(mut rigs: Vec<(RigStatus, String)>, wanted: Option<&str>) -> std::result::Result<String, FindError> {
@@ -254,7 +262,7 @@ fn only(mut rigs: Vec<(RigStatus, String)>, wanted: Option<&str>) -> std::result
         return Ok(name);
     }
     rigs.push((last, name));
-    let shown = rigs.iter().map(|(rig, _)| format!("`{}` (process {})", rig.topology, rig.pid));
+    let shown = rigs.iter().map(|(rig, _)| format!("`{}` (process {})", one_line(&rig.topology), rig.pid));
     Err(FindError::Several(shown.collect()))
 }
 
@@ -396,6 +404,7 @@ mod tests {
         };
         // Not as root, or in a folder that others may not read.
         if !getuid().is_root() || !as_nobody().arg("--list").status().is_ok_and(|status| status.success()) {
+            eprintln!("skipped: it needs root, setpriv, and a folder of tests that other users may read");
             return;
         }
         let own = StatusSocket::open().unwrap().serve(|| Some(RigStatus::default())).unwrap();
