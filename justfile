@@ -190,7 +190,7 @@ soak-record:
         cargo test --release -p camrig-record --lib -- --ignored --nocapture --test-threads 1 record::long::
     crates/camrig-record/tests/long/run target/release/camrig "$folder/long.mcap" "$folder/large.mcap"
 
-# Compare operations on pixels with those of OpenCV and NumPy, on one thread; needs PyPI
+# Compare operations on pixels with those of OpenCV, NumPy and librealsense, on one thread; needs PyPI
 bench-pixels *args:
     cargo build --release -p camrig-image --example pixels
     test -d target/pixels || python3 -m venv target/pixels
