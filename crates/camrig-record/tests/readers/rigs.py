@@ -12,38 +12,14 @@ import shutil
 import sys
 from pathlib import Path
 
+import calibrations
 import numpy
 import yaml
 import yourdfpy
 
-HEAD = """version = 1
-date = "2026-01-01T00:00:00Z"
-root = "left"
-board = "a board"
-moments = 20
-error_pixels = 0.2
-"""
-
-CAMERA = """
-[camera.{name}]
-serial = "{name}"
-model = ""
-stream = "color"
-translation_meters = {translation}
-quaternion_xyzw = {quaternion}
-deviation_millimeters = 0.5
-deviation_degrees = 0.02
-error_pixels = 0.2
-views = 20
-corners = 900
-false_corners = 0
-covariance = {covariance}
-stream_to_camera = {{ translation_meters = [0.015, -0.001, 0.002], quaternion_xyzw = [0.0, 0.0, 0.0, 1.0] }}
-intrinsics = {{ width = 848, height = 480, fx = 612.5, fy = 611.0, ppx = 424.5, ppy = 238.0, distortion = "brown-conrady", coefficients = [0.1, -0.2, 0.001, -0.002, 0.05] }}
-"""
-
 # Depth of each camera in the coordinates of the left one; the numbers of the quaternion are x, y, z, w.
 POSES = {"left": ([0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0]), "right": ([0.8, -0.1, 0.3], [0.1, -0.5, 0.3, 0.8062257748298549])}
+INTRINSICS = """width = 848, height = 480, fx = 612.5, fy = 611.0, ppx = 424.5, ppy = 238.0, distortion = "brown-conrady", coefficients = [0.1, -0.2, 0.001, -0.002, 0.05]"""
 COLOR = [0.015, -0.001, 0.002]
 TO_OPENGL = numpy.diag([1.0, -1.0, -1.0, 1.0])
 LENS = [612.5, 611.0, 424.5, 238.0]
@@ -51,10 +27,7 @@ COEFFICIENTS = [0.1, -0.2, 0.001, -0.002, 0.05]
 
 
 def write(path):
-    text = HEAD
-    for name, (translation, quaternion) in POSES.items():
-        text += CAMERA.format(name=name, translation=translation, quaternion=quaternion, covariance=[[0.0] * 6] * 6)
-    path.write_text(text)
+    calibrations.write(path, POSES, {name: name for name in POSES}, "color", COLOR, INTRINSICS)
 
 
 def matrix(translation, quaternion):

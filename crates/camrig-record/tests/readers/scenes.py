@@ -11,6 +11,7 @@ import json
 import sys
 from pathlib import Path
 
+import calibrations
 import numpy
 from PIL import Image
 
@@ -20,40 +21,11 @@ HALF = 0.5**0.5
 POSES = {"front": ([0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0]), "rear": ([0.5, 0.0, 0.0], [0.0, -HALF, 0.0, HALF])}
 # From the axes of a camera that looks along Z with Y down to those of one that looks along -Z with Y up.
 TO_OPENGL = numpy.diag([1.0, -1.0, -1.0, 1.0])
-
-HEAD = """version = 1
-date = "2026-01-01T00:00:00Z"
-root = "front"
-board = "a board"
-moments = 20
-error_pixels = 0.2
-"""
-
-CAMERA = """
-[camera.{name}]
-serial = ""
-model = ""
-stream = "depth"
-translation_meters = {translation}
-quaternion_xyzw = {quaternion}
-deviation_millimeters = 0.5
-deviation_degrees = 0.02
-error_pixels = 0.2
-views = 20
-corners = 900
-false_corners = 0
-covariance = {covariance}
-stream_to_camera = {{ translation_meters = [0.0, 0.0, 0.0], quaternion_xyzw = [0.0, 0.0, 0.0, 1.0] }}
-intrinsics = {{ width = 4, height = 4, fx = 4.0, fy = 4.0, ppx = 2.0, ppy = 2.0, distortion = "none", coefficients = [0.0, 0.0, 0.0, 0.0, 0.0] }}
-"""
+INTRINSICS = """width = 4, height = 4, fx = 4.0, fy = 4.0, ppx = 2.0, ppy = 2.0, distortion = "none", coefficients = [0.0, 0.0, 0.0, 0.0, 0.0]"""
 
 
 def calibration(path, serials):
-    text = HEAD
-    for name, (translation, quaternion) in POSES.items():
-        camera = CAMERA.format(name=name, translation=translation, quaternion=quaternion, covariance=[[0.0] * 6] * 6)
-        text += camera.replace('serial = ""', f'serial = "{serials[name]}"')
-    path.write_text(text)
+    calibrations.write(path, POSES, serials, "depth", [0.0] * 3, INTRINSICS)
 
 
 def transform(rotation, translation):
