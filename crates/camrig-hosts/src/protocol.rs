@@ -10,7 +10,7 @@ use camrig::status::control;
 use serde::{Deserialize, Serialize};
 
 /// The version of requests and answers.
-pub(crate) const VERSION: u32 = 4;
+pub(crate) const VERSION: u32 = 5;
 
 /// The version of this program.
 pub(crate) const PROGRAM: &str = env!("CARGO_PKG_VERSION");

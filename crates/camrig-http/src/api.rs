@@ -143,7 +143,7 @@ struct PresetBody {
 }
 
 fn options(call: &Call<'_>) -> Result<Request, String> {
-    Ok(Request::Controls { camera: call.parameter("camera")? })
+    Ok(Request::Controls { camera: call.parameter("camera")?, to_set: false })
 }
 
 fn apply(call: &Call<'_>) -> Result<Request, String> {

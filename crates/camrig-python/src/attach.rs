@@ -40,7 +40,7 @@ impl PyAttached {
     }
 
     fn device(&self, py: Python<'_>, camera: &str) -> PyResult<Vec<Control>> {
-        match self.ask(py, &Request::Controls { camera: camera.to_owned() })? {
+        match self.ask(py, &Request::Controls { camera: camera.to_owned(), to_set: false })? {
             Answer::Controls(answer) => answer.map_err(error),
             _ => Err(asked("it has answered another request")),
         }

@@ -116,7 +116,7 @@ mod tests {
             Request::Apply(apply) => Answer::Changes(vec![apply.text, apply.by]),
             Request::Edit(edits) => Answer::Changes(vec![edits.by]),
             Request::Pause { cameras, .. } => Answer::Changes(cameras),
-            Request::Controls { camera } => Answer::Controls(Err(camera)),
+            Request::Controls { camera, .. } => Answer::Controls(Err(camera)),
             Request::Preset { file, .. } => Answer::Changes(vec![file]),
             Request::Attach(attach) if attach.kind == "unknown" => Answer::refused("unknown"),
             Request::Attach(attach) => Answer::Changes(vec![attach.name]),
@@ -174,17 +174,17 @@ mod tests {
             &b""[..],
             b"null",
             b"\xff\xfe",
-            b"{\"camrig_control\":3}",
-            b"{\"camrig_control\":3,\"content\":\"erase\"}",
-            b"{\"camrig_control\":3,\"content\":\"topology\",\"more\":1}",
-            b"{\"camrig_control\":3,\"content\":{\"apply\":{\"name\":\"\",\"text\":\"\",\"by\":\"\",\"as\":1}}}",
+            b"{\"camrig_control\":4}",
+            b"{\"camrig_control\":4,\"content\":\"erase\"}",
+            b"{\"camrig_control\":4,\"content\":\"topology\",\"more\":1}",
+            b"{\"camrig_control\":4,\"content\":{\"apply\":{\"name\":\"\",\"text\":\"\",\"by\":\"\",\"as\":1}}}",
             &b"[".repeat(1 << 20),
         ] {
             assert!(refused(json).starts_with(start), "{}", refused(json));
         }
         assert_eq!(
-            refused(b"{\"camrig_control\":4,\"content\":\"new\"}"),
-            "the message has version 4 of the control socket, this program has version 3"
+            refused(b"{\"camrig_control\":5,\"content\":\"new\"}"),
+            "the message has version 5 of the control socket, this program has version 4"
         );
         let mut stream = connected(&rig);
         stream.write_all(&u32::MAX.to_le_bytes()).unwrap();

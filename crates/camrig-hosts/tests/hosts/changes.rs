@@ -1,7 +1,9 @@
 //! Tests of changes of a rig over several hosts while it runs, over 127.0.0.1: real processes.
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
+use camrig_status::control::{self, Answer, Edit, Edits, Request};
 use libtest_mimic::Trial;
 use rustix::process::Signal;
 use serde_json::Value;
@@ -387,7 +389,72 @@ fn planned() {
     assert!(stderr.contains("error: host `arm`: nothing listens at"), "{stderr}");
 }
 
+/// Returns the newest number and the first one with this exposure that a reader has written.
+fn seen(file: &Path, exposure: u64) -> (u64, Option<u64>) {
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    // The last line may not be whole.
+    let lines = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+    let numbers = lines.filter_map(|line| line.trim_end().split_once(' '));
+    let parsed: Vec<(u64, u64)> =
+        numbers.map(|(number, own)| (number.parse().unwrap(), own.parse().unwrap())).collect();
+    let first = parsed.iter().find(|(_, own)| *own == exposure).map(|(number, _)| *number);
+    (parsed.last().map_or(0, |(number, _)| *number), first)
+}
+
+/// Measures after how many framesets a set applies, of a camera here and of one of another host, at 30 Hz.
+fn measured_sets() {
+    let folder = tempfile::tempdir().unwrap();
+    let listen = format!("tcp/{}", free_address());
+    let _agent = agent(folder.path(), "agent", &["--listen", &listen]);
+    let cameras = [("here", "near", ""), ("left", "far", "host = \"arm\"\n")];
+    let tables = cameras.map(|(camera, reader, host)| {
+        let file = folder.path().join(reader).display().to_string();
+        format!(
+            "[camera.{camera}]\ndriver = \"synthetic\"\n{host}\
+             options = {{ model = \"any\", color = \"off\", depth = \"64x48@30\" }}\n\
+             [processor.{reader}]\nkind = \"exposures\"\n{host}inputs = [\"{camera}\"]\noptions = {{ file = {file:?} }}\n"
+        )
+    });
+    let text = format!("[host.arm]\naddress = \"{listen}\"\n") + &tables.concat();
+    let rig = Running::start(folder.path(), &text);
+    let names = camrig_status::socket::names().unwrap();
+    let name = names.into_iter().find(|name| name.contains(&format!("-{}-", rig.rig))).unwrap();
+    for (camera, reader, _) in cameras {
+        let file = folder.path().join(reader);
+        let (mut framesets, mut millis) = (Vec::new(), Vec::new());
+        for round in 1..=40 {
+            let exposure = 1000 + round;
+            let before = seen(&file, exposure).0;
+            wait("a frameset", || seen(&file, exposure).0 > before, || rig.run.stderr());
+            // At all times between two framesets.
+            std::thread::sleep(Duration::from_millis(round % 33));
+            let (newest, began) = (seen(&file, exposure).0, Instant::now());
+            let settings = vec![("exposure".to_owned(), exposure.to_string())];
+            let edits = vec![Edit::Set { name: camera.to_owned(), settings }];
+            let edits = Edits { edits, live: true, by: "a test".to_owned(), ..Edits::default() };
+            let answer = control::ask(&name, &Request::Edit(edits)).unwrap();
+            assert!(matches!(answer, Answer::Changes(_)), "{answer:?}");
+            millis.push(began.elapsed().as_millis() as u64);
+            wait("its exposure", || seen(&file, exposure).1.is_some(), || rig.run.stderr());
+            framesets.push(seen(&file, exposure).1.unwrap() - newest);
+        }
+        let shown = |values: &mut Vec<u64>| {
+            values.sort_unstable();
+            format!("median {}, max {}", values[values.len() / 2], values[values.len() - 1])
+        };
+        println!(
+            "`{camera}`: framesets from the newest one to the first with the exposure: {}",
+            shown(&mut framesets)
+        );
+        println!("`{camera}`: set of an option, ms: {}", shown(&mut millis));
+    }
+    rig.finish();
+}
+
 pub(crate) fn add_to(trials: &mut Vec<Trial>) {
+    let mut measured = Vec::new();
+    test(&mut measured, "bench::a_set_of_a_camera_of_another_host", measured_sets);
+    trials.extend(measured.into_iter().map(|trial| trial.with_ignored_flag(true)));
     test(trials, "changes::an_actor_moves_to_another_host_and_back", moved);
     test(trials, "changes::actors_of_another_host_change_as_here", changed);
     test(trials, "changes::a_host_takes_its_first_actor_while_the_rig_runs", joined);

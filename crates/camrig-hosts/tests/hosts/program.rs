@@ -1,6 +1,12 @@
 //! The program under test.
 
+use std::fs::File;
+use std::io::Write;
+use std::path::PathBuf;
+
+use camrig::frame::MetadataKey;
 use camrig::prelude::*;
+use serde::Deserialize;
 
 use crate::bench::{self, Still};
 
@@ -32,6 +38,24 @@ impl Processor for PassOn {
     }
 }
 
+/// A file for [`Exposures`].
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct ExposuresOptions {
+    file: PathBuf,
+}
+
+/// Writes a line with number and exposure of each frameset.
+struct Exposures(File);
+
+impl Processor for Exposures {
+    fn process(&mut self, frames: &FrameSet, _: &mut ProcessorOutput) -> Result<(), ProcessorError> {
+        let header = &frames.header().frames[0];
+        let exposure = header.metadata.get(MetadataKey::ACTUAL_EXPOSURE).unwrap_or(0);
+        Ok(writeln!(self.0, "{} {exposure}", header.number)?)
+    }
+}
+
 pub(crate) fn main() -> ExitCode {
     let words: Vec<_> = std::env::args().skip(1).collect();
     if bench::bare(&words) {
@@ -40,5 +64,7 @@ pub(crate) fn main() -> ExitCode {
     let app =
         camrig_hosts::add_to(camrig_view::add_to(camrig_record::add_to(App::new()))).driver::<Still>("still");
     let app = app.processor("pass-on", |_: NoOptions| Ok(PassOn));
-    app.processor("pairs", |_: NoOptions| Ok(Pairs)).main()
+    let app = app.processor("pairs", |_: NoOptions| Ok(Pairs));
+    let exposures = |options: ExposuresOptions| Ok(Exposures(File::create(options.file)?));
+    app.processor("exposures", exposures).main()
 }

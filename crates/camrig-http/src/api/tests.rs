@@ -117,7 +117,10 @@ fn each_call_is_the_request_of_its_command() {
         assert_eq!(request(&rig, path, body), expected, "{path}");
     }
     let (code, content) = ask(&rig.server, "GET /api/options?camera=my%20left", BEARER, "");
-    assert_eq!((code, content.as_str()), (200, r#"{"changes":["Controls { camera: \"my left\" }"]}"#));
+    assert_eq!(
+        (code, content.as_str()),
+        (200, r#"{"changes":["Controls { camera: \"my left\", to_set: false }"]}"#)
+    );
     let (code, content) = ask(&rig.server, "GET /api/topology", BEARER, "");
     assert_eq!((code, content.as_str()), (200, r##"{"name":"t.toml","text":"# t\n"}"##));
     // A browser says that its page is of the same origin.

@@ -73,7 +73,7 @@ impl Lab {
 
     #[track_caller]
     fn controls(&self, camera: &str) -> Vec<Control> {
-        match self.ask(&Request::Controls { camera: camera.to_owned() }) {
+        match self.ask(&Request::Controls { camera: camera.to_owned(), to_set: false }) {
             Answer::Controls(Ok(controls)) => controls,
             answer => panic!("{answer:?}"),
         }

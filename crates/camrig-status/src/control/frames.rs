@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// The version of requests and answers.
-pub const CONTROL_VERSION: u32 = 3;
+pub const CONTROL_VERSION: u32 = 4;
 
 /// Maximum size of a frame, in bytes: a topology file of the maximum size, each byte of which JSON may escape.
 const FRAME_BYTES_MAX: usize = 8 << 20;

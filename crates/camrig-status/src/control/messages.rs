@@ -17,6 +17,9 @@ pub enum Request {
     Controls {
         /// The name of the camera.
         camera: String,
+        /// Whether a request that sets some of them follows: the camera waits for it, up to 5 ms.
+        #[serde(default)]
+        to_set: bool,
     },
     /// Adds a processor that is removed when the connection of its client ends, which [`attach`](super::attach) makes.
     Attach(Attach),

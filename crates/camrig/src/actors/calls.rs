@@ -14,6 +14,10 @@ use crate::error::DriverError;
 use crate::files;
 use crate::registry::ErasedCamera;
 
+/// Maximum number of calls that a camera waits for between two framesets. A set from another host takes two: its agent asks
+/// for the controls too.
+const ANNOUNCED_MAX: u32 = 2;
+
 /// The streams of an open camera.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Streams {
@@ -57,17 +61,36 @@ impl DeviceCalls {
         self.0.came.notified().await;
     }
 
-    /// Waits for the call that the last one announced, if it did; not longer than [`SET_TIME`].
-    pub(super) async fn next_announced(&self) {
-        if self.0.is_followed.take() {
-            let added = async {
-                while self.0.queue.borrow().is_empty() {
-                    self.came().await;
-                }
-            };
-            // An error means that the time is over.
-            let _ = tokio::time::timeout(SET_TIME, added).await;
+    /// Makes the calls of all requests, and those that they announce, for each of which it waits up to [`SET_TIME`].
+    ///
+    /// # Errors
+    /// As [`Self::make`].
+    pub(super) async fn make_with_announced(
+        &self,
+        camera: &mut dyn ErasedCamera,
+        streams: &mut Streams,
+    ) -> Result<(), DriverError> {
+        self.make(camera, streams)?;
+        for _ in 0..ANNOUNCED_MAX {
+            if !self.next_announced().await {
+                break;
+            }
+            self.make(camera, streams)?;
         }
+        Ok(())
+    }
+
+    /// Waits for the call that the last one announced, not longer than [`SET_TIME`]. Returns whether it came.
+    async fn next_announced(&self) -> bool {
+        if !self.0.is_followed.take() {
+            return false;
+        }
+        let added = async {
+            while self.0.queue.borrow().is_empty() {
+                self.came().await;
+            }
+        };
+        tokio::time::timeout(SET_TIME, added).await.is_ok()
     }
 
     /// Returns the options that were set for later instances.
@@ -206,5 +229,54 @@ mod tests {
         assert!(announced.as_mut().poll(&mut context).is_pending());
         calls.add(DeviceRequest { number: 6, call: set });
         assert!(announced.as_mut().poll(&mut context).is_ready());
+    }
+
+    /// As a set from another host: the first host asks for the controls, then its agent does, and then sets one.
+    #[test]
+    fn a_camera_waits_for_two_calls_that_announce_another_one() {
+        let registry = Registry::new();
+        let driver = registry.driver("synthetic").unwrap();
+        let mut camera = driver.open("left", "model = 'any'\ndepth = '64x48@30'\ncolor = 'off'").unwrap();
+        let answered = Rc::new(Cell::new(0));
+        let seen = Rc::clone(&answered);
+        let calls = DeviceCalls::new(move |number, _| seen.set(number));
+        let settings = vec![("exposure".to_owned(), ControlValue::Number(900.0))];
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let _entered = runtime.enter();
+        let mut context = Context::from_waker(Waker::noop());
+        calls.add(DeviceRequest { number: 1, call: DeviceCall::ControlsToSet });
+        let mut streams = Streams::On;
+        let mut made = pin!(calls.make_with_announced(&mut *camera, &mut streams));
+        // Nothing turns the timer, so that its time never ends.
+        assert!(made.as_mut().poll(&mut context).is_pending());
+        calls.add(DeviceRequest { number: 2, call: DeviceCall::ControlsToSet });
+        assert!(made.as_mut().poll(&mut context).is_pending());
+        assert_eq!(answered.get(), 2);
+        calls.add(DeviceRequest { number: 3, call: DeviceCall::Set { settings, options: None } });
+        assert!(made.as_mut().poll(&mut context).is_ready());
+        assert_eq!(answered.get(), 3);
+    }
+
+    #[test]
+    fn a_camera_does_not_wait_for_calls_without_end() {
+        let registry = Registry::new();
+        let driver = registry.driver("synthetic").unwrap();
+        let mut camera = driver.open("left", "model = 'any'\ndepth = '64x48@30'\ncolor = 'off'").unwrap();
+        let calls = DeviceCalls::new(|_, _| {});
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let _entered = runtime.enter();
+        let mut context = Context::from_waker(Waker::noop());
+        let mut streams = Streams::On;
+        let mut made = pin!(calls.make_with_announced(&mut *camera, &mut streams));
+        let mut asked = 0;
+        let is_done = loop {
+            calls.add(DeviceRequest { number: asked, call: DeviceCall::ControlsToSet });
+            asked += 1;
+            match made.as_mut().poll(&mut context) {
+                std::task::Poll::Pending if asked < 9 => {}
+                polled => break polled.is_ready(),
+            }
+        };
+        assert!(is_done && asked == 1 + u64::from(ANNOUNCED_MAX), "{asked}");
     }
 }

@@ -144,9 +144,7 @@ impl Capturing {
             self.let_readers_run(flow).await;
             unread.all_read().await;
             let was = self.streams;
-            self.calls.make(&mut *self.camera, &mut self.streams)?;
-            self.calls.next_announced().await;
-            self.calls.make(&mut *self.camera, &mut self.streams)?;
+            self.calls.make_with_announced(&mut *self.camera, &mut self.streams).await?;
             if was == Streams::Paused && self.streams == Streams::On {
                 self.output.begin_again();
             }

@@ -280,7 +280,7 @@ fn value_of(control: &Control) -> String {
 
 /// Returns the options of a camera's device. An error was printed.
 fn controls(rig: &str, camera: &str) -> Result<Vec<Control>, ExitCode> {
-    match control::ask(rig, &Request::Controls { camera: camera.to_owned() }) {
+    match control::ask(rig, &Request::Controls { camera: camera.to_owned(), to_set: false }) {
         Ok(Answer::Controls(Ok(controls))) => Ok(controls),
         Ok(Answer::Controls(Err(message))) => {
             print_error(message);

@@ -111,7 +111,8 @@ impl Rig {
         let Some((others, host)) = far else { return self.call_own_device(camera, call) };
         match call {
             DeviceCall::Controls | DeviceCall::ControlsToSet => {
-                match others.hosts.ask(&host, Request::Controls { camera: camera.to_owned() }) {
+                let to_set = call == DeviceCall::ControlsToSet;
+                match others.hosts.ask(&host, Request::Controls { camera: camera.to_owned(), to_set }) {
                     Answer::Controls(answer) => answer,
                     answer => Err(match changes_of(&host, answer) {
                         Err(error) => error.to_string(),
@@ -171,13 +172,22 @@ impl Rig {
         let before = self.side(others, current, Vec::new())?;
         let after = self.side(others, Arc::new(topology), restarts)?;
         let hosts = order(others, &after);
-        let mut lines: Vec<_> = settings.iter().flat_map(notes_of).collect();
-        // Nothing changes unless every host agrees.
-        for host in &hosts {
-            lines.extend(self.change_part(others, host.as_deref(), &before, &after, (live, true), &by)?);
-        }
-        if dry_run {
-            return Ok(lines);
+        // Nothing changes unless every host agrees; a host that changes alone need not be asked before.
+        if dry_run || needs_agreement(&hosts, &before, &after, settings.len()) {
+            let mut lines: Vec<_> = settings.iter().flat_map(notes_of).collect();
+            for host in &hosts {
+                lines.extend(self.change_part(
+                    others,
+                    host.as_deref(),
+                    &before,
+                    &after,
+                    (live, true),
+                    &by,
+                )?);
+            }
+            if dry_run {
+                return Ok(lines);
+            }
         }
         let own_settings = others.set_far(settings, &by)?;
         let mut own_settings = Some(own_settings);
@@ -267,6 +277,18 @@ impl Rig {
 fn own_wanted(side: &Side, live: bool, by: &str) -> WantedTopology {
     let restarts = side.restarts_on(None);
     WantedTopology { restarts, live, ..WantedTopology::whole(Topology::clone(&side.own), by) }
+}
+
+/// Returns whether more than one of the hosts changes, or one and `settings` devices.
+fn needs_agreement(hosts: &[Option<String>], before: &Side, after: &Side, settings: usize) -> bool {
+    let text = |side: &Side, host: &Option<String>| {
+        side.parts.iter().find(|part| part.host == *host).map(|part| part.text.clone())
+    };
+    let changes = |host: &&Option<String>| {
+        text(before, host) != text(after, host) || !after.restarts_on(host.as_deref()).is_empty()
+    };
+    let changing = hosts.iter().filter(changes).count();
+    changing > 0 && changing + settings > 1
 }
 
 /// Returns all hosts in the order in which they change; those that begin come last.

@@ -21,8 +21,9 @@ pub(crate) fn answer(control: &super::RunControl, request: Request) -> Answer {
                 None => Answer::refused(ChangeError::Over.to_string()),
             };
         }
-        Request::Controls { camera } => {
-            return Answer::Controls(control.call_device(&camera, DeviceCall::Controls));
+        Request::Controls { camera, to_set } => {
+            let call = if to_set { DeviceCall::ControlsToSet } else { DeviceCall::Controls };
+            return Answer::Controls(control.call_device(&camera, call));
         }
         Request::Apply(apply) => self::apply(control, apply),
         Request::Edit(edits) => check_by(&edits.by).and_then(|()| control.edit(edits)),

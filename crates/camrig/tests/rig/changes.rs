@@ -405,13 +405,15 @@ fn options_are_set_by_another_topology(placement: Placement) {
         panic!("a gain out of range is accepted")
     };
     assert!(message.contains("gain"), "{message}");
-    let controls = |rig: &str| match control::ask(rig, &Request::Controls { camera: "a".to_owned() }).unwrap()
-    {
-        Answer::Controls(Ok(controls)) => {
-            controls.iter().map(|it| it.value.as_ref().unwrap().to_string()).collect::<Vec<_>>()
-        }
-        answer => panic!("{answer:?}"),
-    };
+    let controls =
+        |rig: &str| match control::ask(rig, &Request::Controls { camera: "a".to_owned(), to_set: false })
+            .unwrap()
+        {
+            Answer::Controls(Ok(controls)) => {
+                controls.iter().map(|it| it.value.as_ref().unwrap().to_string()).collect::<Vec<_>>()
+            }
+            answer => panic!("{answer:?}"),
+        };
     assert_eq!(controls(&socket), ["false", "165000", "32", "false"]);
     // A restart keeps them, also in another process.
     assert!(matches!(ask(&socket, &text(&socket), &["a"]), Answer::Changes(_)));
@@ -440,7 +442,7 @@ fn set_options_outlast_a_crash() {
         (a.restarts == 1 && a.state == camrig_status::ActorState::Running).then_some(())
     });
     let Answer::Controls(Ok(controls)) =
-        control::ask(&socket, &Request::Controls { camera: "a".to_owned() }).unwrap()
+        control::ask(&socket, &Request::Controls { camera: "a".to_owned(), to_set: false }).unwrap()
     else {
         panic!("no controls")
     };

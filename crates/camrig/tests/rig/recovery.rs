@@ -398,7 +398,8 @@ fn hanging_call() {
     let topology = with_faulty_camera(fault, "stall_timeout_millis = 2000");
     let mut rig = Plan::new(&topology, Placement::MultiProcess).start();
     let socket = crate::changes::socket(&mut rig);
-    let call = || control::ask(&socket, &Request::Controls { camera: "front".to_owned() }).unwrap();
+    let call =
+        || control::ask(&socket, &Request::Controls { camera: "front".to_owned(), to_set: false }).unwrap();
     assert_eq!(call(), Answer::Controls(Err("the process of camera `front` has ended".to_owned())));
     let again = "camera `front` is running again";
     rig.wait_for_stderr(again);
