@@ -97,6 +97,8 @@ pub struct WireIn {
     coded: Vec<u8>,
     /// Framesets since the last answer.
     unanswered: u32,
+    /// Whether it has failed: another instance may follow.
+    has_failed: bool,
 }
 
 /// The messages that have arrived and were not taken.
@@ -193,6 +195,7 @@ impl Driver for WireIn {
             decoder: Decoder::new().map_err(|error| refused(&error))?,
             coded: Vec::new(),
             unanswered: 0,
+            has_failed: false,
         })
     }
 
@@ -212,6 +215,14 @@ impl Driver for WireIn {
     }
 
     fn capture(&mut self, output: &mut CameraOutput, timeout: Duration) -> Result<Captured, DriverError> {
+        let captured = self.receive(output, timeout);
+        self.has_failed = captured.is_err();
+        captured
+    }
+}
+
+impl WireIn {
+    fn receive(&mut self, output: &mut CameraOutput, timeout: Duration) -> Result<Captured, DriverError> {
         if !self.knows_clock()? {
             output.blocked(|| self.contact.wait(timeout));
             return Ok(Captured::Nothing);
@@ -221,7 +232,7 @@ impl Driver for WireIn {
             Receiver::new(monotonic_nanos(), published.saturating_add(lost), self.options.window())
         });
         if self.contact.is_answer_due() {
-            self.answer();
+            self.answer(false);
         }
         let message = match output.blocked(|| self.queue.recv_timeout(timeout)) {
             Ok(message) => message,
@@ -231,9 +242,7 @@ impl Driver for WireIn {
         self.arrivals.leave(message.len());
         Ok(self.take(&message, output))
     }
-}
 
-impl WireIn {
     /// Returns whether arrival times can be mapped, or framesets are published without that: an absent sender has no clock.
     fn knows_clock(&self) -> Result<bool, DriverError> {
         if self.receiver.is_some() {
@@ -255,9 +264,9 @@ impl WireIn {
         Ok(true)
     }
 
-    fn answer(&mut self) {
+    fn answer(&mut self, ends: bool) {
         let Some(receiver) = &self.receiver else { return };
-        let answer = Answer::new(receiver.ack(), self.cameras.keys().copied());
+        let answer = Answer::new(receiver.ack(), self.cameras.keys().copied(), ends);
         self.contact.answer(answer.to_bytes());
         self.unanswered = 0;
     }
@@ -276,7 +285,7 @@ impl WireIn {
         let Some(frameset) = frameset else {
             let lost = receiver.probed(place);
             self.count_lost(output, lost);
-            self.answer();
+            self.answer(false);
             return if kind == MessageKind::End { Captured::End } else { Captured::Nothing };
         };
         let Arrival::Next { lost } = receiver.arrived(place) else { return Captured::Nothing };
@@ -288,7 +297,7 @@ impl WireIn {
         self.unanswered += 1;
         let many = self.unanswered >= self.options.framesets.div_ceil(ANSWERS_PER_WINDOW);
         if many || self.arrivals.is_empty() {
-            self.answer();
+            self.answer(false);
         }
         Captured::FrameSet
     }
@@ -367,9 +376,9 @@ fn samples_to_wall_clock(samples: &mut [u8], clock: Clock, estimate: &HostClock)
 }
 
 impl Drop for WireIn {
-    /// A camera that stops at its last frameset has accounted for those of its sender: the sender need not wait.
+    /// The sender need not wait for a camera that has stopped: at its last frameset, or because its part of the rig has failed.
     fn drop(&mut self) {
-        self.answer();
+        self.answer(!self.has_failed);
     }
 }
 

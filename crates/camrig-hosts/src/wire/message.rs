@@ -18,7 +18,7 @@ use crate::codec::Coding;
 const MAGIC: [u8; 4] = *b"cmwi";
 
 /// Version of both kinds of messages.
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
 
 const HEAD_BYTES: usize = 48;
 
@@ -225,11 +225,13 @@ pub(super) struct Answer {
     pub(super) ack: Ack,
     /// The descriptions of cameras that it has.
     pub(super) known: Vec<u64>,
+    /// Whether it takes nothing more.
+    pub(super) ends: bool,
 }
 
 impl Answer {
-    pub(super) fn new(ack: Ack, known: impl Iterator<Item = u64>) -> Self {
-        Self { version: VERSION, ack, known: known.take(KNOWN_MAX).collect() }
+    pub(super) fn new(ack: Ack, known: impl Iterator<Item = u64>, ends: bool) -> Self {
+        Self { version: VERSION, ack, known: known.take(KNOWN_MAX).collect(), ends }
     }
 
     pub(super) fn to_bytes(&self) -> Vec<u8> {
@@ -312,7 +314,7 @@ mod tests {
         assert_eq!(error(&whole[..whole.len() - 1]), "it is cut off or too long");
         assert_eq!(error(&message(true, 65)), "it is cut off or too long", "larger than the frame itself");
         for (at, value, expected) in [
-            (4, 9, "it has version 9; this program reads version 1"),
+            (4, 9, "it has version 9; this program reads version 2"),
             (6, 9, "it is damaged: its kind is unknown"),
             (7, 2, "it is damaged: its number of frames differs from its header's"),
             (34, 255, "it is cut off or too long"),
@@ -330,12 +332,12 @@ mod tests {
     fn answers_are_read_as_they_were_written() {
         let window = CreditWindow { framesets: 8, bytes: 64 << 20 };
         let ack = Ack { instance: u64::MAX, epoch: 7, base: 3, number: 12, window };
-        let answer = Answer::new(ack, [1, u64::MAX].into_iter());
+        let answer = Answer::new(ack, [1, u64::MAX].into_iter(), true);
         assert_eq!(Answer::of_bytes(&answer.to_bytes()).unwrap(), answer);
-        assert!(Answer::new(ack, 0..1000).to_bytes().len() < ANSWER_BYTES_MAX);
-        let newer = Answer { version: 2, ..answer };
+        assert!(Answer::new(ack, 0..1000, false).to_bytes().len() < ANSWER_BYTES_MAX);
+        let newer = Answer { version: 3, ..answer };
         let error = Answer::of_bytes(&newer.to_bytes()).unwrap_err().to_string();
-        assert_eq!(error, "it has version 2; this program reads version 1");
+        assert_eq!(error, "it has version 3; this program reads version 2");
         for bytes in [&b""[..], b"{}", &[b' '; ANSWER_BYTES_MAX + 1]] {
             assert!(Answer::of_bytes(bytes).is_err());
         }
@@ -350,7 +352,7 @@ mod tests {
         ) {
             let window = CreditWindow { framesets: 8, bytes: 1 };
             let ack = Ack { instance: 1, epoch: 2, base: 3, number: 4, window };
-            let answer = Answer::new(ack, 0..3).to_bytes();
+            let answer = Answer::new(ack, 0..3, false).to_bytes();
             let mut bytes = match begins {
                 0 => bytes,
                 1 => [message(true, 64), bytes].concat(),

@@ -40,6 +40,10 @@ const END_WAIT: Duration = Duration::from_secs(5);
 /// The same for a receiver that answers but accounts for nothing: its readers delay it.
 const END_PROGRESS_WAIT: Duration = Duration::from_secs(30);
 
+/// Time after the end of a receiver in which another one may follow, as after a change of the rig. Later the framesets have no
+/// reader: they do not wait, since their producer may have to end.
+const FOLLOW_TIME: Duration = Duration::from_secs(2);
+
 /// Maximum number of answers that wait to be read; more are dropped, since later ones have the same content.
 const ANSWERS_MAX: usize = 64;
 
@@ -96,6 +100,8 @@ pub(super) struct WireOut {
     cameras: Vec<(Arc<CameraInfo>, Arc<Description>)>,
     encoder: Encoder,
     answered: Option<Instant>,
+    /// Since when the receiver takes nothing more; `None` while it does, and when another one has followed.
+    receiver_ended: Option<Instant>,
     /// When the receiver last accounted for a frameset, or the start.
     progressed: Instant,
     began: Instant,
@@ -133,6 +139,7 @@ impl WireOut {
             cameras: Vec::new(),
             encoder: Encoder::new()?,
             answered: None,
+            receiver_ended: None,
             progressed: Instant::now(),
             began: Instant::now(),
             asked: Instant::now(),
@@ -194,6 +201,13 @@ impl WireOut {
             self.said_silent = false;
             self.known = answer.known;
             self.answered = Some(Instant::now());
+            if is_new {
+                self.receiver_ended = None;
+            }
+            if answer.ends {
+                // An earlier answer of it may still arrive.
+                self.receiver_ended = self.receiver_ended.or(self.answered);
+            }
             if sender.in_flight() < before {
                 (self.asked, self.progressed) = (Instant::now(), Instant::now());
             } else if is_new {
@@ -206,7 +220,7 @@ impl WireOut {
     }
 
     fn may_send(&self, bytes: u64) -> bool {
-        let answers = self.answered.is_some_and(|at| at.elapsed() < SILENCE);
+        let answers = self.receiver_ended.is_none() && self.answered.is_some_and(|at| at.elapsed() < SILENCE);
         let has_credit = answers && self.sender.as_ref().is_some_and(|sender| sender.may_send(bytes));
         has_credit && self.connection.has_receiver()
     }
@@ -220,7 +234,8 @@ impl WireOut {
         }
         let silent = self.answered.unwrap_or(self.began).elapsed();
         self.connection.reopen_if_silent(silent);
-        if self.answered.is_some() && silent >= SILENCE && !self.said_silent {
+        let is_silent = self.answered.is_some() && self.receiver_ended.is_none() && silent >= SILENCE;
+        if is_silent && !self.said_silent {
             self.said_silent = true;
             log::warn!(
                 "the receiver of `{}` has not answered for {} s; framesets wait for it",
@@ -232,14 +247,23 @@ impl WireOut {
 
     /// Returns whether to stop waiting after the input has ended.
     fn gives_up(&self, ended: Instant) -> bool {
-        is_in_vain(Instant::now(), ended, self.answered, self.progressed)
+        self.receiver_ended.is_some() || is_in_vain(Instant::now(), ended, self.answered, self.progressed)
     }
 
-    /// Waits for credit for a frameset of this size; returns false if the input ends, and there is none for some time.
+    /// Returns whether the receiver takes nothing more, and no other one has followed in time.
+    fn is_abandoned(&self) -> bool {
+        self.receiver_ended.is_some_and(|at| at.elapsed() >= FOLLOW_TIME)
+    }
+
+    /// Waits for credit for a frameset of this size; returns false if the receiver ends, or the input ends and there is no credit
+    /// for some time.
     fn await_credit(&mut self, bytes: u64, output: &ProcessorOutput) -> Result<bool, ProcessorError> {
         self.take_answers(Duration::ZERO)?;
         if self.may_send(bytes) {
             return Ok(true);
+        }
+        if self.is_abandoned() {
+            return Ok(false);
         }
         output.blocked(|| {
             loop {
@@ -251,7 +275,7 @@ impl WireOut {
                 if self.ended.is_none() && output.inputs().all(|input| input.ended) {
                     self.ended = Some(Instant::now());
                 }
-                if self.ended.is_some_and(|ended| self.gives_up(ended)) {
+                if self.is_abandoned() || self.ended.is_some_and(|ended| self.gives_up(ended)) {
                     return Ok(false);
                 }
             }
@@ -342,6 +366,9 @@ impl Processor for WireOut {
                 if self.sender.as_ref().is_some_and(|sender| sender.is_acked(delivered)) {
                     return Ok(());
                 }
+            }
+            if self.receiver_ended.is_some() {
+                return Ok(());
             }
             log::warn!(
                 "the receiver of `{}` has not acknowledged the end: no answer for {} s, or no frameset read for {} s",

@@ -93,8 +93,46 @@ fn by_signal() {
     });
 }
 
+/// A reader on the first host that fails for good: senders of other hosts, which wait for it, do not wait any longer.
+fn by_failure() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let listen = format!("tcp/{}", free_address());
+    let mut agent = agent(folder, "agent", &["--listen", &listen]);
+    let path = folder.join("rig.toml").display().to_string();
+    let text = format!(
+        r#"
+        [host.arm]
+        address = "{listen}"
+
+        [camera.there]
+        driver  = "synthetic"
+        host    = "arm"
+        options = {{ model = "any", color = "off", depth = "640x480@60", paced = false }}
+
+        [processor.reader]
+        kind     = "fails"
+        inputs   = ["there"]
+        overflow = "block"
+        restart  = {{ max = 0 }}
+        wire     = {{ depth = "raw" }}
+        "#
+    );
+    std::fs::write(&path, text).unwrap();
+    let mut run = Program::start(folder, "run", &["run", &path]);
+    assert_eq!(run.finish().0, Some(70), "{}", run.stderr());
+    agent.signal(Signal::TERM);
+    assert_eq!(agent.finish().0, Some(0), "{}", agent.stderr());
+    let said = run.stderr() + &agent.stderr();
+    assert!(said.contains("it has had enough"), "{said}");
+    for waited in ["did not end", "has not acknowledged", "has not answered"] {
+        assert!(!said.contains(waited), "{said}");
+    }
+}
+
 pub(crate) fn add_to(trials: &mut Vec<Trial>) {
     test(trials, "circle::what_comes_back_is_not_limited_and_ends", by_framesets);
     test(trials, "circle::a_signal_ends_it_without_loss", by_signal);
+    test(trials, "circle::a_reader_that_fails_ends_senders_that_wait_for_it", by_failure);
     test(trials, "circle::a_limit_of_time_ends_it_without_loss", || drop(ends(&["--for", "2s"], |_| {})));
 }

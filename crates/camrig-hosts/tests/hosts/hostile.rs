@@ -209,8 +209,8 @@ fn malformed_messages() {
     let large = vec![b' '; 17 << 20];
     assert!(asks(&session, &large, 10 * NO_ANSWER).unwrap().contains("at most 16777216 are read"));
     // The head of a frameset; its rest is damaged.
-    let head = b"cmwi\x01\0\x01\x01".as_slice();
-    let credit = br#"{"version":1,"ack":{"instance":1}}"#.as_slice();
+    let head = b"cmwi\x02\0\x01\x01".as_slice();
+    let credit = br#"{"version":2,"ack":{"instance":1}}"#.as_slice();
     for _ in 0..MESSAGES {
         let data = [head, &garbage(&mut random, &[7; 64])].concat();
         session.put("camrig/**/data", data).wait().unwrap();

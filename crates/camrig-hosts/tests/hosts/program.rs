@@ -56,6 +56,16 @@ impl Processor for Exposures {
     }
 }
 
+/// Fails at its tenth frameset.
+struct Fails(u32);
+
+impl Processor for Fails {
+    fn process(&mut self, _: &FrameSet, _: &mut ProcessorOutput) -> Result<(), ProcessorError> {
+        self.0 += 1;
+        if self.0 < 10 { Ok(()) } else { Err("it has had enough".into()) }
+    }
+}
+
 pub(crate) fn main() -> ExitCode {
     let words: Vec<_> = std::env::args().skip(1).collect();
     if bench::bare(&words) {
@@ -66,5 +76,6 @@ pub(crate) fn main() -> ExitCode {
     let app = app.processor("pass-on", |_: NoOptions| Ok(PassOn));
     let app = app.processor("pairs", |_: NoOptions| Ok(Pairs));
     let exposures = |options: ExposuresOptions| Ok(Exposures(File::create(options.file)?));
+    let app = app.processor("fails", |_: NoOptions| Ok(Fails(0)));
     app.processor("exposures", exposures).main()
 }
