@@ -26,8 +26,8 @@ use camrig_realsense::{Options, RealSense};
 
 /// Creates a program with the processors `view` and `record`, the drivers `replay` and `realsense`, the commands
 /// `record`, `replay` and `recording`, with the feature `calibrate` also `board`, `calibrate` and `calibration`, and all
-/// that [`App::new`] has. `realsense` opens cameras with the feature `realsense` only. The feature `hosts` adds `join`, and
-/// rigs over several hosts.
+/// that [`App::new`] has. `realsense` opens cameras with the feature `realsense` only. The feature `hosts` adds `join`
+/// and `route`, and rigs over several hosts.
 pub fn app() -> App {
     let app = App::new().demo(include_str!("demo.toml"));
     let app = camrig_record::add_to(camrig_view::add_to(app))

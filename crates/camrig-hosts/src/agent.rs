@@ -22,7 +22,7 @@ use zenoh::{Session, Wait};
 
 use self::parts::Parts;
 use crate::clock;
-use crate::protocol::{AGENT, ASK, Answer, CLOCK, HostRequest, LOG, RUNS, read, write};
+use crate::protocol::{AgentKeys, Answer, HostRequest, read, write};
 use crate::session::{self, SessionOptions};
 
 /// Maximum number of requests that are answered at a time; further ones are refused.
@@ -34,17 +34,27 @@ const EVENTS_MAX: usize = 256;
 /// Maximum length of a line of the log, in bytes.
 const LINE_BYTES_MAX: u64 = 4096;
 
+/// Maximum time for which an agent waits until another one of its name is no longer connected to the router.
+const NAME_TIME: Duration = Duration::from_secs(6);
+
+/// Time between two checks of it.
+const NAME_PAUSE: Duration = Duration::from_millis(500);
+
 /// Maximum time between two checks of the time without an event.
 const LOOK: Duration = Duration::from_secs(3600);
 
 /// The addresses of an agent, and the peers whose requests it accepts.
 #[derive(Clone, Debug)]
 pub struct AgentOptions {
-    /// Where it listens, such as `tls/0.0.0.0:7447`.
+    /// Where it listens, such as `tls/0.0.0.0:7447`; empty if it is connected to a router.
     pub listen: Vec<String>,
+    /// Routers that it connects to, such as `quic/10.0.0.20:7447`.
+    pub connect: Vec<String>,
+    /// The name of this host at a router, which topologies give it too; `None` without one.
+    pub name: Option<String>,
     /// The file of its identity.
     pub identity: PathBuf,
-    /// The fingerprints of the first hosts whose requests it accepts.
+    /// The fingerprints of the first hosts whose requests it accepts, or of the router.
     pub peers: Vec<String>,
     /// Allows `tcp`, which is not encrypted, on other addresses than loopback.
     pub insecure: bool,
@@ -68,20 +78,28 @@ enum Event {
 pub fn run(options: &AgentOptions, registry: &Registry) -> Result<(), String> {
     let session_options = SessionOptions {
         listen: options.listen.clone(),
+        connect: options.connect.clone(),
+        router: options.name.is_some(),
         insecure: options.insecure,
         identity: Some(options.identity.clone()),
         peers: options.peers.clone(),
-        ..SessionOptions::default()
     };
-    let session = session::open(&session_options).map_err(|error| error.to_string())?;
+    let session = session::open_agent(&session_options).map_err(|error| error.to_string())?;
+    let keys = AgentKeys::of(options.name.as_deref());
+    if let Some(name) = &options.name {
+        await_name(&session, &keys, name)?;
+    }
     session::provide(session.clone());
     let (sender, events) = sync_channel(EVENTS_MAX);
     end_by_signals(sender.clone()).map_err(|error| format!("signals cannot be received: {error}"))?;
-    publish_log(&session).map_err(|error| format!("the log cannot be published: {error}"))?;
+    publish_log(&session, &keys).map_err(|error| format!("the log cannot be published: {error}"))?;
     let parts = Arc::new(Parts::new(registry, &options.identity));
-    serve(&session, &parts, sender).map_err(|error| format!("Zenoh: {error}"))?;
+    serve(&session, &keys, &parts, sender).map_err(|error| format!("Zenoh: {error}"))?;
     for address in &options.listen {
         console::print_note(format_args!("agent: listens at {address}"));
+    }
+    if let Some(name) = &options.name {
+        console::print_note(format_args!("agent: connected as {name} to {}", options.connect.join(" or ")));
     }
     watch(&parts, &events, options.patience);
     parts.stop_all();
@@ -90,16 +108,40 @@ pub fn run(options: &AgentOptions, registry: &Registry) -> Result<(), String> {
     Ok(())
 }
 
+/// Waits until no other agent of this name is connected to the router, within a bounded time: this one may have been restarted.
+fn await_name(session: &Session, keys: &AgentKeys, name: &str) -> Result<(), String> {
+    let until = Instant::now() + NAME_TIME;
+    let is_free = || -> zenoh::Result<bool> {
+        let tokens = session.liveliness().get(keys.alive()).timeout(NAME_PAUSE * 2).wait()?;
+        Ok(tokens.recv().is_err())
+    };
+    while !is_free().map_err(|error| format!("Zenoh: {error}"))? {
+        if Instant::now() >= until {
+            return Err(format!(
+                "another agent is connected to the router as `{name}`: choose another `--name`"
+            ));
+        }
+        std::thread::sleep(NAME_PAUSE);
+    }
+    Ok(())
+}
+
 /// Answers requests, and notes which first hosts are connected.
-fn serve(session: &Session, parts: &Arc<Parts>, events: SyncSender<Event>) -> zenoh::Result<()> {
+fn serve(
+    session: &Session,
+    keys: &AgentKeys,
+    parts: &Arc<Parts>,
+    events: SyncSender<Event>,
+) -> zenoh::Result<()> {
+    let runs = keys.runs();
     let alive = move |sample: zenoh::sample::Sample| {
-        let Some(run) = sample.key_expr().as_str().strip_prefix(RUNS) else { return };
+        let Some(run) = sample.key_expr().as_str().strip_prefix(&runs) else { return };
         let event = if sample.kind() == SampleKind::Put { Event::Here } else { Event::Gone };
         let _ = events.send(event(run.to_owned()));
     };
     session
         .liveliness()
-        .declare_subscriber(format!("{RUNS}*"))
+        .declare_subscriber(keys.runs() + "*")
         .history(true)
         .callback(alive)
         .background()
@@ -123,9 +165,9 @@ fn serve(session: &Session, parts: &Arc<Parts>, events: SyncSender<Event>) -> ze
             log::error!("a request cannot be answered: {error}");
         }
     };
-    session.declare_queryable(ASK).callback(answer).background().wait()?;
-    let clock = clock::serve(session, CLOCK)?;
-    let token = session.liveliness().declare_token(AGENT).wait()?;
+    session.declare_queryable(keys.ask()).callback(answer).background().wait()?;
+    let clock = clock::serve(session, &keys.clock())?;
+    let token = session.liveliness().declare_token(keys.alive()).wait()?;
     // They last as long as the session.
     std::mem::forget((clock, token));
     Ok(())
@@ -177,10 +219,10 @@ fn end_by_signals(events: SyncSender<Event>) -> std::io::Result<()> {
 }
 
 /// Publishes each line that this process and its workers write on stderr. It is still written there.
-fn publish_log(session: &Session) -> std::io::Result<()> {
+fn publish_log(session: &Session, keys: &AgentKeys) -> std::io::Result<()> {
     let (reader, writer) = std::io::pipe()?;
     let mut original = std::fs::File::from(rustix::io::fcntl_dupfd_cloexec(std::io::stderr(), 3)?);
-    let publisher = session.declare_publisher(LOG).wait().map_err(std::io::Error::other)?;
+    let publisher = session.declare_publisher(keys.log()).wait().map_err(std::io::Error::other)?;
     let pass_on = move || {
         let mut lines = BufReader::new(reader);
         let mut line = Vec::new();

@@ -1,4 +1,4 @@
-//! The command `camrig join`.
+//! The commands `camrig join` and `camrig route`.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -7,10 +7,12 @@ use std::time::Duration;
 use camrig::Registry;
 use camrig::console::{print, print_error};
 use camrig::files;
+use camrig::hosts::FIRST;
 use clap::{Args, FromArgMatches};
 
 use crate::agent::{self, AgentOptions};
-use crate::identity;
+use crate::session::SessionOptions;
+use crate::{identity, router};
 
 /// Run the agent of this host, which runs its part of rigs over several hosts
 #[derive(Debug, Args)]
@@ -18,7 +20,13 @@ pub(crate) struct JoinArgs {
     /// Where to listen, such as tls/0.0.0.0:7447
     #[arg(long, value_name = "ADDRESS")]
     listen: Vec<String>,
-    /// Accept requests of the first host, or framesets for the agent, with this fingerprint
+    /// Connect to a router instead, such as quic/10.0.0.20:7447, which `route` starts
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "listen", requires = "name")]
+    connect: Vec<String>,
+    /// The name of this host at the router, the same as in topologies
+    #[arg(long, value_name = "NAME", requires = "connect")]
+    name: Option<String>,
+    /// Accept requests of the first host, or framesets for the agent, with this fingerprint; or that of the router
     #[arg(long, value_name = "FINGERPRINT")]
     peer: Vec<String>,
     /// The file of the identity of this host
@@ -43,6 +51,9 @@ const PATIENCE_SECONDS: u64 = 40;
 
 /// Maximum of that time, in seconds: an hour.
 const PATIENCE_SECONDS_MAX: u64 = 3600;
+
+/// Maximum length of the name of a host, as in topologies.
+const NAME_BYTES_MAX: usize = 64;
 
 /// The path of the unit.
 const UNIT: &str = "/etc/systemd/system/camrig-agent.service";
@@ -71,8 +82,15 @@ fn join(args: JoinArgs, registry: &Registry) -> ExitCode {
             Err(error) => refused(CANT_CREATE, &error.to_string()),
         };
     }
-    if args.listen.is_empty() {
+    if args.listen.is_empty() && args.connect.is_empty() {
         return refused(USAGE, "an agent needs an address, such as `--listen tls/0.0.0.0:7447`");
+    }
+    if let Some(name) = args.name.as_deref().filter(|name| !is_host_name(name)) {
+        let fact = format!(
+            "`{name}` cannot be the name of a host: expected 1 to {NAME_BYTES_MAX} of `a-z`, `A-Z`, `0-9`, `_` and `-`, a \
+             letter or digit first, and not `{FIRST}`"
+        );
+        return refused(USAGE, &fact);
     }
     if args.patience > PATIENCE_SECONDS_MAX {
         return refused(USAGE, &format!("`--patience` is at most {PATIENCE_SECONDS_MAX} seconds"));
@@ -82,6 +100,8 @@ fn join(args: JoinArgs, registry: &Registry) -> ExitCode {
     }
     let options = AgentOptions {
         listen: args.listen,
+        connect: args.connect,
+        name: args.name,
         identity,
         peers: args.peer,
         insecure: args.insecure,
@@ -91,6 +111,13 @@ fn join(args: JoinArgs, registry: &Registry) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(fact) => refused(UNAVAILABLE, &fact),
     }
+}
+
+/// Returns whether a topology can have another host of this name.
+fn is_host_name(name: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
+    let begins = name.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
+    begins && name.bytes().all(is_plain) && name.len() <= NAME_BYTES_MAX && name != FIRST
 }
 
 /// Writes the unit, and prints the commands that start it.
@@ -112,7 +139,14 @@ fn install(args: &JoinArgs, identity: &Path) -> ExitCode {
 /// Returns the arguments of the same agent.
 fn arguments(args: &JoinArgs, identity: &Path) -> Vec<String> {
     let mut words = vec!["join".to_owned(), "--identity".to_owned(), identity.display().to_string()];
-    for (name, values) in [("--listen", &args.listen), ("--peer", &args.peer)] {
+    let names = args.name.iter().cloned().collect();
+    let options = [
+        ("--listen", &args.listen),
+        ("--connect", &args.connect),
+        ("--name", &names),
+        ("--peer", &args.peer),
+    ];
+    for (name, values) in options {
         words.extend(values.iter().flat_map(|value| [name.to_owned(), value.clone()]));
     }
     if args.insecure {
@@ -120,6 +154,49 @@ fn arguments(args: &JoinArgs, identity: &Path) -> Vec<String> {
     }
     words.extend(["--patience".to_owned(), args.patience.to_string()]);
     words
+}
+
+/// Run a router, which forwards between hosts that cannot reach each other
+#[derive(Debug, Args)]
+pub(crate) struct RouteArgs {
+    /// Where to listen, such as quic/0.0.0.0:7447
+    #[arg(long, value_name = "ADDRESS", required = true)]
+    listen: Vec<String>,
+    /// Connect to the router of another site, such as quic/203.0.113.7:7447
+    #[arg(long, value_name = "ADDRESS")]
+    connect: Vec<String>,
+    /// Accept the host or router with this fingerprint: each may send requests to every agent that is connected
+    #[arg(long, value_name = "FINGERPRINT")]
+    peer: Vec<String>,
+    /// The file of the identity of this host
+    #[arg(long, value_name = "FILE")]
+    identity: Option<PathBuf>,
+    /// Listen without encryption on addresses that other machines reach
+    #[arg(long)]
+    insecure: bool,
+}
+
+pub(crate) fn route_command() -> clap::Command {
+    RouteArgs::augment_args(clap::Command::new("route"))
+}
+
+pub(crate) fn route(matches: &clap::ArgMatches) -> ExitCode {
+    let args = match RouteArgs::from_arg_matches(matches) {
+        Ok(args) => args,
+        Err(error) => return refused(USAGE, &error.to_string()),
+    };
+    let options = SessionOptions {
+        listen: args.listen,
+        connect: args.connect,
+        identity: Some(args.identity.unwrap_or_else(identity::default_file)),
+        peers: args.peer,
+        insecure: args.insecure,
+        router: true,
+    };
+    match router::run(&options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(fact) => refused(UNAVAILABLE, &fact),
+    }
 }
 
 fn refused(code: u8, fact: &str) -> ExitCode {
@@ -153,5 +230,17 @@ mod tests {
             ]
         );
         assert!(command().try_get_matches_from(&arguments).is_ok());
+        let words = ["join", "--connect", "quic/a:1", "--name", "arm", "--peer", "a", "--patience", "40"];
+        let args = JoinArgs::from_arg_matches(&command().try_get_matches_from(words).unwrap()).unwrap();
+        let arguments = super::arguments(&args, Path::new("/id.pem"));
+        assert_eq!(arguments[3..], words[1..]);
+    }
+
+    #[test]
+    fn a_host_has_the_same_name_at_a_router_as_in_a_topology() {
+        assert!(["arm", "0", "Arm_2-b"].into_iter().all(is_host_name));
+        assert!(
+            !["", "main", "-arm", "a.b", "a/b", "a*", "ä", &"a".repeat(65)].into_iter().any(is_host_name)
+        );
     }
 }

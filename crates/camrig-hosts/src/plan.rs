@@ -131,6 +131,7 @@ mod tests {
             name: "arm".to_owned(),
             address: "tcp/127.0.0.1:7447".to_owned(),
             fingerprint: None,
+            router: false,
             rate_megabits: rate,
         };
         let needs = names.into_iter().map(|name| (name, camera())).collect();

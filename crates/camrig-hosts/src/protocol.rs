@@ -10,25 +10,50 @@ use camrig::status::control;
 use serde::{Deserialize, Serialize};
 
 /// The version of requests and answers.
-pub(crate) const VERSION: u32 = 5;
+pub(crate) const VERSION: u32 = 6;
 
 /// The version of this program.
 pub(crate) const PROGRAM: &str = env!("CARGO_PKG_VERSION");
 
-/// The key at which an agent answers.
-pub(crate) const ASK: &str = "camrig/agent/ask";
+/// The keys of an agent. A session with an agent that listens has no other agent; one with a router has all that are connected
+/// to it, so there the keys have the name of the host.
+#[derive(Clone, Debug)]
+pub(crate) struct AgentKeys {
+    prefix: String,
+}
 
-/// The key at which an agent answers for its host's monotonic time.
-pub(crate) const CLOCK: &str = "camrig/agent/clock";
+impl AgentKeys {
+    /// Returns the keys of an agent; `name` is that of its host if it is connected to a router.
+    pub(crate) fn of(name: Option<&str>) -> Self {
+        let prefix = name.map_or_else(|| "camrig/agent".to_owned(), |name| format!("camrig/host/{name}"));
+        Self { prefix }
+    }
 
-/// The key of the liveliness of an agent.
-pub(crate) const AGENT: &str = "camrig/agent/alive";
+    /// Returns the key at which the agent answers.
+    pub(crate) fn ask(&self) -> String {
+        format!("{}/ask", self.prefix)
+    }
 
-/// The key at which an agent publishes the lines of its log.
-pub(crate) const LOG: &str = "camrig/agent/log";
+    /// Returns the key at which the agent answers for its host's monotonic time.
+    pub(crate) fn clock(&self) -> String {
+        format!("{}/clock", self.prefix)
+    }
 
-/// The beginning of the keys of the liveliness of runs.
-pub(crate) const RUNS: &str = "camrig/run/";
+    /// Returns the key of the liveliness of the agent.
+    pub(crate) fn alive(&self) -> String {
+        format!("{}/alive", self.prefix)
+    }
+
+    /// Returns the key at which the agent publishes the lines of its log.
+    pub(crate) fn log(&self) -> String {
+        format!("{}/log", self.prefix)
+    }
+
+    /// Returns the beginning of the keys of the liveliness of runs.
+    pub(crate) fn runs(&self) -> String {
+        format!("{}/run/", self.prefix)
+    }
+}
 
 /// Maximum size of a request or answer, in bytes.
 pub(crate) const MESSAGE_BYTES_MAX: usize = 16 << 20;

@@ -21,24 +21,46 @@ const LEASE_MILLIS: u32 = 2000;
 /// Space for the headers of a message beside its frames, in bytes.
 const MESSAGE_EXTRA_BYTES: usize = 1 << 20;
 
-/// Maximum number of peers of a session.
-const PEERS_MAX: u32 = 64;
+/// Maximum number of connections of a session.
+const CONNECTIONS_MAX: u32 = 64;
+
+/// The same of a router: each end of a crossing has its own.
+const ROUTER_CONNECTIONS_MAX: u32 = 4096;
+
+/// Maximum time in which a session of an actor or of a first host connects to a router, in milliseconds.
+const ROUTER_MILLIS: i64 = 10_000;
+
+/// No maximum time.
+const WITHOUT_LIMIT: i64 = -1;
 
 /// The endpoints of a session, and its peers. Without endpoints, it is the session that the program has
 /// [provided](provide).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SessionOptions {
-    /// Where to connect to, such as `tls/10.0.0.12:7447`.
+    /// Where to connect to, such as `tls/10.0.0.12:7447`. With `router`, at least one address.
     pub connect: Vec<String>,
     /// Where to listen, such as `tls/0.0.0.0:7447`.
     pub listen: Vec<String>,
     /// Allows `tcp` on other addresses than loopback: any machine on that network can then read and write frames.
     pub insecure: bool,
-    /// The file of the secret key of this host, for `tls`.
+    /// The file of the secret key of this host, for `tls` and `quic`.
     pub identity: Option<PathBuf>,
-    /// The fingerprints of the hosts that may be peers, for `tls`.
+    /// The fingerprints of the hosts that may be peers, for `tls` and `quic`.
     pub peers: Vec<String>,
+    /// Whether `connect` names a router of Zenoh, which `camrig route` starts, such as `quic/10.0.0.20:7447`.
+    pub router: bool,
+}
+
+/// The role of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    /// It has messages of those to which it is connected.
+    Peer,
+    /// It is connected to a router within this time in milliseconds, and has messages of everyone there.
+    Client(i64),
+    /// It forwards messages between clients, and to other routers.
+    Router,
 }
 
 /// An error of opening a session.
@@ -61,13 +83,16 @@ pub enum SessionError {
     Open(String),
 }
 
-const NO_IDENTITY: &str = "`tls` needs `identity`, the file that `camrig join --new-identity` made";
+const NO_IDENTITY: &str = "`tls` and `quic` need `identity`, the file that `camrig join --new-identity` made";
 
 /// The variable from which Zenoh reads its number of threads.
 const THREADS: &str = "ZENOH_RUNTIME";
 
 /// Sends and receives on one thread.
 const ONE_THREAD: &str = "(rx: (handover: tx))";
+
+/// Sends and receives on several threads.
+const SEVERAL_THREADS: &str = "(rx: (worker_threads: 2))";
 
 /// Has Zenoh send and receive on one thread, in this process and its workers, unless the variable is set. Call it before the
 /// process has other threads.
@@ -78,6 +103,13 @@ pub(crate) fn use_one_thread() {
     if std::env::var_os(THREADS).is_none() {
         set_variable_before_threads(THREADS, ONE_THREAD);
     }
+}
+
+/// Returns the value of the variable with which a router starts again; `None` if this process can be one. A router waits while
+/// it receives until it can send, which needs a thread of its own.
+pub(crate) fn threads_of_router() -> Option<(&'static str, &'static str)> {
+    let is_one = std::env::var_os(THREADS).is_some_and(|value| value == ONE_THREAD);
+    is_one.then_some((THREADS, SEVERAL_THREADS))
 }
 
 /// Warns of `tls` on several threads.
@@ -98,15 +130,35 @@ pub fn provide(session: Session) -> bool {
 }
 
 /// Opens a session, on a thread of its own, since Zenoh cannot wait on those of actors. Endpoints to connect to are tried
-/// again, also after a connection ends; the session is open before.
+/// again, also after a connection ends; the session is open before, but waits for a router.
 ///
 /// # Errors
-/// If an endpoint is not allowed, cannot be listened on, or the identity cannot be used.
+/// If an endpoint is not allowed, cannot be listened on, the identity cannot be used, or no router answers within 10 s.
 pub fn open(options: &SessionOptions) -> Result<Session, SessionError> {
     if options.connect.is_empty() && options.listen.is_empty() {
         return PROVIDED.get().cloned().ok_or(SessionError::NotProvided);
     }
-    let config = config(options)?;
+    open_as(options, if options.router { Role::Client(ROUTER_MILLIS) } else { Role::Peer })
+}
+
+/// As [`open`]; waits without a limit for a router.
+///
+/// # Errors
+/// As for [`open`].
+pub(crate) fn open_agent(options: &SessionOptions) -> Result<Session, SessionError> {
+    open_as(options, if options.router { Role::Client(WITHOUT_LIMIT) } else { Role::Peer })
+}
+
+/// Opens the session of a router.
+///
+/// # Errors
+/// As for [`open`].
+pub(crate) fn open_router(options: &SessionOptions) -> Result<Session, SessionError> {
+    open_as(options, Role::Router)
+}
+
+fn open_as(options: &SessionOptions, role: Role) -> Result<Session, SessionError> {
+    let config = config_of(options, role)?;
     let opening = spawn_thread("zenoh-open", move || zenoh::open(config).wait());
     let opened = opening.map_err(|error| SessionError::Open(error.to_string()))?.join();
     let opened = opened.map_err(|_| SessionError::Open("Zenoh has panicked".to_owned()))?;
@@ -118,14 +170,23 @@ pub fn open(options: &SessionOptions) -> Result<Session, SessionError> {
 /// # Errors
 /// If an endpoint is not allowed, or the identity cannot be used.
 pub fn config(options: &SessionOptions) -> Result<Config, SessionError> {
+    config_of(options, Role::Peer)
+}
+
+fn config_of(options: &SessionOptions, role: Role) -> Result<Config, SessionError> {
     check(options)?;
+    let (mode, timeout_millis, connections_max) = match role {
+        Role::Peer => ("peer", WITHOUT_LIMIT, CONNECTIONS_MAX),
+        Role::Client(millis) => ("client", millis, CONNECTIONS_MAX),
+        Role::Router => ("router", WITHOUT_LIMIT, ROUTER_CONNECTIONS_MAX),
+    };
     let endpoints = |endpoints: &[String]| serde_json::json!(endpoints).to_string();
     let max_message_bytes = MAX_FRAMESET_BYTES + MESSAGE_EXTRA_BYTES;
     let mut config = Config::default();
     for (key, value) in [
-        ("mode", "\"peer\"".to_owned()),
+        ("mode", format!("\"{mode}\"")),
         ("connect/endpoints", endpoints(&options.connect)),
-        ("connect/timeout_ms", "-1".to_owned()),
+        ("connect/timeout_ms", timeout_millis.to_string()),
         ("connect/exit_on_failure", "false".to_owned()),
         (
             "connect/retry",
@@ -134,15 +195,18 @@ pub fn config(options: &SessionOptions) -> Result<Config, SessionError> {
         ("listen/endpoints", endpoints(&options.listen)),
         ("scouting/multicast/enabled", "false".to_owned()),
         ("scouting/gossip/enabled", "false".to_owned()),
-        ("transport/unicast/max_sessions", PEERS_MAX.to_string()),
+        ("transport/unicast/max_sessions", connections_max.to_string()),
         ("transport/link/tx/lease", LEASE_MILLIS.to_string()),
         ("transport/link/rx/max_message_size", max_message_bytes.to_string()),
     ] {
         let inserted = config.insert_json5(key, &value);
         inserted.map_err(|error| SessionError::Open(format!("`{key}`: {error}")))?;
     }
-    if options.connect.iter().chain(&options.listen).any(|endpoint| endpoint.starts_with("tls/")) {
+    let has = |protocol| options.connect.iter().chain(&options.listen).any(|it| it.starts_with(protocol));
+    if has("tls/") {
         warn_of_threads();
+    }
+    if has("tls/") || has("quic/") {
         let identity =
             options.identity.as_deref().ok_or_else(|| SessionError::Identity(NO_IDENTITY.to_owned()))?;
         identity::secure(&mut config, identity, &fingerprints(options)?)
@@ -161,12 +225,29 @@ pub fn check(options: &SessionOptions) -> Result<(), SessionError> {
         return Err(SessionError::TooMany(all().count()));
     }
     all().try_for_each(|endpoint| check_endpoint(endpoint, options.insecure))?;
+    if options.router {
+        options.connect.iter().try_for_each(|endpoint| check_of_router(endpoint))?;
+    }
     fingerprints(options).map(drop)
 }
 
 fn fingerprints(options: &SessionOptions) -> Result<Vec<Fingerprint>, SessionError> {
     let parsed: Result<_, IdentityError> = options.peers.iter().map(|peer| peer.parse()).collect();
     parsed.map_err(|error| SessionError::Identity(error.to_string()))
+}
+
+/// Checks that an endpoint can be that of a router. A router needs several threads, and with `tls` they fail: see
+/// [`use_one_thread`].
+///
+/// # Errors
+/// If it is of `tls`.
+pub(crate) fn check_of_router(endpoint: &str) -> Result<(), SessionError> {
+    if endpoint.starts_with("tls/") {
+        const FACT: &str =
+            "uses `tls`, which a router cannot; expected `quic/HOST:PORT`, which is encrypted as well";
+        return Err(SessionError::Endpoint(endpoint.to_owned(), FACT));
+    }
+    Ok(())
 }
 
 /// Checks that an endpoint is of a known transport, and that plain `tcp` leaves this host only if that is allowed.
@@ -176,10 +257,10 @@ fn fingerprints(options: &SessionOptions) -> Result<Vec<Fingerprint>, SessionErr
 pub fn check_endpoint(endpoint: &str, insecure: bool) -> Result<(), SessionError> {
     let refused = |what| Err(SessionError::Endpoint(endpoint.to_owned(), what));
     let address = match endpoint.split_once('/') {
-        Some(("tls", address)) => return if has_port(address) { Ok(()) } else { refused(PORT) },
+        Some(("tls" | "quic", address)) => return if has_port(address) { Ok(()) } else { refused(PORT) },
         Some(("tcp", address)) if has_port(address) => address,
         Some(("tcp", _)) => return refused(PORT),
-        _ => return refused("is not of the form `tls/HOST:PORT` or `tcp/HOST:PORT`"),
+        _ => return refused("is not of the form `tls/HOST:PORT`, `quic/HOST:PORT` or `tcp/HOST:PORT`"),
     };
     if insecure || is_loopback(address) {
         return Ok(());
@@ -210,6 +291,7 @@ mod tests {
         for endpoint in [
             "tls/10.0.0.12:7447",
             "tls/arm.local:7447",
+            "quic/10.0.0.12:7447",
             "tcp/127.0.0.1:0",
             "tcp/[::1]:7447",
             "tcp/localhost:1",
@@ -225,7 +307,8 @@ mod tests {
         assert!(check_endpoint("tcp/0.0.0.0:7447", true).is_ok());
         for endpoint in ["", "10.0.0.12:7447", "udp/10.0.0.12:7447", "TCP/127.0.0.1:1"] {
             assert!(
-                error(endpoint).ends_with("is not of the form `tls/HOST:PORT` or `tcp/HOST:PORT`"),
+                error(endpoint)
+                    .ends_with("is not of the form `tls/HOST:PORT`, `quic/HOST:PORT` or `tcp/HOST:PORT`"),
                 "{endpoint}"
             );
         }
@@ -256,6 +339,16 @@ mod tests {
             SessionOptions { listen: vec!["tcp/127.0.0.1:0".to_owned(); 17], ..SessionOptions::default() };
         let error = super::config(&many).unwrap_err().to_string();
         assert_eq!(error, "a session has at most 16 endpoints, not 17");
+        let router = SessionOptions {
+            connect: vec!["tls/10.0.0.20:7447".to_owned()],
+            router: true,
+            ..SessionOptions::default()
+        };
+        assert_eq!(
+            super::config(&router).unwrap_err().to_string(),
+            "endpoint `tls/10.0.0.20:7447` uses `tls`, which a router cannot; expected `quic/HOST:PORT`, which is \
+             encrypted as well"
+        );
         let error = open(&SessionOptions::default()).unwrap_err().to_string();
         assert_eq!(error, "the session has no endpoint: one of `connect` and `listen` is needed");
     }

@@ -349,6 +349,9 @@ fn common(crossing: &Crossing, hosts: &[HostSpec], agent: &str, is_at_agent: boo
     if let Some(host) = find(hosts, agent).filter(|_| !is_at_agent) {
         let mut session = InlineTable::new();
         session.insert("connect", Array::from_iter([host.address.as_str()]).into());
+        if host.router {
+            session.insert("router", true.into());
+        }
         match &host.fingerprint {
             Some(fingerprint) => session.insert("peers", Array::from_iter([fingerprint.as_str()]).into()),
             None => session.insert("insecure", true.into()),

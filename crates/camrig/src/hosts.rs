@@ -32,10 +32,12 @@ pub fn is_codec(codec: &str) -> bool {
 pub struct HostSpec {
     /// Its name in the topology.
     pub name: String,
-    /// Where its agent listens, such as `tls/10.0.0.12:7447`.
+    /// Where its agent listens, such as `tls/10.0.0.12:7447`, or the router to which it is connected.
     pub address: String,
-    /// The public key of its agent, as `ed25519:` and base64; `None` if its address does not use TLS.
+    /// The public key of its agent, or of the router, as `ed25519:` and base64; `None` if its address does not use TLS.
     pub fingerprint: Option<String>,
+    /// Whether the address is that of a router, to which its agent is connected under the name of the host.
+    pub router: bool,
     /// The rate of the network link to it, in Mb/s; `None` if the topology does not say it.
     pub rate_megabits: Option<u32>,
 }

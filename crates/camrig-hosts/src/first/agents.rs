@@ -10,7 +10,7 @@ use zenoh::{Session, Wait};
 
 use crate::clock::{self, Exchange};
 use crate::identity;
-use crate::protocol::{ASK, Answer, CLOCK, Hello, HostRequest, LOG, RUNS, read, write};
+use crate::protocol::{AgentKeys, Answer, Hello, HostRequest, read, write};
 use crate::session::{self, SessionOptions};
 
 /// Maximum time in which an agent answers for the first time.
@@ -25,6 +25,7 @@ const ATTEMPT_PAUSE: Duration = Duration::from_millis(50);
 /// An agent that answers requests.
 pub(super) struct Agent {
     spec: HostSpec,
+    keys: AgentKeys,
     session: Session,
     hello: Hello,
     /// While it exists, the agent sees that the run continues.
@@ -39,6 +40,7 @@ impl Agent {
     pub(super) fn connect(spec: &HostSpec) -> Result<Self, String> {
         let options = SessionOptions {
             connect: vec![spec.address.clone()],
+            router: spec.router,
             insecure: spec.fingerprint.is_none(),
             identity: Some(identity::default_file()),
             peers: spec.fingerprint.iter().cloned().collect(),
@@ -46,8 +48,9 @@ impl Agent {
         };
         let name = &spec.name;
         let session = session::open(&options).map_err(|error| format!("host `{name}`: {error}"))?;
+        let keys = AgentKeys::of(spec.router.then_some(name));
         let mut agent =
-            Self { spec: spec.clone(), session, hello: Hello::default(), token: Mutex::default() };
+            Self { spec: spec.clone(), keys, session, hello: Hello::default(), token: Mutex::default() };
         agent.hello = agent.greet()?;
         let host = spec.name.clone();
         let show = move |sample: zenoh::sample::Sample| {
@@ -55,7 +58,8 @@ impl Agent {
             let line: String = String::from_utf8_lossy(&line).chars().filter(|c| !c.is_control()).collect();
             console::print_stderr(format_args!("{host}: {line}"));
         };
-        let subscribed = agent.session.declare_subscriber(LOG).callback(show).background().wait();
+        let subscribed =
+            agent.session.declare_subscriber(agent.keys.log()).callback(show).background().wait();
         subscribed.map_err(|error| format!("host `{name}`: {error}"))?;
         Ok(agent)
     }
@@ -81,7 +85,13 @@ impl Agent {
 
     /// Describes an agent that has never answered.
     fn unreachable(&self) -> String {
-        let HostSpec { name, address, fingerprint, .. } = &self.spec;
+        let HostSpec { name, address, fingerprint, router, .. } = &self.spec;
+        if *router {
+            return format!(
+                "host `{name}`: no agent of this name is connected to the router at `{address}`; `camrig join --name {name} \
+                 --connect {address}` starts one there"
+            );
+        }
         let place = address.split_once('/').map_or("", |(_, place)| place);
         let listens = place
             .to_socket_addrs()
@@ -117,7 +127,7 @@ impl Agent {
 
     /// Tells the agent that a run continues, until this connection ends.
     pub(super) fn announce(&self, run: &str) -> Result<(), String> {
-        let token = self.session.liveliness().declare_token(format!("{RUNS}{run}")).wait();
+        let token = self.session.liveliness().declare_token(self.keys.runs() + run).wait();
         let token = token.map_err(|error| format!("host `{}`: {error}", self.spec.name))?;
         *self.token.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(token);
         Ok(())
@@ -125,7 +135,7 @@ impl Agent {
 
     /// Asks once for the time of the agent's host. Waits for the answer.
     pub(super) fn clock(&self) -> Option<Exchange> {
-        clock::exchange(&self.session, CLOCK)
+        clock::exchange(&self.session, &self.keys.clock())
     }
 
     /// Sends a request, and returns the answer.
@@ -140,7 +150,7 @@ impl Agent {
     /// As [`Self::ask`]; `None` if there is no answer.
     fn query(&self, request: &HostRequest, time: Duration) -> Result<Option<Answer>, String> {
         let name = &self.spec.name;
-        let replies = self.session.get(ASK).payload(write(request)).timeout(time).wait();
+        let replies = self.session.get(self.keys.ask()).payload(write(request)).timeout(time).wait();
         let replies = replies.map_err(|error| format!("host `{name}`: {error}"))?;
         let sample = replies.recv().ok().and_then(|reply| reply.into_result().ok());
         let read = |sample: zenoh::sample::Sample| {

@@ -31,7 +31,9 @@ impl RunningRig {
             }
             (Some(host), Some(part)) => {
                 let known = host.agent().spec();
-                if (&known.address, &known.fingerprint) != (&spec.address, &spec.fingerprint) {
+                if (&known.address, &known.fingerprint, known.router)
+                    != (&spec.address, &spec.fingerprint, spec.router)
+                {
                     let fact =
                         "it has another address or fingerprint than when the rig began: start the rig again";
                     return control::Answer::refused(fact);

@@ -14,6 +14,7 @@ fn host(name: &str, fingerprint: Option<&str>) -> HostSpec {
             "tcp/127.0.0.1:7447".to_owned()
         },
         fingerprint: fingerprint.map(str::to_owned),
+        router: false,
         rate_megabits: (name == "arm").then_some(1000),
     }
 }

@@ -122,7 +122,7 @@ pub(crate) fn wait(what: &str, mut fact: impl FnMut() -> bool, context: impl Fn(
     }
 }
 
-/// Starts an agent, and waits until it listens.
+/// Starts an agent, and waits until it listens or is connected to its router.
 pub(crate) fn agent(folder: &Path, name: &str, arguments: &[&str]) -> Program {
     agent_by(program(), folder, name, arguments)
 }
@@ -136,7 +136,11 @@ pub(crate) fn agent_by(command: Command, folder: &Path, name: &str, arguments: &
     let stdout = agent.child.stdout.take().unwrap();
     let mut stdout = BufReader::new(stdout);
     stdout.read_line(&mut line).unwrap();
-    assert!(line.starts_with("agent: listens at "), "{line}{}", agent.stderr());
+    assert!(
+        line.starts_with("agent: listens at ") || line.starts_with("agent: connected as "),
+        "{line}{}",
+        agent.stderr()
+    );
     agent.child.stdout = Some(stdout.into_inner());
     agent
 }

@@ -21,6 +21,7 @@ mod orphans;
 mod program;
 mod python;
 mod recordings;
+mod routers;
 mod same;
 mod soak;
 mod viewers;
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
     same::add_to(&mut trials);
     python::add_to(&mut trials);
     recordings::add_to(&mut trials);
+    routers::add_to(&mut trials);
     viewers::add_to(&mut trials);
     hostile::add_to(&mut trials);
     matches::add_to(&mut trials);

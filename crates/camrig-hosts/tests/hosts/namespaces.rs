@@ -77,6 +77,19 @@ impl Network {
         String::from_utf8(read.stdout).unwrap().trim().parse().unwrap()
     }
 
+    /// Returns an address in the namespace `first` that the other ones reach. It does not forward packets between them.
+    pub(crate) fn meeting_point(&self) -> &'static str {
+        const PLACE: &str = "10.78.0.1";
+        let first = self.of("first");
+        let must = |words: &[&str]| assert!(ip(words), "ip {words:?}");
+        must(&["-n", &first, "address", "add", PLACE, "dev", "lo"]);
+        must(&["netns", "exec", &first, "sh", "-c", "echo 0 >/proc/sys/net/ipv4/ip_forward"]);
+        for (number, host) in self.hosts.iter().enumerate() {
+            must(&["-n", &self.of(host), "route", "add", PLACE, "via", &format!("10.77.{number}.1")]);
+        }
+        PLACE
+    }
+
     fn plug(&self, host: &str, plugged: bool) {
         assert!(ip(&["-n", &self.of(host), "link", "set", "cable", if plugged { "up" } else { "down" }]));
     }

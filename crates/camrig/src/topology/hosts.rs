@@ -14,7 +14,7 @@ use super::section::Section;
 use crate::hosts::{FIRST, HostSpec, is_codec};
 use crate::registry::Registry;
 
-pub(super) const HOST_KEYS: &[&str] = &["address", "fingerprint", "insecure", "rate_megabits"];
+pub(super) const HOST_KEYS: &[&str] = &["address", "router", "fingerprint", "insecure", "rate_megabits"];
 
 /// Maximum number of other hosts.
 pub(crate) const HOSTS_MAX: usize = 32;
@@ -72,11 +72,13 @@ fn host(name: String, section: &mut Section<'_, '_>) -> HostSpec {
         );
     }
     let address = section.required("address", || "such as `address = \"tls/10.0.0.12:7447\"`".to_owned());
+    let router = section.flag("router").unwrap_or(false);
     let fingerprint = section.optional("fingerprint");
     let insecure = section.flag("insecure").unwrap_or(false);
     let rate_megabits = section.number("rate_megabits", 1..=RATE_MEGABITS_MAX as usize);
     let fact = address.as_ref().and_then(|address| {
-        refused_address(address.get_ref(), fingerprint.is_some(), insecure).map(|fact| (address.span(), fact))
+        let fact = refused_address(address.get_ref(), router, fingerprint.is_some(), insecure);
+        fact.map(|fact| (address.span(), fact))
     });
     if let Some((span, (fact, label))) = fact {
         let title = format!("{} {fact}", section.describe("address"));
@@ -94,40 +96,54 @@ fn host(name: String, section: &mut Section<'_, '_>) -> HostSpec {
         name,
         address: address.map(Spanned::into_inner).unwrap_or_default(),
         fingerprint: fingerprint.map(Spanned::into_inner),
+        router,
         rate_megabits: rate_megabits.and_then(|rate| u32::try_from(rate).ok()),
     }
 }
 
-/// Returns the fact and the choices, if an agent cannot be reached at an address, or not safely.
+/// Returns the fact and the choices, if an agent or a router cannot be reached at an address, or not safely.
 fn refused_address(
     address: &str,
+    router: bool,
     has_fingerprint: bool,
     insecure: bool,
 ) -> Option<(&'static str, &'static str)> {
-    const FORM: (&str, &str) =
-        ("is not the address of an agent", "expected `tls/HOST:PORT`, such as `tls/10.0.0.12:7447`");
-    let Some((protocol, place)) = address.split_once('/') else { return Some(FORM) };
-    let Some((host, port)) = place.rsplit_once(':') else { return Some(FORM) };
+    let (form, expected) = if router {
+        let choices = "expected `quic/HOST:PORT`, such as `quic/10.0.0.20:7447`";
+        (("is not the address of a router", choices), "expected `quic/HOST:PORT`")
+    } else {
+        let choices = "expected `tls/HOST:PORT`, such as `tls/10.0.0.12:7447`";
+        (("is not the address of an agent", choices), "expected `tls/HOST:PORT`")
+    };
+    let Some((protocol, place)) = address.split_once('/') else { return Some(form) };
+    let Some((host, port)) = place.rsplit_once(':') else { return Some(form) };
     let is_host = |host: &str| {
         let is_in_host = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:[]%".contains(&byte);
         !host.is_empty() && host.bytes().all(is_in_host)
     };
     if !is_host(host) || !port.parse::<u16>().is_ok_and(|port| port > 0) {
-        return Some(FORM);
+        return Some(form);
     }
     match protocol {
-        "tls" if !has_fingerprint => Some((
+        "tls" if router => Some(("uses `tls`, which a router cannot", expected)),
+        "quic" if !router => {
+            Some(("uses `quic`, which agents do not", "expected `tls/HOST:PORT`, or `router = true`"))
+        }
+        "tls" | "quic" if !has_fingerprint => Some((
             "uses TLS, but the host has no `fingerprint`",
             "`camrig join --new-identity` prints it on that host",
         )),
-        "tcp" if has_fingerprint => {
-            Some(("does not use TLS, so its `fingerprint` is not checked", "expected `tls/HOST:PORT`"))
-        }
-        "tcp" if !insecure && !is_loopback(host) => {
-            Some(("is not encrypted", "expected `tls/HOST:PORT`, or `insecure = true`"))
-        }
-        "tls" | "tcp" => None,
-        _ => Some(FORM),
+        "tcp" if has_fingerprint => Some(("does not use TLS, so its `fingerprint` is not checked", expected)),
+        "tcp" if !insecure && !is_loopback(host) => Some((
+            "is not encrypted",
+            if router {
+                "expected `quic/HOST:PORT`, or `insecure = true`"
+            } else {
+                "expected `tls/HOST:PORT`, or `insecure = true`"
+            },
+        )),
+        "tls" | "quic" | "tcp" => None,
+        _ => Some(form),
     }
 }
 
@@ -211,28 +227,47 @@ mod tests {
     #[test]
     fn an_agent_is_reached_safely_or_not_at_all() {
         for address in ["tls/10.0.0.12:7447", "tls/[fe80::1%eth0]:7447", "tls/arm.local:1"] {
-            assert_eq!(refused_address(address, true, false), None, "{address}");
-            assert!(refused_address(address, false, true).unwrap().0.contains("no `fingerprint`"));
+            assert_eq!(refused_address(address, false, true, false), None, "{address}");
+            assert!(refused_address(address, false, false, true).unwrap().0.contains("no `fingerprint`"));
         }
         for address in ["tcp/127.0.0.1:7447", "tcp/[::1]:7447", "tcp/localhost:7447"] {
-            assert_eq!(refused_address(address, false, false), None, "{address}");
-            assert!(refused_address(address, true, false).unwrap().0.contains("not checked"));
+            assert_eq!(refused_address(address, false, false, false), None, "{address}");
+            assert!(refused_address(address, false, true, false).unwrap().0.contains("not checked"));
         }
-        assert_eq!(refused_address("tcp/10.0.0.12:7447", false, false).unwrap().0, "is not encrypted");
-        assert_eq!(refused_address("tcp/10.0.0.12:7447", false, true), None);
+        assert_eq!(refused_address("tcp/10.0.0.12:7447", false, false, false).unwrap().0, "is not encrypted");
+        assert_eq!(refused_address("tcp/10.0.0.12:7447", false, false, true), None);
         for address in
             ["", "10.0.0.12:7447", "tls/10.0.0.12", "tls/:7447", "tls/a:0", "tls/a:65536", "udp/a:1"]
         {
             assert_eq!(
-                refused_address(address, true, true).unwrap().0,
+                refused_address(address, false, true, true).unwrap().0,
                 "is not the address of an agent",
                 "{address}"
             );
         }
         // A configuration of Zenoh cannot hide in an address.
         for address in ["tls/a:1#x=y", "tls/a?rel=0:1", "tls/a b:1", "tls/a/b:1"] {
-            assert!(refused_address(address, true, true).is_some(), "{address}");
+            assert!(refused_address(address, false, true, true).is_some(), "{address}");
         }
+    }
+
+    #[test]
+    fn a_router_is_reached_by_quic() {
+        let refused = |address, has_fingerprint| refused_address(address, true, has_fingerprint, false);
+        assert_eq!(refused("quic/10.0.0.20:7447", true), None);
+        assert_eq!(refused("tcp/127.0.0.1:7447", false), None);
+        for (address, has_fingerprint, fact) in [
+            ("quic/10.0.0.20:7447", false, "uses TLS, but the host has no `fingerprint`"),
+            ("tls/10.0.0.20:7447", true, "uses `tls`, which a router cannot"),
+            ("tcp/10.0.0.20:7447", false, "is not encrypted"),
+            ("10.0.0.20:7447", true, "is not the address of a router"),
+        ] {
+            let (found, choices) = refused(address, has_fingerprint).unwrap();
+            assert_eq!(found, fact, "{address}");
+            assert!(!choices.contains("tls/"), "{choices}");
+        }
+        let fact = refused_address("quic/10.0.0.12:7447", false, true, false).unwrap().0;
+        assert_eq!(fact, "uses `quic`, which agents do not");
     }
 
     #[test]

@@ -79,8 +79,11 @@ struct Metrics {
 #[serde(deny_unknown_fields)]
 #[allow(dead_code)]
 struct Host {
-    /// Where its agent listens, such as `tls/10.0.0.12:7447`.
+    /// Where its agent listens, such as `tls/10.0.0.12:7447`, or the router, such as `quic/10.0.0.20:7447`.
     address: String,
+    /// Whether the address and the fingerprint are those of a router, to which its agent connects under this name.
+    #[schemars(extend("default" = false))]
+    router: Option<bool>,
     /// The public key of its agent, which `camrig join --new-identity` prints.
     #[schemars(regex(pattern = r"^ed25519:[A-Za-z0-9_-]{43}$"))]
     fingerprint: Option<String>,
