@@ -66,9 +66,10 @@ test-realsense *args:
     cargo build {{ with_realsense }} --example write-bag
     cargo test {{ with_realsense }} --lib --test devices --test points --test realsense {{ args }}
 
-# Run the tests of several hosts, also in network namespaces: needs root, iproute2 and Python; CAMRIG_PYTHON is one with `camrig`
+# Run the tests of several hosts, also in network namespaces: needs root, iproute2 and `just test-python`
 test-hosts *args:
-    cargo test -p camrig-hosts -- --include-ignored --skip bench:: {{ args }}
+    CAMRIG_PYTHON="${CAMRIG_PYTHON:-{{ justfile_directory() }}/target/python/venv/bin/python}" \
+        cargo test -p camrig-hosts -- --include-ignored --skip bench:: {{ args }}
 
 # Measure the cost of framesets of two hosts on a third, beside a bare put and subscribe of Zenoh; needs root and iproute2
 bench-hosts:
