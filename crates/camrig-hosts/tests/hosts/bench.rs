@@ -1,7 +1,7 @@
 //! Measures the cost of a crossing, compared with a bare put and subscribe of Zenoh: six cameras of two hosts, read on a
 //! third. `just bench-hosts`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -12,6 +12,7 @@ use camrig::{FrameHeaders, monotonic_nanos};
 use camrig_hosts::session::{self, SessionOptions};
 use libtest_mimic::Trial;
 use rustix::process::Signal;
+use serde::Deserialize;
 use zenoh::Wait;
 use zenoh::bytes::ZBytes;
 use zenoh::qos::CongestionControl;
@@ -35,11 +36,22 @@ const BEFORE: Duration = Duration::from_secs(3);
 /// The beginning of the line of a bare receiver.
 const BARE: &str = "bare: ";
 
+/// The folder of `depth.raw` and `color.raw`, frames of 848x480 one after the other, for the default codecs; optional.
+const FRAMES: &str = "CAMRIG_BENCH_FRAMES";
+
 /// A camera whose frames are made once, so that only the stages after it cost time.
 pub(crate) struct Still {
     next: Instant,
     number: u64,
-    frames: [Vec<u8>; 2],
+    /// Of depth and of color: one or several, which repeat.
+    frames: [Vec<Vec<u8>>; 2],
+}
+
+/// The folder of its frames; without one they are a pattern.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct StillOptions {
+    folder: Option<PathBuf>,
 }
 
 fn profile() -> StreamProfile {
@@ -57,11 +69,26 @@ fn still_frames() -> [Vec<u8>; 2] {
     })
 }
 
-impl Driver for Still {
-    type Options = NoOptions;
+/// Reads the frames of a folder.
+fn read_frames(folder: &Path) -> std::io::Result<[Vec<Vec<u8>>; 2]> {
+    let read = |index: usize| {
+        let (stream, format) = STREAMS[index];
+        let bytes = std::fs::read(folder.join(format!("{stream}.raw")))?;
+        let size = (PROFILE.0 * PROFILE.1 * format.bytes_per_pixel()) as usize;
+        Ok::<_, std::io::Error>(bytes.chunks_exact(size).map(<[u8]>::to_vec).collect())
+    };
+    Ok([read(0)?, read(1)?])
+}
 
-    fn open(_: &str, _: NoOptions) -> Result<Self, DriverError> {
-        Ok(Self { next: Instant::now(), number: 0, frames: still_frames() })
+impl Driver for Still {
+    type Options = StillOptions;
+
+    fn open(_: &str, options: StillOptions) -> Result<Self, DriverError> {
+        let frames = match options.folder {
+            Some(folder) => read_frames(&folder).map_err(|error| DriverError::new(error.to_string()))?,
+            None => still_frames().map(|frame| vec![frame]),
+        };
+        Ok(Self { next: Instant::now(), number: 0, frames })
     }
 
     fn info(&self) -> CameraInfo {
@@ -79,7 +106,8 @@ impl Driver for Still {
         };
         let headers = FrameHeaders::from_iter(STREAMS.map(header));
         if let Some(mut loan) = output.loan(monotonic_nanos(), headers)? {
-            for (index, frame) in self.frames.iter().enumerate() {
+            for (index, frames) in self.frames.iter().enumerate() {
+                let frame = &frames[self.number as usize % frames.len()];
                 loan.frame_mut(index).copy_from_slice(frame);
             }
             output.publish(loan);
@@ -281,19 +309,24 @@ fn through_camrig(network: &Network, folder: &Path, driver: &str, wire: &str, ra
 fn bench() {
     let network = Network::new(&HOSTS);
     let folder = tempfile::tempdir().unwrap();
-    let folder = folder.path();
+    let own = folder.path();
     let still = "driver = \"still\"";
     let raw = "wire = { depth = \"raw\", color = \"raw\" }";
     for _ in 0..2 {
-        println!("bench: bare zenoh, raw: {:?}", through_bare(&network, folder));
-        println!("bench: camrig, raw: {:?}", through_camrig(&network, folder, still, raw, 10_000));
+        println!("bench: bare zenoh, raw: {:?}", through_bare(&network, own));
+        println!("bench: camrig, raw: {:?}", through_camrig(&network, own, still, raw, 10_000));
     }
     let (width, height, fps) = PROFILE;
     let scene = format!(
         "driver = \"synthetic\"\noptions = {{ model = \"any\", depth = \"{width}x{height}@{fps}\", color = \"{width}x{height}@{fps}\" }}"
     );
-    let coded = through_camrig(&network, folder, &scene, "", 1000);
+    let coded = through_camrig(&network, own, &scene, "", 1000);
     println!("bench: camrig, default codecs at 1000 Mb/s: {coded:?}");
+    if let Ok(folder) = std::env::var(FRAMES) {
+        let taken = format!("driver = \"still\"\noptions = {{ folder = {folder:?} }}");
+        let coded = through_camrig(&network, own, &taken, "", 1000);
+        println!("bench: camrig, default codecs at 1000 Mb/s, frames of {FRAMES}: {coded:?}");
+    }
 }
 
 pub(crate) fn add_to(trials: &mut Vec<Trial>) {
