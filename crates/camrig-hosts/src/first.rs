@@ -2,6 +2,7 @@
 
 mod agents;
 mod changes;
+mod declared;
 mod ending;
 mod host;
 mod windows;
@@ -20,9 +21,10 @@ use camrig::status::{HostStatus, RigStatus};
 use camrig::{HostSpec, Report, read_topology, spawn_thread};
 
 use self::agents::Agent;
+use self::declared::{Declarations, completed};
 use self::host::{Host, StopRig};
 use crate::clock::ClockFilter;
-use crate::protocol::{Answer, HostRequest, PartRequest};
+use crate::protocol::{Answer, Declared, HostRequest, PartRequest};
 use crate::split::{self, crossings_of, split};
 use crate::{identity, plan};
 
@@ -34,6 +36,9 @@ const CHECK_TIME: Duration = Duration::from_secs(180);
 
 /// Maximum time in which parts end after they were asked to; then they are ended immediately.
 const STOP_TIME: Duration = Duration::from_secs(30);
+
+/// Maximum number of parts whose declarations are kept.
+const DECLARED_MAX: usize = 64;
 
 /// Reaches agents over Zenoh.
 pub struct OverZenoh;
@@ -102,6 +107,15 @@ impl Hosts for OverZenoh {
     fn prepare(&self, topology: &WholeTopology) -> Result<Box<dyn PreparedHosts>, Vec<String>> {
         let run = format!("{:016x}", fastrand::u64(..));
         let name = &topology.name;
+        let topology = &completed(
+            topology,
+            &run,
+            |whole| parts_of(whole, &run),
+            |spec, part| {
+                let agent = Agent::connect(spec).map_err(|fact| vec![fact])?;
+                declarations(&agent, part)
+            },
+        )?;
         let parts = parts_of(topology, &run).map_err(|fact| vec![format!("{name}: {fact}")])?;
         let of_host = |spec: &HostSpec| parts.iter().find(|part| part.host.as_ref() == Some(&spec.name));
         let prepare = |spec: &HostSpec| {
@@ -146,6 +160,19 @@ fn narrow_windows(text: &str, hosts: &[Prepared]) -> Vec<String> {
         Some((host.agent.spec().name.clone(), filter.estimate()?.uncertainty_nanos))
     };
     windows::too_narrow(&crossings, &asked.filter_map(uncertainty).collect())
+}
+
+/// Asks an agent for the declarations of its part.
+fn declarations(agent: &Agent, part: PartRequest) -> Result<Declarations, Vec<String>> {
+    let asked = agent.ask(&HostRequest::Declare(part), CHECK_TIME).map_err(|fact| vec![fact])?;
+    let of = |(actor, declared): (String, Declared)| (actor, declared.declaration());
+    match asked {
+        Answer::Declared(declared) => Ok(declared.into_iter().map(of).collect()),
+        Answer::Refused(lines) => {
+            Err(lines.into_iter().map(|line| format!("host `{}`: {line}", agent.spec().name)).collect())
+        }
+        answer => Err(vec![unexpected(agent.spec(), answer)]),
+    }
 }
 
 /// Calls functions, each on a thread of its own: agents answer at the same time.
@@ -224,6 +251,7 @@ impl PreparedHosts for PreparedRig {
             framesets: self.framesets,
             hosts: Mutex::default(),
             reads: Mutex::default(),
+            declared: Mutex::default(),
             stop_rig: Arc::default(),
             is_asked: AtomicBool::new(false),
             own_has_ended: AtomicBool::new(false),
@@ -246,6 +274,8 @@ struct RunningRig {
     hosts: Mutex<Vec<Arc<Host>>>,
     /// The hosts whose framesets each host reads.
     reads: Mutex<BTreeMap<String, Vec<Option<String>>>>,
+    /// What agents have declared for parts, so that a change that leaves a part as it is does not ask again.
+    declared: Mutex<BTreeMap<(String, String), Declarations>>,
     /// Stops the rig.
     stop_rig: Arc<Mutex<Option<StopRig>>>,
     /// Whether the rig was asked to stop.
@@ -264,7 +294,9 @@ impl RunningHosts for RunningRig {
     }
 
     fn split(&self, topology: &WholeTopology) -> Result<Vec<HostPart>, String> {
-        parts_of(topology, &self.run)
+        let ask = |spec: &HostSpec, part| self.declarations(spec, part);
+        let completed = completed(topology, &self.run, |whole| parts_of(whole, &self.run), ask);
+        parts_of(&completed.map_err(|lines| lines.join("; "))?, &self.run)
     }
 
     fn order(&self) -> Vec<Option<String>> {
@@ -304,6 +336,24 @@ impl RunningHosts for RunningRig {
 impl RunningRig {
     fn hosts(&self) -> Vec<Arc<Host>> {
         locked(&self.hosts).clone()
+    }
+
+    /// Returns the declarations of a part, which its agent may have made before.
+    fn declarations(&self, spec: &HostSpec, part: PartRequest) -> Result<Declarations, Vec<String>> {
+        let key = (spec.name.clone(), part.text.clone());
+        if let Some(known) = locked(&self.declared).get(&key) {
+            return Ok(known.clone());
+        }
+        let found = match self.running(&spec.name) {
+            Some(host) => declarations(host.agent(), part)?,
+            None => declarations(&Agent::connect(spec).map_err(|fact| vec![fact])?, part)?,
+        };
+        let mut declared = locked(&self.declared);
+        if declared.len() >= DECLARED_MAX {
+            declared.clear();
+        }
+        declared.insert(key, found.clone());
+        Ok(found)
     }
 
     /// Takes a host whose part was started, and watches it.

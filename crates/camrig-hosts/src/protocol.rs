@@ -2,15 +2,18 @@
 //!
 //! Each begins with the version of this protocol and of the program, which have to be the same on both sides.
 
-use camrig::Report;
-use camrig::frame::one_line;
-use camrig::hosts::{HostDevices, HostPlan};
-use camrig::status::RigStatus;
-use camrig::status::control;
+use std::collections::BTreeMap;
+
+use camrig::frame::{DeviceProfile, one_line};
+use camrig::hosts::{Declaration, HostDevices, HostPlan};
+use camrig::status::{RigStatus, control};
+use camrig::{RelayedCamera, Report};
 use serde::{Deserialize, Serialize};
 
+use crate::streams;
+
 /// The version of requests and answers.
-pub(crate) const VERSION: u32 = 6;
+pub(crate) const VERSION: u32 = 7;
 
 /// The version of this program.
 pub(crate) const PROGRAM: &str = env!("CARGO_PKG_VERSION");
@@ -98,6 +101,8 @@ pub(crate) enum HostRequest {
     Hello,
     /// Whether its part can be run.
     Check(PartRequest),
+    /// The properties of the framesets of the actors of its part.
+    Declare(PartRequest),
     /// To run its part.
     Start(PartRequest),
     /// To stop the cameras of the part of a run; those that relay framesets of another host continue until that has no more.
@@ -127,6 +132,43 @@ pub(crate) struct Hello {
     pub(crate) synchronized_by: Option<String>,
 }
 
+/// The properties of the framesets of an actor, as texts.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Declared {
+    /// By name, each with its format and profile.
+    pub(crate) streams: BTreeMap<String, String>,
+    /// Each with the name of its clock, if that is known.
+    pub(crate) cameras: Vec<(String, Option<String>)>,
+}
+
+impl Declared {
+    /// Returns the declaration as texts; without streams if one of them cannot be a text.
+    pub(crate) fn of(declaration: &Declaration) -> Self {
+        let text = |it: &DeviceProfile| Some((it.stream.name().to_owned(), streams::text(it)?));
+        let streams: Option<_> = declaration.streams.iter().map(text).collect();
+        let camera = |it: &RelayedCamera| (it.name.clone(), it.clock.map(|clock| clock.name().to_owned()));
+        Self {
+            streams: streams.unwrap_or_default(),
+            cameras: declaration.cameras.iter().map(camera).collect(),
+        }
+    }
+
+    /// Returns the declaration; without streams if one of them is not known here.
+    pub(crate) fn declaration(self) -> Declaration {
+        let read = |(name, text): (&String, &String)| streams::read(name, text).ok();
+        let streams: Option<_> = self.streams.iter().map(read).collect();
+        let camera = |(name, clock): (String, Option<String>)| RelayedCamera {
+            name,
+            clock: clock.and_then(|clock| streams::clock(&clock)),
+        };
+        Declaration {
+            cameras: self.cameras.into_iter().map(camera).collect(),
+            streams: streams.unwrap_or_default(),
+        }
+    }
+}
+
 /// The state of the part of a run.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -149,6 +191,8 @@ pub(crate) enum Answer {
     Rig(control::Answer),
     Devices(Box<HostDevices>),
     Plan(Box<HostPlan>),
+    /// By the names of actors.
+    Declared(BTreeMap<String, Declared>),
     /// The reasons, one line each.
     Refused(Vec<String>),
 }

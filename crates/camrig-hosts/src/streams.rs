@@ -1,6 +1,6 @@
 //! The streams that cross, as the options of `wire-in` have them: `depth = "z16 848x480@30"`. Pure.
 
-use camrig_frame::{DeviceProfile, Format, PixelFormat, Stream};
+use camrig_frame::{Clock, DeviceProfile, Format, PixelFormat, Stream};
 
 /// Returns the text of a stream; `None` if its format cannot be read from a text.
 pub(crate) fn text(stream: &DeviceProfile) -> Option<String> {
@@ -24,6 +24,11 @@ pub(crate) fn read(name: &str, text: &str) -> Result<DeviceProfile, String> {
     };
     let profile = profile.parse().map_err(|_| refused())?;
     Ok(DeviceProfile { stream, format, profile })
+}
+
+/// Returns the clock of a name.
+pub(crate) fn clock(name: &str) -> Option<Clock> {
+    [Clock::Hardware, Clock::Global, Clock::System].into_iter().find(|clock| clock.name() == name)
 }
 
 #[cfg(test)]

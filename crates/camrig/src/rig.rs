@@ -4,6 +4,7 @@
 //! log to a terminal, handles no signals and does not end the process. A process can have several rigs at the same
 //! time.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -17,6 +18,7 @@ use camrig_status::control::{self, Edit, Edits};
 
 use crate::control::DeviceCall;
 use crate::driver::ControlValue;
+use crate::hosts::Declaration;
 use crate::late::StartTime;
 use crate::registry::Registry;
 use crate::report::Report;
@@ -76,6 +78,12 @@ impl Rig {
     ) -> Result<Self, Problems> {
         let topology = Topology::parse(name, text, placement, registry)?;
         Ok(Self::new(topology, registry, RunLimits::default()))
+    }
+
+    /// Returns the properties of the framesets of each actor that are known before the first one, by the names of the actors.
+    #[must_use]
+    pub fn declarations(&self) -> BTreeMap<String, Declaration> {
+        self.topology.declarations()
     }
 
     pub(crate) fn new(topology: Topology, registry: &Registry, limits: RunLimits) -> Self {

@@ -9,7 +9,7 @@ use camrig::hosts::HostPlan;
 use camrig::status::control;
 use camrig::{Registry, Report, Rig, RigHandle, spawn_thread};
 
-use crate::protocol::{Answer, Hello, HostRequest, PartRequest, PartState};
+use crate::protocol::{Answer, Declared, Hello, HostRequest, PartRequest, PartState};
 use crate::split;
 
 /// Maximum number of parts that run, or whose report a first host may still ask for.
@@ -55,6 +55,13 @@ impl Parts {
             HostRequest::Check(part) => done(
                 self.rig(&part).and_then(|rig| rig.probe().map_err(|problems| lines(&problems.to_string()))),
             ),
+            HostRequest::Declare(part) => match self.rig(&part) {
+                Ok(rig) => {
+                    let declared = rig.declarations().into_iter();
+                    Answer::Declared(declared.map(|(actor, own)| (actor, Declared::of(&own))).collect())
+                }
+                Err(lines) => Answer::Refused(lines),
+            },
             HostRequest::Start(part) => done(self.start(&part)),
             HostRequest::Drain { run } => done(self.with(&run, RigHandle::drain)),
             HostRequest::Stop { run } => done(self.with(&run, RigHandle::stop)),

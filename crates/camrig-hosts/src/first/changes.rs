@@ -63,7 +63,7 @@ impl RunningRig {
     }
 
     /// Returns the host whose part runs.
-    fn running(&self, name: &str) -> Option<Arc<Host>> {
+    pub(super) fn running(&self, name: &str) -> Option<Arc<Host>> {
         self.hosts().into_iter().find(|host| host.name() == name && !host.has_ended())
     }
 

@@ -149,7 +149,7 @@ impl Driver for WireIn {
             streams::read(stream, text).map_err(|error| DriverError::new(error).at("streams"))?;
         }
         for (camera, name) in &options.clocks {
-            clock(name).ok_or_else(|| {
+            streams::clock(name).ok_or_else(|| {
                 let text =
                     format!("the clock of `{camera}` is `{name}`; expected `hardware`, `global` or `system`");
                 DriverError::new(text).at("clocks")
@@ -165,7 +165,7 @@ impl Driver for WireIn {
     fn relayed(options: &WireInOptions) -> Option<Vec<RelayedCamera>> {
         let camera = |name: &String| RelayedCamera {
             name: name.clone(),
-            clock: options.clocks.get(name).and_then(|name| clock(name)),
+            clock: options.clocks.get(name).and_then(|name| streams::clock(name)),
         };
         Some(options.cameras.iter().map(camera).collect())
     }
@@ -351,11 +351,6 @@ impl WireIn {
         output.publish_relayed(loan);
         Ok(())
     }
-}
-
-/// Returns the clock of a name.
-fn clock(name: &str) -> Option<Clock> {
-    [Clock::Hardware, Clock::Global, Clock::System].into_iter().find(|clock| clock.name() == name)
 }
 
 /// Maps a time of the other host's wall clock to that of this one. Hardware clocks are the devices' own.

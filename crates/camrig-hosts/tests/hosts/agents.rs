@@ -14,6 +14,7 @@ use zenoh::Wait;
 
 use crate::crossing::free_address;
 use crate::harness::MARK;
+use crate::program::WITHOUT_STILL;
 use crate::test;
 
 /// Maximum time of a wait: its end is a failure.
@@ -567,6 +568,31 @@ fn refused_part() {
     assert!(check.stderr().contains(said), "{}", check.stderr());
 }
 
+/// A driver that the first host lacks: what its agent knows of the framesets holds there too.
+fn declared() {
+    let folder = tempfile::tempdir().unwrap();
+    let listen = format!("tcp/{}", free_address());
+    let _agent = agent(folder.path(), "agent", &["--listen", &listen]);
+    let path = folder.path().join("rig.toml").display().to_string();
+    let camera = |name: &str| format!("[camera.{name}]\ndriver = \"still\"\nhost = \"arm\"\n");
+    let text = format!(
+        "[host.arm]\naddress = \"{listen}\"\n{}{}[processor.both]\nkind = \"pairs\"\n\
+         inputs = [\"left\", \"right\"]\nmatch = {{ window_millis = 17, clock = \"CLOCK\" }}\n",
+        camera("left"),
+        camera("right"),
+    );
+    let checked = |clock: &str| {
+        std::fs::write(&path, text.replace("CLOCK", clock)).unwrap();
+        let mut command = program();
+        command.env(WITHOUT_STILL, "");
+        let mut check = Program::start_by(command, folder.path(), clock, &["check", &path]);
+        (check.finish().0, check.stderr())
+    };
+    let (code, said) = checked("global");
+    assert!(code == Some(78) && said.contains("`left` uses `hardware`, `right` uses `hardware`"), "{said}");
+    assert_eq!(checked("hardware"), (Some(0), String::new()));
+}
+
 pub(crate) fn add_to(trials: &mut Vec<Trial>) {
     test(trials, "agents::a_rig_of_two_hosts_runs_and_its_report_names_them", plain);
     test(trials, "agents::what_was_sent_has_arrived_when_a_rig_ends", || ends_in_order(true));
@@ -584,4 +610,5 @@ pub(crate) fn add_to(trials: &mut Vec<Trial>) {
     test(trials, "agents::a_host_without_room_is_named", full);
     test(trials, "agents::a_disk_that_is_full_there_is_named", full_disk);
     test(trials, "agents::a_part_that_its_agent_refuses_is_named", refused_part);
+    test(trials, "agents::an_agent_declares_what_only_its_program_knows", declared);
 }

@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use camrig::frame::{CameraInfo, FrameHeader, PixelFormat, Stream, StreamInfo, StreamProfile};
+use camrig::frame::{
+    CameraInfo, Clock, DeviceProfile, FrameHeader, PixelFormat, Stream, StreamInfo, StreamProfile,
+};
 use camrig::prelude::*;
 use camrig::{FrameHeaders, monotonic_nanos};
 use camrig_hosts::session::{self, SessionOptions};
@@ -82,6 +84,19 @@ fn read_frames(folder: &Path) -> std::io::Result<[Vec<Vec<u8>>; 2]> {
 
 impl Driver for Still {
     type Options = StillOptions;
+
+    fn streams(_: &StillOptions) -> Vec<DeviceProfile> {
+        let of = |(stream, format): (Stream, PixelFormat)| DeviceProfile {
+            stream,
+            format: format.into(),
+            profile: profile(),
+        };
+        STREAMS.map(of).to_vec()
+    }
+
+    fn clock(_: &StillOptions) -> Option<Clock> {
+        Some(Clock::Hardware)
+    }
 
     fn open(_: &str, options: StillOptions) -> Result<Self, DriverError> {
         let frames = match options.folder {
