@@ -15,7 +15,7 @@ use camrig::frame::{
 };
 use camrig::status::socket;
 use camrig::{App, monotonic_nanos, prelude::*};
-use camrig_calib::RigCalibration;
+use camrig_calib::{Optics, RigCalibration};
 use serde::Deserialize;
 
 use self::render::{Frame, Painter, Print};
@@ -185,6 +185,20 @@ pub(crate) fn a_recording_of_boards_calibrates_its_cameras() {
     let text = std::fs::read_to_string(folder.0.path().join("rig.calib.toml")).unwrap();
     let rig = RigCalibration::from_toml(&text).unwrap();
     assert_places(&rig, 0.003);
+
+    let refine = ["--refine-intrinsics", "-o", "refined.calib.toml"];
+    let arguments =
+        [&["calibrate", "rig.mcap", "--board", "board.toml", "--root", "c1"], &refine[..]].concat();
+    let output = folder.camrig(&arguments);
+    assert!(output.status.success(), "{output:?}");
+    let text = std::fs::read_to_string(folder.0.path().join("refined.calib.toml")).unwrap();
+    let refined = RigCalibration::from_toml(&text).unwrap();
+    assert_places(&refined, 0.006);
+    for (name, camera) in &refined.camera {
+        let off = camera.intrinsics.fx - optics().fx;
+        assert!(off != 0.0 && off.abs() < 2.0, "{name}: {off}");
+        assert_eq!(rig.camera[name].intrinsics, Optics::from(&optics()), "those of the factory are kept");
+    }
 
     let output = folder.camrig(&["calibration", "rig.calib.toml", "--format", "ros2"]);
     let lines = String::from_utf8(output.stdout).unwrap();
