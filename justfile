@@ -133,7 +133,8 @@ soak-python ends="1000" seed="":
 
 # Measure the cost of framesets for a reader in Python, beside one in Rust and one of multiprocessing; needs PyPI
 bench-python: bench-venv
-    CAMRIG=target/release/camrig target/python/bench/bin/python crates/camrig-python/bench.py
+    cargo build --release -p camrig-python --example sum-bytes
+    CAMRIG=target/release/camrig SUM_BYTES=target/release/examples/sum-bytes target/python/bench/bin/python crates/camrig-python/bench.py
 
 # Compare the arrays of a recording with those of a script over mcap and OpenCV, by the clock and in processor time; needs PyPI
 bench-recordings: bench-venv
