@@ -1,9 +1,13 @@
 """Recordings of synthetic cameras, made once by the program that `CAMRIG` names."""
 
 import os
+import signal
 import subprocess
 
 import pytest
+
+# A shell without job control starts its background processes with SIGINT ignored, which programs of the tests would inherit.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 TOPOLOGY = """
 [camera.left]
