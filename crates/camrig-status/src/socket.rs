@@ -26,6 +26,7 @@ use rustix::net::sockopt::socket_peercred;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
 use rustix::process::{Uid, getuid};
 use rustix::time::{ClockId, clock_gettime};
+use serde_json::Value;
 
 use crate::RigStatus;
 
@@ -192,11 +193,34 @@ pub fn read(name: &str) -> Result<RigStatus> {
             Ok(0) if json.is_empty() => {
                 return Err(Error::new(ErrorKind::UnexpectedEof, "the rig is ending"));
             }
-            Ok(0) => return Ok(serde_json::from_slice(&json)?),
+            Ok(0) => {
+                let mut status: Value = serde_json::from_slice(&json)?;
+                escape_controls(&mut status);
+                return Ok(serde_json::from_value(status)?);
+            }
             Ok(size) => json.extend(&part[..size]),
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
             Err(error) => return Err(error),
         }
+    }
+}
+
+/// Escapes the control characters of all texts, except line breaks: a terminal would obey those of another user's rig.
+fn escape_controls(status: &mut Value) {
+    match status {
+        Value::String(text) => {
+            let obeyed = |letter: char| letter.is_control() && letter != '\n';
+            if text.contains(obeyed) {
+                let plain = |letter: char| match letter {
+                    letter if obeyed(letter) => letter.escape_default().collect(),
+                    letter => String::from(letter),
+                };
+                *text = text.chars().map(plain).collect();
+            }
+        }
+        Value::Array(values) => values.iter_mut().for_each(escape_controls),
+        Value::Object(map) => map.values_mut().for_each(escape_controls),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
 
@@ -353,6 +377,20 @@ mod tests {
             thread::yield_now();
         }
         assert_eq!(read(&name).unwrap_err().kind(), ErrorKind::ConnectionRefused);
+    }
+
+    #[test]
+    fn control_characters_of_a_status_are_escaped() {
+        let socket = StatusSocket::open().unwrap();
+        let name = socket.name().to_owned();
+        let progress = "12 moments\n\u{1b}[2Jleft\u{9b}31m".to_owned();
+        let actor = crate::ActorStatus { progress, ..crate::ActorStatus::default() };
+        let status =
+            RigStatus { topology: "a\u{7}.toml".to_owned(), actors: vec![actor], ..RigStatus::default() };
+        let _serving = socket.serve(move || Some(status.clone())).unwrap();
+        let found = read(&name).unwrap();
+        assert_eq!(found.topology, "a\\u{7}.toml");
+        assert_eq!(found.actors[0].progress, "12 moments\n\\u{1b}[2Jleft\\u{9b}31m");
     }
 
     #[test]
