@@ -210,6 +210,10 @@ bench-export *args:
     target/readers/bin/python -m pip install --quiet -r crates/camrig-record/tests/readers/requirements.txt opencv-python-headless
     target/readers/bin/python crates/camrig-record/tests/export/run target/release/camrig {{ args }}
 
+# Build all crates for aarch64 and run all tests that do not measure under qemu-user, or those of `cargo test` with these arguments; names what is missing
+test-aarch64 *args:
+    .ci/aarch64 {{ args }}
+
 # Test the orderings of words in shared memory with loom, which shows what a processor may do
 test-orderings:
     RUSTFLAGS="--cfg shuttle --cfg orderings" cargo test -p camrig-ipc --lib --target-dir target/orderings orderings
