@@ -97,11 +97,13 @@ fn aligned_depth_is_moved_by_the_baseline() {
     assert!((58..=62).contains(&there), "{there}");
 }
 
-/// `recording export` aligns without librealsense, as its versions 2.56.5 and 2.57.7 do; 2.59.1 chooses other pixels.
+/// `recording export` aligns without librealsense, as its versions 2.56.5 and 2.57.7 for x86-64 do; 2.59.1 chooses other
+/// pixels, and so does 2.57.7 for aarch64.
 #[test]
 fn depth_is_aligned_as_librealsense_does() {
-    if sys::version() > Version::of(25_707) {
-        eprintln!("LEFT OUT: librealsense {} aligns depth in another way", sys::version());
+    if sys::version() > Version::of(25_707) || cfg!(target_arch = "aarch64") {
+        let machine = std::env::consts::ARCH;
+        eprintln!("LEFT OUT: librealsense {} for {machine} aligns depth in another way", sys::version());
         return;
     }
     for (width, height) in [(64, 48), (640, 480), (848, 480)] {
