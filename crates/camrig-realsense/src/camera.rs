@@ -81,6 +81,8 @@ pub(crate) struct RealSenseCamera {
     newest: BTreeMap<Stream, Option<Newest>>,
     /// Number of repeated frames of each stream since the last `take_repeated`.
     repeated: BTreeMap<Stream, u64>,
+    /// Number of frames of each stream that had the number and time of its newest one, which is still the newest.
+    again: BTreeMap<Stream, u64>,
     /// The messages about frames with the metadata of earlier ones.
     earlier: Repeats,
     /// The time at which the last frame or sample arrived, or the sensors were started.
@@ -189,6 +191,7 @@ impl RealSenseCamera {
             dropped: Arc::default(),
             newest: BTreeMap::new(),
             repeated: BTreeMap::new(),
+            again: BTreeMap::new(),
             earlier: Repeats::default(),
             last_arrival: Instant::now(),
             regions: None,
@@ -266,6 +269,7 @@ impl RealSenseCamera {
         let (sample_sender, samples) = sync_channel(QUEUED_SAMPLES);
         (self.receiver, self.samples) = (Some(receiver), Some(samples));
         self.newest.clear();
+        self.count_again();
         // Sensors start one after another, and a player starts with the first of them: it has to be paused until all
         // have started, otherwise the first frames of the others would be lost.
         if let Some(playback) = self.playback {
@@ -361,6 +365,7 @@ impl RealSenseCamera {
             // The sensors hold the senders until they are silenced, which happens only at the end of a file.
             Err(RecvTimeoutError::Disconnected) => {
                 self.receiver = None;
+                self.count_again();
                 return Ok(Event::End);
             }
             Err(RecvTimeoutError::Timeout) => {
@@ -437,17 +442,22 @@ impl RealSenseCamera {
         self.chosen.iter().find(|it| it.key == key).map(|it| it.stream)
     }
 
-    /// Returns whether a frame or sample is new, and counts repetitions.
+    /// Returns whether a frame or sample is new, and counts repetitions, each when a new frame follows: where numbers are
+    /// missing then, they were new frames with the metadata of the one before them, and the gap counts them.
     fn is_new(&mut self, stream: Stream, number: u64, timestamp: Timestamp) -> bool {
         // A file is played as it was recorded.
         let any_order = self.playback.is_some() || is_motion(stream);
         match Order::of(self.newest.entry(stream).or_default(), number, timestamp, any_order) {
-            Order::New => true,
+            Order::New { missing } => {
+                let again = self.again.remove(&stream).unwrap_or_default();
+                *self.repeated.entry(stream).or_default() += again.saturating_sub(missing);
+                true
+            }
             Order::Again { of_first } => {
                 // The frame that a paused player has read first may arrive before and again after it resumes; that is no
                 // repetition by the camera.
                 let slipped_through = self.playback.is_some() && of_first;
-                *self.repeated.entry(stream).or_default() += u64::from(!slipped_through);
+                *self.again.entry(stream).or_default() += u64::from(!slipped_through);
                 false
             }
             Order::Earlier => {
@@ -460,6 +470,13 @@ impl RealSenseCamera {
                 }
                 false
             }
+        }
+    }
+
+    /// Counts the frames after which no new one followed as repeated.
+    fn count_again(&mut self) {
+        for (stream, frames) in std::mem::take(&mut self.again) {
+            *self.repeated.entry(stream).or_default() += frames;
         }
     }
 

@@ -3,7 +3,8 @@
 //! On Linux librealsense takes pixels and metadata of a frame from two nodes of the kernel, each with four buffers. While the
 //! host does not keep up, the kernel may have no buffer for the metadata of a frame when it begins, and one when it ends: it
 //! delivers that one empty, and librealsense reads the metadata that an earlier frame left in it. Such a frame has the number
-//! and the time of an earlier one.
+//! and the time of an earlier one. If that is the frame directly before it, only the next frame shows whether it was a
+//! repetition: otherwise a number is missing.
 
 use camrig::frame::Timestamp;
 
@@ -25,11 +26,10 @@ pub(crate) struct Newest {
 /// A frame's place among those of its stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Order {
-    New,
+    /// It is new, and `missing` numbers between the newest one and this one did not come.
+    New { missing: u64 },
     /// It is a repetition of the newest one, which is the first one as well if `of_first`.
-    Again {
-        of_first: bool,
-    },
+    Again { of_first: bool },
     /// It has the number and time of an earlier frame than the newest one.
     Earlier,
 }
@@ -56,8 +56,9 @@ impl Order {
                 return Self::Earlier;
             }
         }
+        let missing = newest.map_or(0, |newest| number.saturating_sub(newest.number).saturating_sub(1));
         *newest = Some(Newest { number, timestamp, is_first: newest.is_none(), earlier: 0 });
-        Self::New
+        Self::New { missing }
     }
 }
 
@@ -75,26 +76,30 @@ mod tests {
         frames.iter().map(order).collect()
     }
 
+    /// A new frame without a gap before it.
+    const NEXT: Order = Order::New { missing: 0 };
+
     #[test]
     fn frames_are_repeated_if_number_and_time_are() {
         use Clock::Hardware;
         let frames =
             [(1, Hardware, 10), (1, Hardware, 10), (1, Hardware, 20), (1, Hardware, 20), (1, Hardware, 10)];
         let again = |of_first| Order::Again { of_first };
-        assert_eq!(orders(&frames, false), [Order::New, again(true), Order::New, again(false), Order::New]);
+        assert_eq!(orders(&frames, false), [NEXT, again(true), NEXT, again(false), NEXT]);
     }
 
     #[test]
     fn a_frame_with_the_metadata_of_an_earlier_one_is_not_new() {
         use Clock::{Hardware, System};
         let frames = [(7, Hardware, 70), (4, Hardware, 40), (9, Hardware, 90), (8, Hardware, 80)];
-        assert_eq!(orders(&frames, false), [Order::New, Order::Earlier, Order::New, Order::Earlier]);
-        assert_eq!(orders(&frames, true), [Order::New; 4]);
+        let gap = Order::New { missing: 1 };
+        assert_eq!(orders(&frames, false), [NEXT, Order::Earlier, gap, Order::Earlier]);
+        assert_eq!(orders(&frames, true), [NEXT, NEXT, Order::New { missing: 4 }, NEXT]);
         // Without metadata librealsense numbers frames itself, with times of another clock.
         let frames = [(7, Hardware, 70), (1, System, 40), (8, Hardware, 80)];
-        assert_eq!(orders(&frames, false), [Order::New; 3]);
+        assert_eq!(orders(&frames, false), [NEXT, NEXT, Order::New { missing: 6 }]);
         // Numbers that start again while time continues.
-        assert_eq!(orders(&[(7, Hardware, 70), (1, Hardware, 80)], false), [Order::New; 2]);
+        assert_eq!(orders(&[(7, Hardware, 70), (1, Hardware, 80)], false), [NEXT; 2]);
     }
 
     #[test]
@@ -103,6 +108,6 @@ mod tests {
         let frames: Vec<_> = std::iter::once((5000, Clock::Hardware, 50_000)).chain(anew).collect();
         let found = orders(&frames, false);
         assert_eq!(found[1..17], [Order::Earlier; EARLIER_MAX as usize]);
-        assert_eq!(found[17..], [Order::New; 4]);
+        assert_eq!(found[17..], [NEXT; 4]);
     }
 }
