@@ -15,7 +15,14 @@ use crate::subject::Subject;
 use crate::sys::{Fault, OpenSensor, OptionKind, OptionRange};
 
 /// The options that a camera takes only before it streams, or whose change would make its description wrong.
-const NOT_LIVE: [&str; 4] = [SYNC_MODE, "depth_units", "frames_queue_size", "stream_format_filter"];
+const NOT_LIVE: [&str; 6] = [
+    SYNC_MODE,
+    "auto_exposure_mode",
+    "depth_units",
+    "emitter_frequency",
+    "frames_queue_size",
+    "stream_format_filter",
+];
 
 /// The units of numbers, as librealsense's documentation has them.
 const UNITS: [(&str, &str); 8] = [
@@ -170,6 +177,12 @@ fn modes_changed_by<E>(
     Ok(after.filter(|(_, before, after)| (before - after).abs() > f32::EPSILON).collect())
 }
 
+/// Returns whether a device ignored that an option was set to `wanted`: it has the value `after`, as `before`. librealsense does
+/// so without an error while another option rules it out, such as `emitter_on_off` for `emitter_always_on`.
+fn is_ignored(before: Option<f32>, wanted: f32, after: Option<f32>, step: f32) -> bool {
+    before == after && after.is_some_and(|after| (after - wanted).abs() > step / 2.0)
+}
+
 /// Sets a control, and returns the value that the device has then.
 pub(crate) fn set(
     camera: &Subject,
@@ -206,12 +219,19 @@ pub(crate) fn set(
             DriverError::new(format!("option `{name}` of {camera} cannot be set to {value}: {fault}"))
         })
     };
+    let before = options.get(place.kind).ok();
     for (mode, before, after) in modes_changed_by(&place.kind.name(), now, set)? {
         log::warn!("option `{mode}` of {camera} is {after} since `{name}` was set; it was {before}");
     }
+    let after = options.get(place.kind).ok();
     // The device may choose a value nearby.
-    let own = describe(sensors, place, is_live).map_err(refuses)?;
-    Ok(own.value.unwrap_or_else(|| value.clone()))
+    let own = describe(sensors, place, is_live).map_err(refuses)?.value.unwrap_or_else(|| value.clone());
+    if is_ignored(before, number, after, step) {
+        return Err(DriverError::new(format!(
+            "option `{name}` of {camera} remains {own} and does not become {value}: another option rules it out"
+        )));
+    }
+    Ok(own)
 }
 
 #[cfg(test)]
@@ -219,6 +239,16 @@ mod tests {
     use std::cell::Cell;
 
     use super::*;
+
+    #[test]
+    fn an_option_that_keeps_its_value_was_ignored() {
+        assert!(is_ignored(Some(0.0), 1.0, Some(0.0), 1.0));
+        assert!(!is_ignored(Some(0.0), 1.0, Some(1.0), 1.0));
+        assert!(!is_ignored(Some(1.0), 1.0, Some(1.0), 1.0), "it had the value before");
+        assert!(!is_ignored(Some(30.0), 100.0, Some(90.0), 1.0), "the device chose a value nearby");
+        assert!(!is_ignored(Some(0.1), 0.1, Some(0.1004), 0.001));
+        assert!(!is_ignored(None, 1.0, None, 1.0), "it cannot be read");
+    }
 
     #[test]
     fn a_mode_that_follows_another_option_is_named() {

@@ -11,8 +11,10 @@ from recovery import POLICY, WAITING
 
 # Options that load others, which case `presets` sets.
 OTHER_CASES = ("preset",)
-# Options that give others another meaning.
-SET_BACK = ("hdr_enabled", "sequence_name", "sequence_size", "sequence_id")
+# Options that give others another meaning, or rule them out.
+SET_BACK = ("hdr_enabled", "sequence_name", "sequence_size", "sequence_id", "emitter_on_off")
+# Options that librealsense ignores, without an error, while the first one is on.
+RULED_OUT = {"emitter_on_off": "emitter_always_on"}
 # The part of a value by which a number that was read back may differ from the one that was set.
 PRECISION = 1e-6
 
@@ -100,6 +102,8 @@ def every_option(model, index):
         if found is None or not are_equal(found, value):
             failed.append(f"{name} is {found}, not {value}; it was {control['value']}")
         counts["set and read back"] += 1
+        if value is True and name in RULED_OUT:
+            refused(RULED_OUT[name], True)
         if name in SET_BACK:
             command("set", name_of, f"{name}={json.dumps(control['value'])}", *own)
             now = controls(rig, index)
