@@ -226,6 +226,9 @@ impl EmulatedCamera {
 /// Unlink messages whose URBs have not arrived. `vhci_hcd` sends an unlink message before its URB if both are queued while it
 /// sends other messages. The URB never completes: the result of unlinking follows when it arrives, because the kernel does
 /// not accept a result before it has sent the URB.
+///
+/// A message that comes before all URBs of its connection is for an URB of the connection before, as when the camera was
+/// unplugged while the kernel waited for a control transfer: the kernel waits for its result, and sends no URB until then.
 #[derive(Debug, Default)]
 struct EarlyUnlinks {
     /// Sequence number of the last URB of the connection.
@@ -237,7 +240,7 @@ struct EarlyUnlinks {
 impl EarlyUnlinks {
     /// Keeps the message `sequence` if URB `victim` has not arrived. Returns false if it has.
     fn keep(&mut self, sequence: u32, victim: u32) -> io::Result<bool> {
-        let is_early = self.newest.is_none_or(|newest| victim.wrapping_sub(newest).cast_signed() > 0);
+        let is_early = self.newest.is_some_and(|newest| victim.wrapping_sub(newest).cast_signed() > 0);
         if is_early && self.kept.len() == URBS_MAX {
             return Err(io::Error::other(format!(
                 "more than {URBS_MAX} URBs were unlinked before they arrived"

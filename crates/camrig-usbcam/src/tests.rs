@@ -171,6 +171,16 @@ fn an_urb_that_was_unlinked_before_it_arrived_never_completes() {
     assert_eq!(host.control_in(setup).data.len(), 18);
 }
 
+/// The kernel sends nothing else until it has the result.
+#[test]
+fn an_urb_of_an_earlier_connection_is_not_waited_for() {
+    let camera = camera();
+    let mut host = Host::attach(&camera);
+    let asked = host.send(|sequence| unlink(sequence, sequence - 1));
+    let answer = host.receive(false);
+    assert_eq!((answer.command, answer.sequence, answer.status), (4, asked, 0));
+}
+
 #[test]
 fn torn_and_skipped_frames_are_counted() {
     let camera = camera();
