@@ -246,7 +246,7 @@ mod tests {
         assert!(!is_ignored(Some(0.0), 1.0, Some(1.0), 1.0));
         assert!(!is_ignored(Some(1.0), 1.0, Some(1.0), 1.0), "it had the value before");
         assert!(!is_ignored(Some(30.0), 100.0, Some(90.0), 1.0), "the device chose a value nearby");
-        assert!(!is_ignored(Some(0.1), 0.1, Some(0.1004), 0.001));
+        assert!(!is_ignored(Some(0.1004), 0.1, Some(0.1004), 0.001));
         assert!(!is_ignored(None, 1.0, None, 1.0), "it cannot be read");
     }
 
