@@ -109,6 +109,10 @@ deb *args:
 tarball *args:
     packaging/pack tarball {{ args }}
 
+# Build a Python wheel that holds the program and librealsense as well, into target/pack/packages; `just program-wheel arm64`
+program-wheel *args:
+    packaging/pack wheel {{ args }}
+
 # Install a package in a bare root of a system and run the program there; needs root and debootstrap
 try-package suite architecture package *mirror:
     packaging/try {{ suite }} {{ architecture }} {{ package }} {{ mirror }}
