@@ -20,6 +20,7 @@ use zenoh::bytes::ZBytes;
 use zenoh::qos::CongestionControl;
 
 use crate::agents::{Crossing, Program, agent_by, children, report, wait};
+use crate::harness::MARK;
 use crate::namespaces::{Network, inside};
 use crate::test;
 
@@ -246,13 +247,15 @@ fn through_bare(network: &Network, folder: &Path) -> Cost {
     Cost { framesets: numbers[0], micros_each: used / seconds / rate * 1e6, p99_micros: numbers[1], megabits }
 }
 
-/// Returns the number of framesets that these cameras of a rig have published.
-fn published(run: &Program, cameras: &[String]) -> u64 {
-    let names = camrig_status::socket::names().unwrap();
-    let name = names.into_iter().find(|name| name.contains(&format!("-{}-", run.id()))).unwrap();
-    let status = camrig_status::socket::read(&name).unwrap();
-    let own = status.actors.iter().filter(|actor| cameras.contains(&actor.name));
-    own.map(|actor| actor.produced).sum()
+/// Returns the number of framesets that these cameras of a rig on `first` have published. Status sockets belong to a namespace.
+fn published(network: &Network, run: &Program, cameras: &[String]) -> u64 {
+    let mut top = inside(&network.of("first"));
+    let rig = run.id().to_string();
+    let output = top.args(["top", &rig, "--once", "--json"]).env(MARK, "hosts").output().unwrap();
+    let status: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let actors = status["actors"].as_array().unwrap().iter();
+    let own = actors.filter(|actor| cameras.iter().any(|camera| actor["name"] == **camera));
+    own.map(|actor| actor["produced"].as_u64().unwrap()).sum()
 }
 
 fn through_camrig(network: &Network, folder: &Path, driver: &str, wire: &str, rate: u32) -> Cost {
@@ -289,11 +292,11 @@ fn through_camrig(network: &Network, folder: &Path, driver: &str, wire: &str, ra
     let mains = agents.iter().chain([&run]).map(|program| program.child.id() as i32);
     let pids: Vec<_> = mains.chain(receivers).collect();
     let all = || pids.iter().map(|&pid| cpu_seconds(pid)).sum::<f64>();
-    let had = published(&run, &inputs);
+    let had = published(network, &run, &inputs);
     let (begin, before, bits) = (Instant::now(), all(), carried_bits(network));
     std::thread::sleep(Duration::from_secs(SECONDS));
     let (used, seconds) = (all() - before, begin.elapsed().as_secs_f64());
-    let measured = published(&run, &inputs) - had;
+    let measured = published(network, &run, &inputs) - had;
     let megabits = (carried_bits(network) - bits) / seconds / 1e6;
     run.signal(Signal::INT);
     assert_eq!(run.finish().0, Some(0), "{}", run.stderr());
