@@ -28,7 +28,7 @@ pub(crate) enum Candidate {
     Crossbeam,
     /// camrig in one process; the driver copies into a slot.
     CamrigInProcess,
-    /// camrig with a camera and its reader on one thread; the driver copies into a slot. Only for loads of one camera.
+    /// camrig with all cameras and their reader on one thread; the driver copies into a slot.
     CamrigOneThread,
     /// camrig in one process; the frames stay in the driver's memory, without a copy.
     CamrigInProcessHeld,
@@ -82,7 +82,6 @@ impl Candidate {
         match self {
             _ if load.readers > 1 => between_processes,
             _ if load.cameras_per_process() > 1 => self.is_camrig(),
-            Self::CamrigOneThread => load.cameras == 1,
             Self::Memcpy => !load.is_paced(),
             Self::Iceoryx2InTurn => !load.is_paced() && load.cameras > 1,
             _ => true,

@@ -84,6 +84,7 @@ impl Load {
     pub(crate) fn with_bars() -> Vec<Self> {
         vec![
             Self::new(6, Size::LARGE, Pace::Paced),
+            Self::new(2, Size::MEDIUM, Pace::Paced),
             Self::new(1, Size::LARGE, Pace::Unpaced),
             Self::new(1, Size::MEDIUM, Pace::Unpaced),
             Self::new(1, Size::SMALL, Pace::Unpaced),

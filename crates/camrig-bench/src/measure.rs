@@ -65,6 +65,8 @@ pub(crate) struct Sample {
     pub(crate) private_bytes: Sides<u64>,
     /// Shared memory of all processes together.
     pub(crate) shared_bytes: u64,
+    /// The memory of all processes together, without the driver's own data.
+    pub(crate) memory_bytes: u64,
     /// Dropped framesets according to camrig's own report, from start to end.
     pub(crate) reported_drops: Option<u64>,
     /// System calls per frameset; only in the round that counts them.
@@ -188,13 +190,8 @@ fn one(
         allocations: allocated(|allocations| allocations.count),
         allocated_bytes: allocated(|allocations| allocations.bytes),
         private_bytes: private_bytes(&task, single, &memory),
-        shared_bytes: memory
-            .producers
-            .iter()
-            .chain(&memory.reader)
-            .chain(&memory.supervisor)
-            .map(|memory| memory.shared_bytes)
-            .sum(),
+        shared_bytes: sum(&memory, |memory| memory.shared_bytes),
+        memory_bytes: sum(&memory, |memory| memory.all_bytes).saturating_sub(rings(&task)),
         reported_drops,
         syscalls,
         window,
@@ -208,14 +205,25 @@ fn per_produced(load: Load, produced: &[Produced], figure: fn(Allocations) -> u6
     total as f64 / (framesets.max(1) * load.cameras_per_process() as u64) as f64
 }
 
-fn private_bytes(task: &Task, single: bool, memory: &Sides<Vec<Memory>>) -> Sides<u64> {
+fn sum(memory: &Sides<Vec<Memory>>, figure: fn(&Memory) -> u64) -> u64 {
+    [&memory.producers, &memory.reader, &memory.supervisor].into_iter().flatten().map(figure).sum()
+}
+
+/// Returns the size of the driver's own data, of all cameras.
+fn rings(task: &Task) -> u64 {
     let ring = if task.candidate.has_ring() { FrameRing::bytes(task.load.size) as u64 } else { 0 };
+    ring * task.load.cameras as u64
+}
+
+fn private_bytes(task: &Task, single: bool, memory: &Sides<Vec<Memory>>) -> Sides<u64> {
+    let rings = rings(task);
     let most = |memory: &[Memory], own: u64| {
         memory.iter().map(|memory| memory.private_bytes.saturating_sub(own)).max().unwrap_or(0)
     };
-    let of_reader = if single { ring * task.load.cameras as u64 } else { 0 };
+    let of_reader = if single { rings } else { 0 };
+    let of_process = rings / task.load.cameras as u64 * task.load.cameras_per_process() as u64;
     Sides {
-        producers: most(&memory.producers, ring * task.load.cameras_per_process() as u64),
+        producers: most(&memory.producers, of_process),
         reader: most(&memory.reader, of_reader),
         supervisor: most(&memory.supervisor, 0),
     }

@@ -70,6 +70,8 @@ pub(crate) struct Memory {
     /// Its proportional share of resident shared-memory objects: the shares of all processes add up to the size of the
     /// objects.
     pub(crate) shared_bytes: u64,
+    /// Its proportional share of all resident pages.
+    pub(crate) all_bytes: u64,
 }
 
 impl Processes {
@@ -134,6 +136,7 @@ fn memory_of(pid: u32) -> Option<Memory> {
     let mut memory = Memory::default();
     for mapping in Process::new(pid as i32).ok()?.smaps().ok()? {
         let bytes = |key: &str| mapping.extension.map.get(key).copied().unwrap_or(0);
+        memory.all_bytes += bytes("Pss");
         if is_shared_memory(&mapping.pathname) {
             memory.shared_bytes += bytes("Pss");
         } else {

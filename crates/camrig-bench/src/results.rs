@@ -71,6 +71,11 @@ pub(crate) fn private_bytes(sample: &Sample) -> f64 {
     sample.private_bytes.producers.max(sample.private_bytes.reader) as f64
 }
 
+/// Returns the memory of all processes, without the driver's own data.
+pub(crate) fn memory_bytes(sample: &Sample) -> f64 {
+    sample.memory_bytes as f64
+}
+
 impl Entry {
     pub(crate) fn median(&self, metric: Metric) -> f64 {
         median(self.samples.iter().map(metric).collect())
@@ -145,6 +150,7 @@ impl Results {
                     "hop_p99_micros": entry.median(hop_p99_micros),
                     "startup_seconds": entry.median(startup_seconds),
                     "private_bytes": entry.median(private_bytes),
+                    "memory_bytes": entry.median(memory_bytes),
                 })
             })
             .collect();

@@ -7,7 +7,7 @@ use crate::measure::Sample;
 use crate::processes::Sides;
 use crate::results::{
     Entry, Metric, Results, cpu_micros, fairness, framesets_per_second, hop_p50_micros, hop_p99_micros,
-    startup_seconds,
+    memory_bytes, startup_seconds,
 };
 
 const MIB: f64 = (1 << 20) as f64;
@@ -15,15 +15,16 @@ const MIB: f64 = (1 << 20) as f64;
 const LEGEND: &str = "
 Medians over rounds; drops are the sum. Least/most: framesets of the least served camera, as a share of those of the
 most served one. CPU: microseconds per frameset over all processes. Hop: latency from publishing a frameset until the
-reader has it. Private: the largest private memory of a process, without slots and the driver's own data. a / b:
-producers / readers, per frameset; in one process there is only one figure. Allocations of producers include the
-driver's own. System calls include the driver's one that keeps its pace.
+reader has it. Private: the largest private memory of a process, without slots and the driver's own data; memory: that
+of all processes, each page counted once, without the driver's own data. a / b: producers / readers, per frameset; in
+one process there is only one figure. Allocations of producers include the driver's own. System calls include the
+driver's one that keeps its pace.
 ";
 
 /// A column: its heading, and the function for its cells.
 type Column = (&'static str, fn(&Results, &Entry) -> String);
 
-const COLUMNS: [Column; 13] = [
+const COLUMNS: [Column; 14] = [
     ("framesets/s", |_, entry| format!("{:.1}", entry.median(framesets_per_second))),
     ("least/most", |_, entry| format!("{:.2}", entry.median(fairness))),
     ("drops", |_, entry| entry.dropped().to_string()),
@@ -40,6 +41,7 @@ const COLUMNS: [Column; 13] = [
         })
     }),
     ("shared MiB", |_, entry| format!("{:.0}", entry.median(|sample| sample.shared_bytes as f64 / MIB))),
+    ("memory MiB", |_, entry| format!("{:.0}", entry.median(memory_bytes) / MIB)),
     ("faults", |_, entry| sides(entry, 2, |sample| sample.page_faults)),
     ("allocations", |_, entry| sides(entry, 2, |sample| sample.allocations)),
     ("syscalls", |_, entry| match entry.counted.as_ref().and_then(|sample| sample.syscalls) {
