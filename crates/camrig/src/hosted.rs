@@ -127,8 +127,8 @@ impl Arriving {
                 let on_thread = to.is_some_and(|to| self.share_a_thread(from, to));
                 let local = LocalLink::new(link_state, wake, overflow, queue).on_thread(on_thread);
                 let local = Arc::new(local);
-                if on_thread {
-                    self.actor(from)?.parts.on_thread.push(Arc::clone(&local));
+                if let Some(to) = to.filter(|_| on_thread) {
+                    self.actor(from)?.parts.on_thread.push((to, Arc::clone(&local)));
                 }
                 let reader = LocalReader::new(&local);
                 let LinkStart { replaces, slots } = joining;

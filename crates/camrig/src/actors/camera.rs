@@ -20,6 +20,9 @@ use crate::topology::of_another_device;
 /// Maximum time of one call of a driver, after which the camera reads its mail.
 const CAPTURE_TIME: Duration = Duration::from_millis(100);
 
+/// The same where other cameras of the thread wait meanwhile.
+const SHARED_CAPTURE_TIME: Duration = Duration::from_millis(5);
+
 /// Parameters of an instance of a camera.
 pub(super) struct CameraInstance {
     pub(super) name: String,
@@ -39,7 +42,7 @@ pub(super) struct CameraInstance {
     pub(super) calibrated: Option<CalibratedPose>,
     /// The supervisor's calls to the device.
     pub(super) calls: DeviceCalls,
-    /// The links within its thread.
+    /// Its turns on a shared thread.
     pub(super) on_thread: OnThread,
 }
 
@@ -125,11 +128,12 @@ impl Capturing {
         }
     }
 
-    /// Lets the readers on this thread take the published framesets. Meanwhile the camera is blocked by them, not stalled.
-    async fn let_readers_run(&self, flow: &watch::Receiver<Flow>) {
+    /// Lets the readers on this thread take the published framesets, and its other cameras capture. Meanwhile the camera is
+    /// blocked by them, not stalled.
+    async fn let_others_run(&self, flow: &watch::Receiver<Flow>) {
         if self.on_thread.is_waited_for() {
             self.output.set_blocked(true);
-            self.on_thread.let_readers_run(|| *flow.borrow() == Flow::Stopped).await;
+            self.on_thread.let_others_run(|| *flow.borrow() == Flow::Stopped).await;
             self.output.set_blocked(false);
         }
     }
@@ -140,8 +144,10 @@ impl Capturing {
         flow: &watch::Receiver<Flow>,
         unread: &Unread,
     ) -> Result<(), Failure> {
+        let capture_time =
+            if self.on_thread.has_other_cameras() { SHARED_CAPTURE_TIME } else { CAPTURE_TIME };
         loop {
-            self.let_readers_run(flow).await;
+            self.let_others_run(flow).await;
             unread.all_read().await;
             let was = self.streams;
             self.calls.make_with_announced(&mut *self.camera, &mut self.streams).await?;
@@ -156,7 +162,7 @@ impl Capturing {
                 let _ = tokio::time::timeout(CAPTURE_TIME, self.calls.came()).await;
                 continue;
             }
-            if stops || self.camera.capture(&mut self.output, CAPTURE_TIME)? == Captured::End {
+            if stops || self.camera.capture(&mut self.output, capture_time)? == Captured::End {
                 return Ok(());
             }
             if let Some(stream) = self.output.silent_stream() {

@@ -8,7 +8,7 @@
 //! * `changes`: links that begin or end while the actor runs
 //! * `camera`: an instance of a camera
 //! * `calls`: calls of the supervisor to a camera's device
-//! * `on_thread`: the turns of a camera and of the readers that share its thread
+//! * `on_thread`: the turns of the cameras and processors that share a thread
 //! * `processor`: an instance of a processor
 
 mod calls;

@@ -16,10 +16,11 @@ use super::Flow;
 use super::calls::DeviceCalls;
 use super::camera::CameraInstance;
 use super::changes::{LinkChange, LinkChanges};
-use super::on_thread::OnThread;
+use super::on_thread::{OnThread, Thread, Within};
 use super::processor::run_processor;
 use crate::control::{ActorEvent, ActorPart, DeviceRequest};
 use crate::failure::{self, Failure};
+use crate::ids::ActorId;
 use crate::inputs::{InputLinks, Inputs};
 use crate::link::LocalLink;
 use crate::logging;
@@ -39,8 +40,8 @@ pub(crate) struct ActorParts {
     pub(crate) outputs: OutputLinks,
     pub(crate) changes: LinkChanges,
     pub(crate) unread: Unread,
-    /// The links to readers on its thread.
-    pub(crate) on_thread: Vec<Arc<LocalLink>>,
+    /// The readers on its thread, and the links to them.
+    pub(crate) on_thread: Vec<(ActorId, Arc<LocalLink>)>,
 }
 
 /// An actor of the rig on its thread.
@@ -53,7 +54,7 @@ pub(crate) struct Runner {
     outputs: OutputLinks,
     changes: LinkChanges,
     unread: Unread,
-    /// All links within its thread.
+    /// The turns of a camera on its thread.
     on_thread: OnThread,
     report: Rc<dyn Fn(ActorEvent)>,
     flow: watch::Sender<Flow>,
@@ -86,13 +87,13 @@ pub(crate) fn run(
     logging::set_actor(name);
     let report: Rc<dyn Fn(ActorEvent)> = Rc::new(report);
     let Some((runtime, starts)) = runtime(&actors, &*report) else { return };
-    let on_thread = OnThread::new(actors.iter().flat_map(|(parts, _)| parts.on_thread.iter().cloned()));
+    let thread = thread_of(actors.iter().map(|(parts, _)| parts));
     System::with_tokio_rt(|| runtime).block_on(async {
         let tasks: Vec<_> = actors
             .into_iter()
             .map(|(parts, mail)| {
-                let runner =
-                    Runner::new(parts, Arc::clone(registry), on_thread.clone(), Rc::clone(&report), starts);
+                let on_thread = thread.turns_of(parts.part.id);
+                let runner = Runner::new(parts, Arc::clone(registry), on_thread, Rc::clone(&report), starts);
                 actix::spawn(Context::with_receiver(mail).into_future(runner))
             })
             .collect();
@@ -102,6 +103,19 @@ pub(crate) fn run(
             }
         }
     });
+}
+
+/// Returns the cameras of a thread and the links within it.
+fn thread_of<'a>(actors: impl Iterator<Item = &'a ActorParts>) -> Thread {
+    let mut thread = Thread::default();
+    for ActorParts { part, on_thread, .. } in actors {
+        if matches!(part.role, Role::Camera { .. }) {
+            thread.cameras.push(part.id);
+        }
+        let within = |(to, link): &(ActorId, _)| Within { from: part.id, to: *to, link: Arc::clone(link) };
+        thread.links.extend(on_thread.iter().map(within));
+    }
+    thread
 }
 
 /// Creates the runtime of a thread. Without free file descriptors that is a failure of its actors; the next message is a

@@ -100,8 +100,8 @@ fn shortest_circle(start: ActorId, actor_count: usize, links: &[LinkSpec]) -> Op
     Some(circle)
 }
 
-/// Checks the actors that share a thread: a camera, which blocks the thread while it captures, and processors that are called
-/// after it has captured.
+/// Checks the actors that share a thread: cameras, which block the thread while they capture, and processors that are called
+/// after one has captured.
 pub(super) fn check_threads(
     drafts: &[Draft],
     links: &[LinkSpec],
@@ -110,7 +110,7 @@ pub(super) fn check_threads(
     registry: &Registry,
     problems: &mut Problems,
 ) {
-    const RULE: &str = "a thread has one camera, and processors that read nothing from elsewhere";
+    const RULE: &str = "a thread has cameras, and processors that read nothing from elsewhere";
     let mut threads: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (actor, draft) in drafts.iter().enumerate() {
         draft.thread.iter().for_each(|thread| threads.entry(thread).or_default().push(actor));
@@ -118,18 +118,9 @@ pub(super) fn check_threads(
     for (thread, actors) in threads {
         let thread = quote(thread);
         let place = |actor: &usize| drafts[*actor].span.clone();
-        let cameras: Vec<_> =
-            actors.iter().filter(|&&actor| matches!(drafts[actor].role, Role::Camera { .. })).collect();
-        match cameras[..] {
-            [] => {
-                problems.add(place(&actors[0]), format!("thread {thread} has no camera"), RULE);
-                continue;
-            }
-            [_] => {}
-            [first, second, ..] => {
-                let names = [first, second].map(|camera| quote(&drafts[*camera].name)).join(" and ");
-                problems.add(place(second), format!("cameras {names} share thread {thread}"), RULE);
-            }
+        if actors.iter().all(|&actor| !matches!(drafts[actor].role, Role::Camera { .. })) {
+            problems.add(place(&actors[0]), format!("thread {thread} has no camera"), RULE);
+            continue;
         }
         let process = |actor: usize| quote(&processes[process_of[actor].index()]);
         if let Some(other) = actors.iter().find(|&&actor| process_of[actor] != process_of[actors[0]]) {

@@ -126,7 +126,7 @@ struct CameraKeys {
     host: Option<String>,
     /// The process that it runs in; actors with the same word share one, and `main` is the supervisor's.
     process: Option<String>,
-    /// The thread that it runs on: a camera, and processors that read only from its thread, share a thread by the same name.
+    /// The thread that it runs on: cameras, and processors that read only from their thread, share a thread by the same name.
     thread: Option<String>,
     /// Maximum number of its framesets in use at the same time; by default it depends on its readers.
     #[schemars(range(min = SLOTS_MIN, max = MAX_SLOTS))]
@@ -156,7 +156,7 @@ struct Processor {
     host: Option<String>,
     /// The process that it runs in; actors with the same word share one, and `main` is the supervisor's.
     process: Option<String>,
-    /// The thread that it runs on: a camera, and processors that read only from its thread, share a thread by the same name.
+    /// The thread that it runs on: cameras, and processors that read only from their thread, share a thread by the same name.
     thread: Option<String>,
     /// The cameras and processors whose framesets it gets.
     #[schemars(length(min = 1, max = INPUTS_MAX))]

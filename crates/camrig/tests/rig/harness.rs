@@ -39,14 +39,14 @@ pub(crate) enum Placement {
     MultiProcess,
     /// According to the topology's `process` keys.
     Mixed,
-    /// All actors on one thread: for topologies with one camera.
+    /// All actors on one thread.
     OneThread,
 }
 
 impl Placement {
     pub(crate) const ALL: [Self; 3] = [Self::InProcess, Self::MultiProcess, Self::Mixed];
 
-    /// The placements of a topology with one camera whose readers need no camera to continue during their call.
+    /// The placements of a topology whose readers need no camera to continue during their call.
     pub(crate) const WITH_ONE_THREAD: [Self; 4] =
         [Self::InProcess, Self::MultiProcess, Self::Mixed, Self::OneThread];
 

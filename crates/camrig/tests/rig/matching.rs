@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::harness::{Ended, Placement, Plan};
 use crate::program::FEW_MATCHES;
-use crate::{conformance, test};
+use crate::{conformance, conformance_with_one_thread, test};
 
 const FRAMESETS: u64 = 400;
 
@@ -81,7 +81,7 @@ fn same_in_every_placement() {
         + &processor("single", "verify", "eyes", all, "")
             .replace("'block'\n", "'block'\noptions = { digest = true }\n")
         + "[processor.verify]\nkind = 'verify'\ninputs = ['together']\noverflow = 'block'\noptions = { digest = true }\n";
-    let [first, others @ ..] = Placement::ALL.map(|placement| run(&topology, placement));
+    let [first, others @ ..] = Placement::WITH_ONE_THREAD.map(|placement| run(&topology, placement));
     let expected = lines(&first);
     for other in others {
         assert_eq!(lines(&other), expected);
@@ -225,9 +225,9 @@ fn wrong_times(placement: Placement) {
 
 pub(crate) fn add_to(trials: &mut Vec<Trial>) {
     test(trials, "matching::the_same_in_every_placement", same_in_every_placement);
-    conformance(trials, "matching::a_silent_camera_stalls_no_match", a_silent_camera);
-    conformance(trials, "matching::a_camera_comes_back", a_camera_that_comes_back);
-    conformance(trials, "matching::clocks_by_default", clocks_by_default);
+    conformance_with_one_thread(trials, "matching::a_silent_camera_stalls_no_match", a_silent_camera);
+    conformance_with_one_thread(trials, "matching::a_camera_comes_back", a_camera_that_comes_back);
+    conformance_with_one_thread(trials, "matching::clocks_by_default", clocks_by_default);
     conformance(trials, "matching::wrong_times_are_logged_and_left_out", wrong_times);
     conformance(trials, "matching::clocks_are_checked", clocks_that_are_not_the_declared_one);
 }

@@ -170,6 +170,29 @@ fn hangs_on_one_thread() {
     assert_eq!((said(failed), said("camera `front` is running again")), (1, 1), "{:?}", ended.stderr);
 }
 
+/// The other camera of its thread is not to blame either.
+fn camera_hangs_on_one_thread() {
+    let topology = "[camera.front]\ndriver = 'pattern'\nthread = 'eyes'\nstall_timeout_millis = 2000\n\
+                    options = { pause_millis = 1 }\n\
+                    [camera.rear]\ndriver = 'pattern'\nthread = 'eyes'\nstall_timeout_millis = 2000\n\
+                    restart = { max = 1 }\n\
+                    options = { pause_millis = 1, fault = { at = 'capture', how = 'hang', after = 40 } }\n\
+                    [processor.both]\nkind = 'faulty'\nthread = 'eyes'\ninputs = ['front', 'rear']\n\
+                    options = { at = 'nowhere', how = 'error' }\n";
+    let mut rig = Plan::new(topology, Placement::Mixed).start();
+    let failed = "camera `rear` failed for good: process `eyes` was killed by signal 9 (SIGKILL)";
+    let again = "camera `front` is running again";
+    rig.wait_for_stderr_times(again, 2);
+    rig.signal(Signal::TERM);
+    let ended = rig.finish();
+    assert_eq!(ended.code(), Some(70), "{:?}", ended.stderr);
+    ended.assert_settled();
+    let said = |line: &str| ended.stderr.iter().filter(|said| said.contains(line)).count();
+    let nothing = |camera: &str| said(&format!("camera `{camera}` has delivered nothing for 2000 ms"));
+    assert_eq!((nothing("rear"), nothing("front")), (2, 0), "{:?}", ended.stderr);
+    assert_eq!((said(failed), said(again)), (1, 2), "{:?}", ended.stderr);
+}
+
 /// Returns the names of the threads of a process.
 fn threads_named(pid: Pid) -> Vec<String> {
     let tasks = fs::read_dir(format!("/proc/{}/task", pid.as_raw_nonzero())).unwrap().flatten();
@@ -188,9 +211,9 @@ pub(crate) fn add_to(trials: &mut Vec<Trial>) {
             let between = |link: &&crate::harness::Link| link.placement == "multi-process";
             let between = ended.report().links.iter().filter(between).count();
             let expected = match placement {
-                Placement::InProcess => 0,
+                Placement::InProcess | Placement::OneThread => 0,
                 Placement::MultiProcess => 6,
-                Placement::Mixed | Placement::OneThread => 5,
+                Placement::Mixed => 5,
             };
             assert_eq!(between, expected, "{:#?}", ended.report().links);
             ended.stdout
@@ -206,10 +229,12 @@ pub(crate) fn add_to(trials: &mut Vec<Trial>) {
         assert_eq!((cameras.len(), distinct.len()), (6, 6), "{digests}");
         assert_eq!(run(Placement::MultiProcess), digests);
         assert_eq!(run(Placement::Mixed), digests);
+        assert_eq!(run(Placement::OneThread), digests);
     });
     test(trials, "placement::actors_of_one_thread_get_the_same", same_on_one_thread);
     test(trials, "placement::actors_of_one_thread_fail_and_go_on", faults_on_one_thread);
     test(trials, "placement::a_processor_never_returns_to_its_thread", hangs_on_one_thread);
+    test(trials, "placement::a_camera_never_returns_to_its_thread", camera_hangs_on_one_thread);
     test(trials, "placement::each_thread_of_a_process_is_scheduled", || {
         let cpu = camrig_ipc::allowed_cpus()[0];
         // Whether the policy is allowed depends on the user.

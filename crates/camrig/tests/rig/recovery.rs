@@ -9,7 +9,7 @@ use rustix::process::Signal;
 
 use crate::endings::{KILLED, STEADY, started, wait_for_more};
 use crate::harness::{Ended, Placement, Plan, Rig};
-use crate::{conformance, program, test};
+use crate::{conformance, conformance_with_one_thread, program, test};
 
 /// Returns [`STEADY`] with a process of its own for `verify`.
 fn steady_with_verify_apart() -> String {
@@ -501,14 +501,14 @@ pub(crate) fn add_to(trials: &mut Vec<Trial>) {
     test(trials, "recovery::a_worker_dies_by_itself", dies_by_itself);
     conformance(trials, "recovery::a_processor_fails", |placement| processor_fails(placement, "process"));
     conformance(trials, "recovery::a_processor_fails_too_often", processor_fails_for_good);
-    conformance(trials, "recovery::a_camera_fails", camera_fails);
+    conformance_with_one_thread(trials, "recovery::a_camera_fails", camera_fails);
     conformance(trials, "recovery::a_camera_fails_too_often", camera_fails_for_good);
-    conformance(trials, "recovery::a_camera_is_unplugged_and_comes_back", unplugged_and_back);
+    conformance_with_one_thread(trials, "recovery::a_camera_is_unplugged_and_comes_back", unplugged_and_back);
     conformance(trials, "recovery::a_camera_is_unplugged_for_too_long", unplugged_for_too_long);
     conformance(trials, "recovery::a_rig_stops_without_its_camera", stopped_while_unplugged);
-    conformance(trials, "recovery::a_camera_stalls", stalled);
-    conformance(trials, "recovery::a_camera_is_wedged_until_reset", wedged);
-    conformance(trials, "recovery::a_stream_is_silent", silent_stream);
+    conformance_with_one_thread(trials, "recovery::a_camera_stalls", stalled);
+    conformance_with_one_thread(trials, "recovery::a_camera_is_wedged_until_reset", wedged);
+    conformance_with_one_thread(trials, "recovery::a_stream_is_silent", silent_stream);
     conformance(trials, "recovery::a_stream_is_silent_for_good", silent_stream_for_good);
     test(trials, "recovery::a_camera_never_returns", hanging_camera);
     test(trials, "recovery::a_call_of_a_device_never_returns", hanging_call);

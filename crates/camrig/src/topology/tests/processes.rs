@@ -257,12 +257,6 @@ inputs = ["p"]
 thread = "no eye"
 "#,
         r#"
-error: cameras `a` and `b` share thread `eye`
- --> t.toml:6:9
-  |
-6 | [camera.b]
-  |         ^ a thread has one camera, and processors that read nothing from elsewhere
-
 error: actors of thread `eye` are in processes `left` and `eye`
  --> t.toml:6:9
   |
@@ -273,13 +267,13 @@ error: processor `p` on thread `eye` reads `c`, which is not on it
   --> t.toml:13:12
    |
 13 | [processor.p]
-   |            ^ a thread has one camera, and processors that read nothing from elsewhere
+   |            ^ a thread has cameras, and processors that read nothing from elsewhere
 
 error: thread `no eye` has no camera
   --> t.toml:18:12
    |
 18 | [processor.q]
-   |            ^ a thread has one camera, and processors that read nothing from elsewhere
+   |            ^ a thread has cameras, and processors that read nothing from elsewhere
 
 error: `no eye` cannot be the name of a thread
   --> t.toml:21:10
