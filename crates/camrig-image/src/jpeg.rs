@@ -35,6 +35,7 @@ pub fn jpeg(frame: Frame<'_>, quality: u8) -> Option<Result<Vec<u8>, JpegError>>
         PixelFormat::Rgb8 if packed => (frame.bytes(), Channels::Rgb),
         PixelFormat::Bgr8 if packed => (frame.bytes(), Channels::Bgr),
         PixelFormat::Y8 if packed => (frame.bytes(), Channels::Luma),
+        PixelFormat::Yuyv if packed && width % 2 == 0 => (frame.bytes(), Channels::Yuyv),
         _ => {
             converted = ColorView::new(frame)?.to_rgb8();
             (converted.as_slice(), Channels::Rgb)

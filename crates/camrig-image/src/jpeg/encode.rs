@@ -13,6 +13,18 @@ pub(crate) enum Channels {
     Bgr,
     /// Gray, one byte for each pixel.
     Luma,
+    /// Brightness of two pixels and their color in four bytes, in the range of video. The width is even.
+    Yuyv,
+}
+
+impl Channels {
+    fn bytes_per_pixel(self) -> usize {
+        match self {
+            Self::Rgb | Self::Bgr => 3,
+            Self::Luma => 1,
+            Self::Yuyv => 2,
+        }
+    }
 }
 
 /// An image that cannot be a JPEG.
@@ -149,6 +161,7 @@ impl Scan<'_> {
     fn color(self) {
         let (width, height) = self.size;
         let groups = width.div_ceil(8 * BLOCKS);
+        let row_bytes = width * self.channels.bytes_per_pixel();
         let mut planes = Planes::new(groups);
         let (mut above, mut below, mut colors) = (Coefficients::ZERO, Coefficients::ZERO, Coefficients::ZERO);
         let mut bits = BitWriter::new(self.file);
@@ -157,10 +170,13 @@ impl Scan<'_> {
         for top in (0..height).step_by(SQUARE) {
             for pair in 0..SQUARE / 2 {
                 let rows = [0, 1].map(|y| {
-                    let from = (top + 2 * pair + y).min(height - 1) * width * 3;
-                    &self.pixels[from..from + width * 3]
+                    let from = (top + 2 * pair + y).min(height - 1) * row_bytes;
+                    &self.pixels[from..from + row_bytes]
                 });
-                planes.fill(pair, rows, self.channels);
+                match self.channels {
+                    Channels::Yuyv => planes.fill_video(pair, rows),
+                    order => planes.fill(pair, rows, order),
+                }
             }
             for group in 0..groups {
                 let rows = |top: usize| std::array::from_fn(|y| &planes.luma[(top + y) * groups + group]);
@@ -199,6 +215,44 @@ impl Planes {
         let plane = |rows: usize| vec![[[0; 8]; BLOCKS]; rows * groups];
         let channels = [0; 3].map(|_| [0; 2].map(|_| vec![0; groups * 8 * BLOCKS]));
         Self { luma: plane(SQUARE), chroma: plane(SQUARE / 2), channels }
+    }
+
+    /// Converts two rows of video, whose brightness is 16 to 235 and whose color is 16 to 240, and repeats their last pixels.
+    #[inline(always)]
+    fn fill_video(&mut self, pair: usize, rows: [&[u8]; 2]) {
+        let padded = self.channels[0][0].len();
+        let luma = self.luma.as_flattened_mut().as_flattened_mut().chunks_exact_mut(padded);
+        for (row, luma) in rows.into_iter().zip(luma.skip(2 * pair)) {
+            let (pixels, _) = row.as_chunks::<2>();
+            for (luma, &[video, _]) in luma.iter_mut().zip(pixels) {
+                let video = i16::from(video);
+                // 255 / 219 is 298 / 256, whose product would need more bits.
+                *luma = (video + ((42 * video + (128 - 298 * 16)) >> 8)).clamp(0, 255) as u8;
+            }
+            let last = luma[pixels.len() - 1];
+            luma[pixels.len()..].fill(last);
+        }
+        let [[blue, _], [red, _], _] = &mut self.channels;
+        let [above, below] = rows.map(|row| row.as_chunks::<4>().0);
+        for (((blue, red), above), below) in blue.iter_mut().zip(&mut *red).zip(above).zip(below) {
+            // The sum of two rows, times 255 / 224 / 2.
+            let full = |at: usize| {
+                let sum = i32::from(above[at]) + i32::from(below[at]) - 256;
+                (128 + ((9_326 * sum + (1 << 13)) >> 14)).clamp(0, 255) as u8
+            };
+            (*blue, *red) = (full(1), full(3));
+        }
+        for color in [&mut *blue, &mut *red] {
+            let last = color[above.len() - 1];
+            color[above.len()..padded / 2].fill(last);
+        }
+        let groups = padded / (8 * BLOCKS);
+        for (group, chroma) in self.chroma[pair * groups..][..groups].iter_mut().enumerate() {
+            let (to_blue, to_red) = chroma.as_flattened_mut().split_at_mut(4 * BLOCKS);
+            let at = group * 4 * BLOCKS;
+            to_blue.copy_from_slice(&blue[at..at + 4 * BLOCKS]);
+            to_red.copy_from_slice(&red[at..at + 4 * BLOCKS]);
+        }
     }
 
     /// Converts two rows by the matrix of JFIF, and repeats their last pixel up to the width of whole groups.
@@ -252,7 +306,7 @@ impl Planes {
 mod tests {
     use super::*;
     use crate::light::decode_jpeg;
-    use camrig_frame::PixelFormat;
+    use camrig_frame::{ColorView, Frame, FrameHeader, PixelFormat, Stream};
 
     /// Returns an image with slopes, edges and noise.
     fn image(width: usize, height: usize, channels: usize) -> Vec<u8> {
@@ -309,6 +363,27 @@ mod tests {
         }
     }
 
+    /// All brightnesses, and all colors of both kinds, as far as they are those of a color.
+    #[test]
+    fn video_has_the_picture_of_its_colors() {
+        let (width, height) = (256, 34);
+        let video: Vec<u8> = (0..height)
+            .flat_map(|y| (0..width / 2).map(move |x| (x as u8, y as u8)))
+            .flat_map(|(x, y)| [16 + x, 100 + x / 4 + y, 16 + x + 80, 160 - x / 4 - y])
+            .collect();
+        let header = FrameHeader::image(Stream::COLOR, PixelFormat::Yuyv, width, height);
+        let rgb = ColorView::new(Frame::new(&header, &video).unwrap()).unwrap().to_rgb8();
+        let decoded = |pixels: &[u8], channels| {
+            let mut decoded = vec![0; rgb.len()];
+            let file = encoded(pixels, (width as usize, height as usize), channels, 95);
+            decode_jpeg(&file, (width, height), PixelFormat::Rgb8, &mut decoded).unwrap();
+            decoded
+        };
+        let (direct, converted) = (decoded(&video, Channels::Yuyv), decoded(&rgb, Channels::Rgb));
+        let far = [mean_difference(&direct, &rgb), mean_difference(&converted, &rgb)];
+        assert!(far[0] < far[1] + 0.1 && far[0] < 2.0, "{far:?}");
+    }
+
     #[test]
     fn a_better_quality_is_a_larger_file() {
         let pixels = image(129, 31, 3);
@@ -337,8 +412,11 @@ mod tests {
     #[test]
     fn every_kind_of_vector_instructions_writes_the_same_file() {
         for size in SIZES {
-            for (channels, bytes) in [(Channels::Rgb, 3), (Channels::Bgr, 3), (Channels::Luma, 1)] {
-                let pixels = image(size.0, size.1, bytes);
+            for channels in [Channels::Rgb, Channels::Bgr, Channels::Luma, Channels::Yuyv] {
+                if channels == Channels::Yuyv && size.0 % 2 == 1 {
+                    continue;
+                }
+                let pixels = image(size.0, size.1, channels.bytes_per_pixel());
                 let divisors = Divisors::of_quality(80);
                 let mut file = Vec::new();
                 write_head(size, channels, &divisors, &mut file);
