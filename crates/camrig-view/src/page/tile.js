@@ -36,6 +36,8 @@ export class Tile {
   #files = null;
   #saving = false;
   #kept = false;
+  /** Whether a part of the tile is inside of the window. */
+  #inWindow = true;
   /** Number and time of the last frame of each stream. */
   #frames = new Map();
 
@@ -55,6 +57,14 @@ export class Tile {
     this.element = document.querySelector("#tile").content.firstElementChild.cloneNode(true);
     this.element.dataset.camera = camera;
     this.element.classList.add("new");
+    new IntersectionObserver((entries) => this.#scrolled(entries.at(-1).isIntersecting)).observe(this.element);
+  }
+
+  /** Requests pictures again when the tile comes into the window. */
+  #scrolled(inWindow) {
+    const comes = inWindow && !this.#inWindow;
+    this.#inWindow = inWindow;
+    if (comes) this.ask();
   }
 
   /** Returns the streams that this camera has and the page shows. */
@@ -158,7 +168,7 @@ export class Tile {
 
   /** Requests the next frameset, or replaces the request. */
   ask() {
-    const visible = this.#settings.large === null || this.#isLarge;
+    const visible = this.#inWindow && (this.#settings.large === null || this.#isLarge);
     if (this.#settings.paused && this.#kept) return;
     if ((!visible || document.hidden) && !this.#settings.paused) return;
     const keep = this.#settings.paused;

@@ -288,6 +288,20 @@ test("six cameras, alive", async (t) => {
     });
     assert.equal(await phone.evaluate(() => document.documentElement.scrollWidth), 390);
     await shoot(phone, "six-390x844");
+    // A camera below the window gets no pictures until it is scrolled into it.
+    const [first, last] = [CAMERAS[0], CAMERAS.at(-1)];
+    assert.ok(boxes.at(-1).y > 844, `${last} is below the window`);
+    const shown = async (camera) => Number(await tile(phone, camera).getAttribute("data-count"));
+    const more = async (count) => {
+      const before = await shown(first);
+      await until(`${count} more pictures`, async () => (await shown(first)) >= before + count);
+    };
+    await more(5);
+    const before = await shown(last);
+    await more(10);
+    assert.equal(await shown(last), before);
+    await tile(phone, last).scrollIntoViewIfNeeded();
+    await until("pictures of the last camera", async () => (await shown(last)) > before);
     await phone.context().close();
   });
 
