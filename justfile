@@ -181,6 +181,15 @@ bench-record:
     cargo test --release -p camrig-record --lib throughput -- --ignored --nocapture
     cargo test --release -p camrig-cli --test cli recording_costs -- --ignored --nocapture
 
+# Measure the processor time of a rig of six software cameras by stage, beside the same in Python, and that of the page; needs librealsense, PyPI, npm and Chromium
+bench-rig *args:
+    cargo build --release {{ with_realsense }} --example whole-rig --example software-cameras
+    cd crates/camrig-view/tests/browser && npm install --silent --no-audit --no-fund --no-package-lock
+    test -d target/whole-rig || python3 -m venv target/whole-rig
+    target/whole-rig/bin/pip install --quiet --disable-pip-version-check numpy opencv-python-headless pyrealsense2
+    target/whole-rig/bin/python bin/camrig/tests/whole-rig/run \
+        target/release/examples/whole-rig target/release/examples/libsoftware_cameras.so {{ args }}
+
 # Compare codings for depth, over the frames of recordings, separated by colons
 bench-depth recordings:
     CAMRIG_CODECS={{ recordings }} cargo test --release -p camrig-record --lib codecs -- --ignored --nocapture

@@ -152,6 +152,28 @@ impl SoftwareCamera {
         self.depth.send(&self.scene, number, millis, &self.scene.depth_pixels(number));
     }
 
+    /// Sends depth and the first extra stream of frameset `number`, with these pixels. Returns the time of their copies, as
+    /// the difference of two calls of `now`.
+    #[allow(dead_code, reason = "only measurements have pixels of their own")]
+    pub(crate) fn send_pair(
+        &self,
+        number: u32,
+        depth: &[u8],
+        extra: &[u8],
+        now: impl Fn() -> Duration,
+    ) -> Duration {
+        let millis = self.scene.millis(number);
+        let mut copying = Duration::ZERO;
+        for (stream, pixels) in [(&self.depth, depth), (&self.extra[0], extra)] {
+            let begin = now();
+            let copy = hand_over(pixels);
+            copying += now().saturating_sub(begin);
+            let stride = pixels.len() as c_int / self.scene.height as c_int;
+            stream.send_copy(&self.scene, number, millis, copy, stride);
+        }
+        copying
+    }
+
     /// Sends infrared frame `number` of each infrared stream.
     pub(crate) fn send_infrared(&self, number: u32) {
         if let Some(infrared) = &self.infrared {
@@ -346,7 +368,7 @@ pub(crate) struct Pacer {
 }
 
 impl Pacer {
-    fn new(frames_per_second: u32) -> Self {
+    pub(crate) fn new(frames_per_second: u32) -> Self {
         Self { period: Duration::from_secs(1) / frames_per_second, next: Instant::now() }
     }
 
@@ -391,6 +413,19 @@ impl SoftwareStream {
     }
 
     fn send(&self, scene: &Scene, number: u32, timestamp_millis: f64, pixels: &[u8]) {
+        let stride = pixels.len() as c_int / scene.height as c_int;
+        self.send_copy(scene, number, timestamp_millis, hand_over(pixels), stride);
+    }
+
+    /// Sends the result of [`hand_over`].
+    fn send_copy(
+        &self,
+        scene: &Scene,
+        number: u32,
+        timestamp_millis: f64,
+        pixels: *mut c_void,
+        stride: c_int,
+    ) {
         let key = rs2::rs2_frame_metadata_value_RS2_FRAME_METADATA_FRAME_COUNTER;
         // SAFETY: the sensor is alive.
         checked(|error| unsafe {
@@ -404,9 +439,9 @@ impl SoftwareStream {
             None => (rs2::rs2_timestamp_domain_RS2_TIMESTAMP_DOMAIN_HARDWARE_CLOCK, 0.0),
         };
         let frame = VideoFrame {
-            pixels: hand_over(pixels),
+            pixels,
             deleter: take_back,
-            stride: pixels.len() as c_int / scene.height as c_int,
+            stride,
             bytes_per_pixel: self.bytes_per_pixel as c_int,
             timestamp_millis: begin_millis + timestamp_millis,
             domain: clock,
