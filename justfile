@@ -212,7 +212,7 @@ bench-pixels *args:
     target/pixels/bin/python -m pip install --quiet --disable-pip-version-check opencv-python-headless pyrealsense2
     target/pixels/bin/python crates/camrig-image/bench target/release/examples/pixels {{ args }}
 
-# Compare the instructions of operations on pixels with stored figures, or `--store` them; needs valgrind
+# Compare the instructions of operations on pixels and of a link with stored figures, or `--store` them; needs valgrind
 instructions *args:
     .ci/instructions {{ args }}
 

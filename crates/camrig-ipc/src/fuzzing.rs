@@ -8,7 +8,7 @@ use std::os::unix::net::UnixStream;
 use camrig_frame::Layout;
 
 use crate::handshake::{Handshake, send_attached};
-use crate::header::{HEADER_BYTES, decode, encode};
+use crate::header::{HEADER_BYTES, encode, header_from_bytes};
 use crate::protocol;
 
 /// Checks that a slot's header is rejected, or survives a round trip; its layout is rejected, or is within its size.
@@ -19,9 +19,9 @@ pub fn header(bytes: &[u8]) {
     let mut buffer = [0; HEADER_BYTES];
     let len = bytes.len().min(buffer.len());
     buffer[..len].copy_from_slice(&bytes[..len]);
-    let Some(header) = decode(&buffer) else { return };
+    let Some(header) = header_from_bytes(&buffer) else { return };
     encode(&header, &mut buffer);
-    assert_eq!(decode(&buffer).as_ref(), Some(&header));
+    assert_eq!(header_from_bytes(&buffer).as_ref(), Some(&header));
     let Ok(layout) = Layout::of(&header.frames) else { return };
     let mut end = 0;
     for (index, frame) in header.frames.iter().enumerate() {

@@ -30,8 +30,8 @@ pub(crate) fn encode(header: &FrameSetHeader, buffer: &mut [u8]) {
     buffer[..PREFIX_BYTES].copy_from_slice([magic, version, len].as_flattened());
 }
 
-/// Decodes the output of `encode`; returns `None` for anything else.
-pub(crate) fn decode(buffer: &[u8]) -> Option<FrameSetHeader> {
+/// Decodes the output of `encode`, which it copies into `copy` first; returns `None` for anything else.
+pub(crate) fn decode(buffer: &[u8], copy: &mut Vec<u8>) -> Option<FrameSetHeader> {
     let (prefix, rest) = buffer.split_first_chunk::<PREFIX_BYTES>()?;
     let prefix = *prefix;
     let [magic, version, len] =
@@ -41,11 +41,10 @@ pub(crate) fn decode(buffer: &[u8]) -> Option<FrameSetHeader> {
     }
     let shared = rest.get(..u32::from_le_bytes(len) as usize)?;
     // A private copy, no longer than the header: the writer of the slot cannot change the checked bytes.
-    let mut copy = [0; HEADER_BYTES];
-    let bytes = &mut copy[..shared.len()];
-    bytes.copy_from_slice(shared);
-    let (header, read) = bincode::serde::decode_from_slice(&*bytes, config()).ok()?;
-    (read == bytes.len()).then_some(header)
+    copy.clear();
+    copy.extend_from_slice(shared);
+    let (header, read) = bincode::serde::decode_from_slice(copy, config()).ok()?;
+    (read == copy.len()).then_some(header)
 }
 
 /// Returns a header as bytes, for another host: at most 8 KiB, with its version.
@@ -60,7 +59,7 @@ pub fn header_to_bytes(header: &FrameSetHeader) -> Vec<u8> {
 /// Returns the header that [`header_to_bytes`] made bytes of; `None` for anything else. Whether its frames form a valid
 /// frameset is not checked.
 pub fn header_from_bytes(bytes: &[u8]) -> Option<FrameSetHeader> {
-    decode(bytes)
+    decode(bytes, &mut Vec::new())
 }
 
 #[cfg(test)]
@@ -107,7 +106,7 @@ pub(crate) mod tests {
     fn the_largest_header_fits_and_round_trips() {
         let mut buffer = [0; HEADER_BYTES];
         encode(&largest(), &mut buffer);
-        assert_eq!(decode(&buffer), Some(largest()));
+        assert_eq!(header_from_bytes(&buffer), Some(largest()));
     }
 
     #[test]
@@ -120,7 +119,7 @@ pub(crate) mod tests {
             for bit in 0..8 {
                 let mut flipped = buffer;
                 flipped[index] ^= 1 << bit;
-                match decode(&flipped) {
+                match header_from_bytes(&flipped) {
                     // A flipped bit is visible in the result, or the header is rejected.
                     Some(header) => assert_ne!(header, largest(), "bit {bit} of byte {index}"),
                     None => refused += 1,
@@ -131,14 +130,14 @@ pub(crate) mod tests {
         // One byte less than the length in the prefix.
         let mut cut = buffer;
         cut[PREFIX_BYTES - 4..PREFIX_BYTES].copy_from_slice(&((len - PREFIX_BYTES - 1) as u32).to_le_bytes());
-        assert_eq!(decode(&cut), None);
+        assert_eq!(header_from_bytes(&cut), None);
         // The magic number, and the version.
         for index in 0..8 {
             let mut other = buffer;
             other[index] ^= 1;
-            assert_eq!(decode(&other), None);
+            assert_eq!(header_from_bytes(&other), None);
         }
-        assert_eq!(decode(&[0xff; HEADER_BYTES]), None);
-        assert_eq!(decode(&[0; HEADER_BYTES]), None);
+        assert_eq!(header_from_bytes(&[0xff; HEADER_BYTES]), None);
+        assert_eq!(header_from_bytes(&[0; HEADER_BYTES]), None);
     }
 }

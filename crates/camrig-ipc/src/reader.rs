@@ -103,12 +103,15 @@ pub struct LinkReader {
     instance: Instance,
     /// The pools of earlier instances with queued framesets.
     earlier: Vec<Instance>,
+    /// For the private copy of a header.
+    copy: Vec<u8>,
 }
 
 impl LinkReader {
     /// Creates the reader's end of a link.
     pub fn new(link_state: Arc<LinkState>, announcements: Receiver<Announcement>) -> Self {
-        Self { link_state, announcements, received: None, instance: Instance::default(), earlier: Vec::new() }
+        let (instance, earlier, copy) = Default::default();
+        Self { link_state, announcements, received: None, instance, earlier, copy }
     }
 
     /// Returns the link state.
@@ -127,7 +130,10 @@ impl LinkReader {
         }
         let Some(taken) = self.link_state.take() else { return received.map(|()| None) };
         // The pool of this frameset may have been announced between the two steps.
-        let lease = received.and_then(|()| self.receive_announcements()).and_then(|()| self.lease(&taken));
+        let mut copy = std::mem::take(&mut self.copy);
+        let lease =
+            received.and_then(|()| self.receive_announcements()).and_then(|()| self.lease(&taken, &mut copy));
+        self.copy = copy;
         if lease.is_err() {
             self.link_state.release(taken.slot);
             self.link_state.count_dropped(DropReason::Refused);
@@ -135,7 +141,7 @@ impl LinkReader {
         lease.map(Some)
     }
 
-    fn lease(&self, taken: &TakenSlot) -> Result<Lease, Refused> {
+    fn lease(&self, taken: &TakenSlot, copy: &mut Vec<u8>) -> Result<Lease, Refused> {
         let (instance, pool) = self.pool(taken.generation).ok_or(Refused::Unannounced("pool"))?;
         if taken.slot >= pool.slots {
             return Err(Refused::Slot(taken.slot, pool.slots));
@@ -145,7 +151,8 @@ impl LinkReader {
         // SAFETY: the word is `reading`, so the producer does not write the slot. One that does anyway can
         // only garble the private copy that `decode` makes and checks.
         let bytes = unsafe { pool.region.bytes(start..start + HEADER_BYTES) };
-        let header = header::decode(bytes)
+        let header = header::decode(bytes, copy)
+            .map(Box::new)
             .filter(|header| header.sequence == taken.sequence)
             .ok_or(Refused::Header(taken.slot))?;
         let layout = Layout::of(&header.frames)
@@ -226,7 +233,7 @@ impl LinkReader {
 
 /// The right to read one frameset in its slot, until it is dropped.
 pub struct Lease {
-    header: FrameSetHeader,
+    header: Box<FrameSetHeader>,
     layout: Layout,
     pixels_start: usize,
     slot: usize,

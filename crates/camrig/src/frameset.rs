@@ -60,7 +60,7 @@ impl HeldFrames for CopiedFrames {
 }
 
 struct Held {
-    header: FrameSetHeader,
+    header: Box<FrameSetHeader>,
     frames: Box<dyn HeldFrames>,
     alive: Arc<AtomicUsize>,
 }
@@ -90,7 +90,7 @@ impl FrameSet {
         alive: &Arc<AtomicUsize>,
     ) -> Self {
         alive.fetch_add(1, Ordering::AcqRel);
-        let held = Held { header, frames, alive: Arc::clone(alive) };
+        let held = Held { header: Box::new(header), frames, alive: Arc::clone(alive) };
         Self(Arc::new(Inner { producer, info, pixels: Pixels::Held(held) }))
     }
 

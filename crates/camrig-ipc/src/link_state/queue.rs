@@ -86,7 +86,14 @@ impl LinkState {
     }
 
     fn look_for_oldest(&self) -> Option<(usize, Word)> {
-        self.words().filter(|(_, word)| word.state == State::Queued).min_by_key(|(_, word)| word.sequence)
+        let mut oldest: Option<(usize, Word)> = None;
+        for (slot, word) in self.words() {
+            if word.state == State::Queued && oldest.is_none_or(|(_, oldest)| word.sequence < oldest.sequence)
+            {
+                oldest = Some((slot, word));
+            }
+        }
+        oldest
     }
 
     pub(super) fn words(&self) -> impl Iterator<Item = (usize, Word)> + '_ {
