@@ -186,7 +186,7 @@ bench-rig *args:
     cargo build --release {{ with_realsense }} --example whole-rig --example software-cameras
     cd crates/camrig-view/tests/browser && npm install --silent --no-audit --no-fund --no-package-lock
     test -d target/whole-rig || python3 -m venv target/whole-rig
-    target/whole-rig/bin/pip install --quiet --disable-pip-version-check numpy opencv-python-headless pyrealsense2
+    target/whole-rig/bin/pip install --quiet --disable-pip-version-check opencv-python-headless 'pyrealsense2==2.57.*'
     target/whole-rig/bin/python bin/camrig/tests/whole-rig/run \
         target/release/examples/whole-rig target/release/examples/libsoftware_cameras.so {{ args }}
 

@@ -19,8 +19,7 @@ use std::env::var;
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::path::PathBuf;
 use std::ptr::NonNull;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, Once, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use camrig::frame::StreamProfile;
@@ -28,7 +27,7 @@ use realsense_sys as rs2;
 use rustix::time::{ClockId, clock_gettime};
 use software::{ExtraStream, Identity, Pacer, Scene, SoftwareCamera};
 
-/// The number of sensors of a device: it sends once both have started.
+/// The number of sensors of a device: it sends while both have started.
 const SENSORS: usize = 2;
 
 const COLOR: ExtraStream = ExtraStream {
@@ -50,7 +49,9 @@ struct Cameras {
 struct Sending {
     camera: SoftwareCamera,
     serial: &'static str,
-    started: AtomicUsize,
+    /// The number of sensors that have started. Nothing is sent while it changes, so that no sensor gets a frame at its end.
+    started: Mutex<usize>,
+    thread: Once,
 }
 
 // SAFETY: librealsense locks its devices itself; a camera is used by its own thread, once it has started.
@@ -105,15 +106,26 @@ impl Sending {
             unsettled: 0,
             wall_meters: None,
         };
-        Self { camera: SoftwareCamera::new(scene), serial, started: AtomicUsize::new(0) }
+        Self { camera: SoftwareCamera::new(scene), serial, started: Mutex::new(0), thread: Once::new() }
     }
 
-    /// Notes that a sensor has started. The last one starts the thread that sends.
+    fn started(&self) -> MutexGuard<'_, usize> {
+        self.started.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes that a sensor has started. The first one starts the thread that sends.
     fn start_sensor(&'static self) {
-        if self.started.fetch_add(1, Ordering::Relaxed) + 1 == SENSORS {
+        *self.started() += 1;
+        self.thread.call_once(|| {
             let thread = std::thread::Builder::new().name("software".to_owned());
             thread.spawn(|| self.send()).expect("a thread starts");
-        }
+        });
+    }
+
+    /// Notes that a sensor is about to stop.
+    fn stop_sensor(&'static self) {
+        let mut started = self.started();
+        *started = started.saturating_sub(1);
     }
 
     /// Sends framesets until the process ends.
@@ -121,13 +133,20 @@ impl Sending {
         let Cameras { images, profile, times, .. } = cameras();
         let mut pacer = Pacer::new(profile.frames_per_second());
         let (mut copying, mut written) = (Duration::ZERO, Instant::now());
-        for number in 0.. {
+        let mut number = 0;
+        loop {
             pacer.wait();
+            let started = self.started();
+            if *started < SENSORS {
+                continue;
+            }
             let (color, depth) = &images[number as usize % images.len()];
             copying += self.camera.send_pair(number, depth, color, thread_time);
+            drop(started);
+            number += 1;
             if written.elapsed() >= Duration::from_secs(1) {
                 written = Instant::now();
-                let text = format!("{} {} {}", number + 1, copying.as_nanos(), thread_time().as_nanos());
+                let text = format!("{number} {} {}", copying.as_nanos(), thread_time().as_nanos());
                 // A rename, so that a reader finds a whole file.
                 let (new, file) = (times.join(format!("{}.new", self.serial)), times.join(self.serial));
                 std::fs::write(&new, text)
@@ -201,12 +220,39 @@ pub unsafe extern "C" fn rs2_start(
         if !(*error).is_null() {
             return;
         }
-        let device = rs2::rs2_create_device_from_sensor(sensor, error);
-        let info = rs2::rs2_camera_info_RS2_CAMERA_INFO_SERIAL_NUMBER;
-        let serial = CStr::from_ptr(rs2::rs2_get_device_info(device, info, error)).to_string_lossy();
-        cameras().all.iter().filter(|sending| sending.serial == serial).for_each(Sending::start_sensor);
-        rs2::rs2_delete_device(device);
     }
+    // SAFETY: the sensor is alive.
+    unsafe { of_sensor(sensor) }.for_each(Sending::start_sensor);
+}
+
+/// Stops a sensor, and before it its device.
+///
+/// # Safety
+/// As librealsense's function.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rs2_stop(sensor: *const rs2::rs2_sensor, error: *mut *mut rs2::rs2_error) {
+    type Stop = unsafe extern "C" fn(*const rs2::rs2_sensor, *mut *mut rs2::rs2_error);
+    // SAFETY: the sensor is alive.
+    unsafe { of_sensor(sensor) }.for_each(Sending::stop_sensor);
+    // SAFETY: the type is that of `rs2_stop`; the arguments are the caller's.
+    unsafe { std::mem::transmute::<NonNull<c_void>, Stop>(real(c"rs2_stop"))(sensor, error) };
+}
+
+/// Returns the device of a sensor.
+///
+/// # Safety
+/// The sensor is alive.
+unsafe fn of_sensor(sensor: *const rs2::rs2_sensor) -> impl Iterator<Item = &'static Sending> {
+    let (mut error, info) = (std::ptr::null_mut(), rs2::rs2_camera_info_RS2_CAMERA_INFO_SERIAL_NUMBER);
+    // SAFETY: the sensor is alive, and the text as long as its device, until it is copied.
+    let serial = unsafe {
+        let device = rs2::rs2_create_device_from_sensor(sensor, &raw mut error);
+        let serial = CStr::from_ptr(rs2::rs2_get_device_info(device, info, &raw mut error));
+        let serial = serial.to_string_lossy().into_owned();
+        rs2::rs2_delete_device(device);
+        serial
+    };
+    cameras().all.iter().filter(move |sending| sending.serial == serial)
 }
 
 /// Returns the bytes of a frame. librealsense reports none for frames of software devices.
