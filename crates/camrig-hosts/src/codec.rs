@@ -24,8 +24,8 @@ const RAW_MBPS: u32 = 5000;
 /// The assumed rate of a link without `rate_megabits`, in Mb/s.
 pub const DEFAULT_MBPS: u32 = 1000;
 
-/// Estimated size of depth as [`WireCodec::Delta`], in percent: of real depth 12 to 23.
-const DELTA_DEPTH_PERCENT: u64 = 23;
+/// Estimated size of depth as [`WireCodec::Delta`], in percent: 14 for frames of a D435.
+const DELTA_DEPTH_PERCENT: u64 = 16;
 
 /// Estimated size of depth as [`WireCodec::Zstd`], in percent.
 const ZSTD_DEPTH_PERCENT: u64 = 45;
@@ -59,8 +59,9 @@ pub enum WireCodec {
     Raw,
     /// Compressed by zstd, without loss.
     Zstd,
-    /// The difference of each pixel from the previous one in its row; for pixels of 16 bits all low bytes, then all high bytes;
-    /// then zstd. Without loss. For images; other frames by zstd alone.
+    /// Differences of pixels, then zstd. Without loss. For images; other frames by zstd alone. Pixels of 16 bits are replaced by
+    /// their place among the values of the frame, of which depth has few, and compared with the pixel above; others with the
+    /// previous one in their row.
     Delta,
     /// JPEG of this quality, 1 to 100. For color and infrared images with 8 bits per channel; other frames as
     /// [`WireCodec::Delta`].
@@ -278,7 +279,7 @@ impl Decoder {
             Coding::Delta => {
                 let Payload::Image { .. } = payload else { return Err(CodecError::Form(*payload)) };
                 let mut planes = std::mem::take(&mut self.planes);
-                planes.resize(pixels.len(), 0);
+                planes.resize(differences_bytes(payload, pixels.len()), 0);
                 let decompressed = self.decompress(coded, &mut planes);
                 self.planes = planes;
                 decompressed?;
@@ -332,25 +333,20 @@ impl Rows {
     }
 }
 
-/// Replaces each element by its difference from that of the pixel before it in its row. Of 16-bit numbers, differences of
-/// either sign become small numbers, and the high bytes of all follow the low bytes of all.
+/// Number of values that a 16-bit number can have.
+const VALUES: usize = 1 << 16;
+
+/// Size of the set of values of a frame, a bit for each, in bytes.
+const SET_BYTES: usize = VALUES / 8;
+
+/// Replaces each element by a difference. Of 16-bit numbers, [`wide_differences`]; of other pixels, the difference of each
+/// byte from that of the pixel before it in its row.
 fn differences(payload: &Payload, pixels: &[u8], planes: &mut Vec<u8>) {
     let rows = Rows::of(payload);
-    planes.resize(pixels.len(), 0);
     if rows.wide {
-        let (low, high) = planes.split_at_mut(pixels.len() / WORD_BYTES);
-        let columns = rows.stride / WORD_BYTES;
-        let places = low.chunks_mut(columns).zip(high.chunks_mut(columns));
-        for (row, (low, high)) in pixels.chunks(rows.stride).zip(places) {
-            let mut before = 0_u16;
-            for ((number, low), high) in row.as_chunks().0.iter().zip(low).zip(high) {
-                let number = u16::from_le_bytes(*number);
-                [*low, *high] = fold(number.wrapping_sub(before)).to_le_bytes();
-                before = number;
-            }
-        }
-        return;
+        return wide_differences(&rows, pixels, planes);
     }
+    planes.resize(pixels.len(), 0);
     for (row, line) in pixels.chunks(rows.stride).zip(planes.chunks_mut(rows.stride)) {
         let first = rows.pixel.min(row.len());
         line[..first].copy_from_slice(&row[..first]);
@@ -359,27 +355,96 @@ fn differences(payload: &Payload, pixels: &[u8], planes: &mut Vec<u8>) {
     }
 }
 
+/// Returns the size of what [`differences`] makes of an image, in bytes.
+fn differences_bytes(payload: &Payload, pixels: usize) -> usize {
+    if Rows::of(payload).wide { SET_BYTES + pixels } else { pixels }
+}
+
 /// The inverse of [`differences`], for images of the same size.
 fn sums(payload: &Payload, planes: &[u8], pixels: &mut [u8]) {
     let rows = Rows::of(payload);
     if rows.wide {
-        let (low, high) = planes.split_at(pixels.len() / WORD_BYTES);
-        let columns = rows.stride / WORD_BYTES;
-        let places = low.chunks(columns).zip(high.chunks(columns));
-        for (row, (low, high)) in pixels.chunks_mut(rows.stride).zip(places) {
-            let mut number = 0_u16;
-            for ((place, low), high) in row.as_chunks_mut().0.iter_mut().zip(low).zip(high) {
-                number = number.wrapping_add(unfold(u16::from_le_bytes([*low, *high])));
-                *place = number.to_le_bytes();
-            }
-        }
-        return;
+        return wide_sums(&rows, planes, pixels);
     }
     for (row, line) in pixels.chunks_mut(rows.stride).zip(planes.chunks(rows.stride)) {
         row.copy_from_slice(line);
         for index in rows.pixel..row.len() {
             row[index] = row[index].wrapping_add(row[index - rows.pixel]);
         }
+    }
+}
+
+/// Writes the set of the values of the pixels, then the low bytes of all [steps](step), then their high bytes.
+///
+/// Depth is computed from disparity, so a frame has few different values, which are far apart where they are large: their ranks
+/// have smaller differences than they have themselves.
+fn wide_differences(rows: &Rows, pixels: &[u8], planes: &mut Vec<u8>) {
+    planes.clear();
+    planes.resize(SET_BYTES + pixels.len(), 0);
+    let (set, steps) = planes.split_at_mut(SET_BYTES);
+    let mut ranks = vec![0_u16; VALUES];
+    let numbers = || pixels.as_chunks().0.iter().map(|number| u16::from_le_bytes(*number));
+    numbers().for_each(|number| ranks[usize::from(number)] = 1);
+    // 0 has rank 0 in any frame.
+    ranks[0] = 1;
+    let mut next = 0_u16;
+    for (value, rank) in ranks.iter_mut().enumerate().filter(|(_, rank)| **rank > 0) {
+        set[value / 8] |= 1 << (value % 8);
+        *rank = next;
+        next = next.wrapping_add(1);
+    }
+    let columns = rows.stride / WORD_BYTES;
+    let mut above = vec![0_u16; columns];
+    let (low, high) = steps.split_at_mut(pixels.len() / WORD_BYTES);
+    let places = low.chunks_mut(columns).zip(high.chunks_mut(columns));
+    for (row, (low, high)) in pixels.chunks(rows.stride).zip(places) {
+        let row = row.as_chunks().0.iter().zip(&mut above);
+        for ((number, above), (low, high)) in row.zip(low.iter_mut().zip(high)) {
+            let rank = ranks[usize::from(u16::from_le_bytes(*number))];
+            [*low, *high] = step(rank, *above).to_le_bytes();
+            *above = if rank == 0 { *above } else { rank };
+        }
+    }
+}
+
+/// The inverse of [`wide_differences`].
+fn wide_sums(rows: &Rows, planes: &[u8], pixels: &mut [u8]) {
+    let (set, steps) = planes.split_at(SET_BYTES.min(planes.len()));
+    // A rank that no value has is one of a damaged frame.
+    let mut values = vec![0_u16; VALUES];
+    let is_in_set =
+        |value: &u16| set.get(usize::from(*value) / 8).is_some_and(|byte| byte >> (value % 8) & 1 == 1);
+    values.iter_mut().zip((0..=u16::MAX).filter(is_in_set)).for_each(|(place, value)| *place = value);
+    let columns = rows.stride / WORD_BYTES;
+    let mut above = vec![0_u16; columns];
+    let (low, high) = steps.split_at(steps.len() / WORD_BYTES);
+    let places = low.chunks(columns).zip(high.chunks(columns));
+    for (row, (low, high)) in pixels.chunks_mut(rows.stride).zip(places) {
+        let row = row.as_chunks_mut().0.iter_mut().zip(&mut above);
+        for ((number, above), (low, high)) in row.zip(low.iter().zip(high)) {
+            let rank = stepped(u16::from_le_bytes([*low, *high]), *above);
+            *number = values[usize::from(rank)].to_le_bytes();
+            *above = if rank == 0 { *above } else { rank };
+        }
+    }
+}
+
+/// Returns the step from the last rank above that is not 0: 0 for rank 0, which is a hole of depth; otherwise the difference as
+/// a small number, with that for rank 0 left out.
+fn step(rank: u16, above: u16) -> u16 {
+    let (difference, of_hole) = (fold(rank.wrapping_sub(above)), fold(above.wrapping_neg()));
+    match rank {
+        0 => 0,
+        _ => difference + u16::from(difference < of_hole),
+    }
+}
+
+/// The inverse of [`step`].
+fn stepped(step: u16, above: u16) -> u16 {
+    let of_hole = fold(above.wrapping_neg());
+    match step {
+        0 => 0,
+        _ => above.wrapping_add(unfold(step - u16::from(step <= of_hole))),
     }
 }
 
@@ -506,6 +571,43 @@ mod tests {
         assert!(coding == Coding::Delta && back == pixels);
         let (_, zstd, _) = there_and_back(WireCodec::Zstd, payload, &pixels);
         assert!(delta * 4 < pixels.len() && delta * 2 < zstd, "{delta}, {zstd} of {}", pixels.len());
+    }
+
+    #[test]
+    fn every_step_has_an_inverse() {
+        for above in (0..=u16::MAX).step_by(257).chain([1, 2, 0x7fff, 0x8000, 0x8001, 0xfffe]) {
+            let mut seen = vec![false; VALUES];
+            for rank in 0..=u16::MAX {
+                let step = step(rank, above);
+                assert_eq!((stepped(step, above), step == 0), (rank, rank == 0), "{rank} {above}");
+                assert!(!std::mem::replace(&mut seen[usize::from(step)], true), "{rank} {above}");
+            }
+        }
+    }
+
+    #[test]
+    fn images_with_all_values_come_back() {
+        let payload = image(PixelFormat::Y16, 256, 256, 0);
+        let pixels: Vec<u8> = (0..=u16::MAX).flat_map(|at| (at.wrapping_mul(40503)).to_le_bytes()).collect();
+        let mut planes = Vec::new();
+        differences(&payload, &pixels, &mut planes);
+        let mut back = vec![0; pixels.len()];
+        sums(&payload, &planes, &mut back);
+        assert!(back == pixels && planes.len() == differences_bytes(&payload, pixels.len()));
+    }
+
+    /// As those of a stereo camera are at some metres.
+    #[test]
+    fn values_that_are_far_apart_cost_as_little_as_those_that_are_not() {
+        let payload = image(PixelFormat::Z16, 160, 120, 0);
+        let random = &mut fastrand::Rng::with_seed(7);
+        let number = |at: u32| 900 + (at % 160 / 4 + random.u32(0..3)) as u16;
+        let near: Vec<u16> = (0..160 * 120).map(number).collect();
+        let bytes =
+            |factor: u16| near.iter().flat_map(|number| (number * factor).to_le_bytes()).collect::<Vec<_>>();
+        let [(_, near, _), (_, far, _)] =
+            [1, 16].map(|factor| there_and_back(WireCodec::Delta, payload, &bytes(factor)));
+        assert!(far < near + near / 10, "{near}, {far}");
     }
 
     #[test]

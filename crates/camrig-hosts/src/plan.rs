@@ -143,9 +143,9 @@ mod tests {
         let links = planned(6, Some(1000), "");
         let [arm, first] = &links[..] else { panic!("two links: {links:?}") };
         assert_eq!((arm.host.as_str(), arm.direction.as_str(), arm.actors.len()), ("arm", "out", 6));
-        assert_eq!((arm.raw_megabits, arm.need_megabits), (2931, 373));
+        assert_eq!((arm.raw_megabits, arm.need_megabits), (2931, 291));
         assert_eq!((arm.usable_megabits, arm.assessment()), (Some(900), "fits"));
-        assert_eq!((first.host.as_str(), first.direction.as_str(), first.need_megabits), ("main", "in", 373));
+        assert_eq!((first.host.as_str(), first.direction.as_str(), first.need_megabits), ("main", "in", 291));
         // The topology does not say the rate of the first host's own link.
         assert_eq!((first.usable_megabits, first.assessment()), (None, "-"));
     }
@@ -157,12 +157,12 @@ mod tests {
             planned(2, Some(1000), raw)[0].problem.as_deref(),
             Some(
                 "the network link of host `arm` needs 977 Mb/s out for `c0`, `c1`, but 900 of its 1000 are usable; with \
-                 `wire = { depth = \"delta\", color = \"jpeg:75\" }` they need 115"
+                 `wire = { depth = \"delta\", color = \"jpeg:75\" }` they need 87"
             )
         );
         let problem = planned(6, Some(100), "")[0].problem.clone().unwrap();
         assert!(
-            problem.ends_with("they need 343, so sizes or rates have to be 26 % of these as well"),
+            problem.ends_with("they need 261, so sizes or rates have to be 34 % of these as well"),
             "{problem}"
         );
         // 10 Gb/s need no codec.

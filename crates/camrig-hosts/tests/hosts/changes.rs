@@ -358,11 +358,11 @@ fn planned() {
         "{stdout}"
     );
     assert!(
-        stdout.contains("\narm         out        left    148       34        9       too-much\n"),
+        stdout.contains("\narm         out        left    148       24        9       too-much\n"),
         "{stdout}"
     );
-    assert!(stdout.contains("\nmain        in         left    148       34        -       -\n"), "{stdout}");
-    let said = "error: the network link of host `arm` needs 34 Mb/s out for `left`, but 9 of its 10 are usable; with";
+    assert!(stdout.contains("\nmain        in         left    148       24        -       -\n"), "{stdout}");
+    let said = "error: the network link of host `arm` needs 24 Mb/s out for `left`, but 9 of its 10 are usable; with";
     assert!(stderr.contains(said), "{stderr}");
     std::fs::write(&path, rig.replace("rate_megabits = 10\n", "rate_megabits = 1000\n")).unwrap();
     let (code, json, stderr) = command(&["plan", &path, "--json"]);
