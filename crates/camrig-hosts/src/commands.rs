@@ -7,7 +7,7 @@ use std::time::Duration;
 use camrig::Registry;
 use camrig::console::{print, print_error};
 use camrig::files;
-use camrig::hosts::FIRST;
+use camrig::hosts::{FIRST, HOST_NAME_BYTES_MAX, is_host_name};
 use clap::{Args, FromArgMatches};
 
 use crate::agent::{self, AgentOptions};
@@ -52,9 +52,6 @@ const PATIENCE_SECONDS: u64 = 40;
 /// Maximum of that time, in seconds: an hour.
 const PATIENCE_SECONDS_MAX: u64 = 3600;
 
-/// Maximum length of the name of a host, as in topologies.
-const NAME_BYTES_MAX: usize = 64;
-
 /// The path of the unit.
 const UNIT: &str = "/etc/systemd/system/camrig-agent.service";
 
@@ -87,7 +84,7 @@ fn join(args: JoinArgs, registry: &Registry) -> ExitCode {
     }
     if let Some(name) = args.name.as_deref().filter(|name| !is_host_name(name)) {
         let fact = format!(
-            "`{name}` cannot be the name of a host: expected 1 to {NAME_BYTES_MAX} of `a-z`, `A-Z`, `0-9`, `_` and `-`, a \
+            "`{name}` cannot be the name of a host: expected 1 to {HOST_NAME_BYTES_MAX} of `a-z`, `A-Z`, `0-9`, `_` and `-`, a \
              letter or digit first, and not `{FIRST}`"
         );
         return refused(USAGE, &fact);
@@ -111,13 +108,6 @@ fn join(args: JoinArgs, registry: &Registry) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(fact) => refused(UNAVAILABLE, &fact),
     }
-}
-
-/// Returns whether a topology can have another host of this name.
-fn is_host_name(name: &str) -> bool {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
-    let begins = name.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
-    begins && name.bytes().all(is_plain) && name.len() <= NAME_BYTES_MAX && name != FIRST
 }
 
 /// Writes the unit, and prints the commands that start it.

@@ -15,10 +15,20 @@ use serde::{Deserialize, Serialize};
 use crate::driver::{DeviceProfile, RelayedCamera};
 #[cfg(any(test, feature = "program"))]
 use crate::exit::Exit;
+use crate::ids;
 use crate::report::Report;
 
 /// The name of the host where a rig is started, among the hosts of a topology.
 pub const FIRST: &str = "main";
+
+/// Maximum length of the name of a host, in bytes.
+pub const HOST_NAME_BYTES_MAX: usize = ids::NAME_BYTES_MAX;
+
+/// Returns whether a topology may give another host this name: 1 to [`HOST_NAME_BYTES_MAX`] of `a-z`, `A-Z`, `0-9`, `_` and
+/// `-`, a letter or digit first, and not [`FIRST`].
+pub fn is_host_name(name: &str) -> bool {
+    ids::is_name(name) && name != FIRST
+}
 
 /// Returns whether a topology may name this codec of a stream between hosts: `raw`, `zstd`, `delta`, or `jpeg:QUALITY` with a
 /// quality of 1 to 100.

@@ -78,9 +78,6 @@ pub(crate) use camrig_ipc::protocol::Role;
 /// Maximum size of a topology file, in bytes.
 pub(crate) const FILE_BYTES_MAX: usize = 1024 * 1024;
 
-/// Maximum length of the name of an actor or process, in bytes. Names are used for threads, processes and log lines.
-pub(crate) const NAME_BYTES_MAX: usize = 64;
-
 /// Maximum number of actors in a topology.
 pub(crate) const ACTORS_MAX: usize = 256;
 

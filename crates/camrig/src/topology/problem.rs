@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
-use super::{NAME_BYTES_MAX, Span};
+use super::Span;
+use crate::ids::NAME_BYTES_MAX;
 
 /// Maximum number of problems that are shown; of further ones only the number is.
 const PROBLEMS_SHOWN_MAX: usize = 64;

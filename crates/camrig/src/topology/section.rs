@@ -15,8 +15,9 @@ use toml::de::{DeInteger, DeTable, DeValue, ValueDeserializer};
 
 use super::problem::{Problems, did_you_mean, quote};
 use super::watch::CheckWatch;
-use super::{INPUTS_MAX, MAIN, NAME_BYTES_MAX, Span};
+use super::{INPUTS_MAX, MAIN, Span};
 use crate::error::WrongOption;
+use crate::ids::{NAME_BYTES_MAX, is_name};
 use crate::late::Late;
 use crate::registry::{CameraOptions, RefusedOptions};
 use crate::schema::{Fact, Mismatch};
@@ -429,9 +430,7 @@ fn option_at<'o>(options: &'o Spanned<DeValue<'_>>, span: &Span) -> Option<&'o s
 }
 
 fn check_name(what: &str, name: &str, span: Span, problems: &mut Problems) {
-    let first = name.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
-    let rest = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-');
-    if !(first && rest && name.len() <= NAME_BYTES_MAX) {
+    if !is_name(name) {
         let label = format!("1 to {NAME_BYTES_MAX} of a-z A-Z 0-9 _ -, and first a letter or digit");
         problems.add(span, format!("{} cannot be the name of a {what}", quote(name)), label);
     }
