@@ -103,8 +103,7 @@ pub fn run(options: &AgentOptions, registry: &Registry) -> Result<(), String> {
     }
     watch(&parts, &events, options.patience);
     parts.stop_all();
-    // An error means that it is closed.
-    let _ = session.close().wait();
+    session::close(&session);
     Ok(())
 }
 

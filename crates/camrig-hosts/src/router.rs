@@ -8,7 +8,6 @@ use std::process::Command;
 use camrig::console;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
-use zenoh::Wait;
 
 use crate::session::{self, SessionOptions, check_of_router};
 
@@ -33,8 +32,7 @@ pub(crate) fn run(options: &SessionOptions) -> Result<(), String> {
         console::print_note(format_args!("router: listens at {address}"));
     }
     let _ = signals.forever().next();
-    // An error means that it is closed.
-    let _ = session.close().wait();
+    session::close(&session);
     Ok(())
 }
 

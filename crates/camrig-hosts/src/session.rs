@@ -2,7 +2,9 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::sync::{Once, OnceLock};
+use std::time::Duration;
 
 use camrig_frame::MAX_FRAMESET_BYTES;
 use camrig_ipc::{set_variable_before_threads, spawn_thread};
@@ -29,6 +31,9 @@ const ROUTER_CONNECTIONS_MAX: u32 = 4096;
 
 /// Maximum time in which a session of an actor or of a first host connects to a router, in milliseconds.
 const ROUTER_MILLIS: i64 = 10_000;
+
+/// Maximum time in which a session closes. Zenoh waits 10 s while it connects again to a router or host that does not answer.
+const CLOSE_TIME: Duration = Duration::from_secs(2);
 
 /// No maximum time.
 const WITHOUT_LIMIT: i64 = -1;
@@ -163,6 +168,25 @@ fn open_as(options: &SessionOptions, role: Role) -> Result<Session, SessionError
     let opened = opening.map_err(|error| SessionError::Open(error.to_string()))?.join();
     let opened = opened.map_err(|_| SessionError::Open("Zenoh has panicked".to_owned()))?;
     opened.map_err(|error| SessionError::Open(error.to_string()))
+}
+
+/// Closes a session for all that use it, within a bounded time: what is left ends with the process.
+pub(crate) fn close(session: &Session) {
+    let session = session.clone();
+    // An error means that it is closed.
+    ends_in_time(move || drop(session.close().wait()));
+}
+
+/// Closes something on a thread of its own, since Zenoh cannot wait on those of actors. Returns whether that has ended within a
+/// bounded time.
+pub(crate) fn ends_in_time(close: impl FnOnce() + Send + 'static) -> bool {
+    let (ends, ended) = sync_channel::<()>(0);
+    let closing = spawn_thread("zenoh-close", move || {
+        close();
+        drop(ends);
+    });
+    // Without a thread it is closed here, since the thread would own it.
+    closing.is_err() || ended.recv_timeout(CLOSE_TIME) == Err(RecvTimeoutError::Disconnected)
 }
 
 /// Returns the configuration of a session.
@@ -320,6 +344,14 @@ mod tests {
                 "{endpoint}"
             );
         }
+    }
+
+    #[test]
+    fn what_does_not_close_is_not_waited_for() {
+        assert!(ends_in_time(|| ()));
+        let (end, ended) = sync_channel::<()>(0);
+        assert!(!ends_in_time(move || assert!(ended.recv().is_err())));
+        drop(end);
     }
 
     #[test]

@@ -32,6 +32,12 @@ pub(super) struct Agent {
     token: Mutex<Option<LivelinessToken>>,
 }
 
+impl Drop for Agent {
+    fn drop(&mut self) {
+        session::close(&self.session);
+    }
+}
+
 impl Agent {
     /// Connects to the agent of a host, and shows its log from then on.
     ///

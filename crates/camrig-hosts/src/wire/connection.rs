@@ -174,13 +174,13 @@ impl Connection {
     }
 }
 
-/// Closes a session; with `wait`, returns when that is done.
+/// Closes a session; with `wait`, returns when that is done, or after a bounded time.
 fn close(open: Option<Arc<Open>>, wait: bool) {
     // Without a thread the process ends soon: the system closes the rest.
-    if let Ok(closing) = spawn_thread("zenoh-close", move || drop(open))
-        && wait
-    {
-        let _ = closing.join();
+    if wait {
+        session::ends_in_time(move || drop(open));
+    } else {
+        let _ = spawn_thread("zenoh-close", move || drop(open));
     }
 }
 
