@@ -209,7 +209,8 @@ fn parts_of(topology: &WholeTopology, run: &str) -> Result<Vec<HostPart>, String
 
 /// Returns the request for the part of a host.
 fn request(run: &str, topology: &str, host: &str, text: String, framesets: Option<u64>) -> PartRequest {
-    PartRequest { run: run.to_owned(), name: format!("{topology} (host {host})"), text, framesets }
+    let name = format!("{topology} (host {host})");
+    PartRequest { run: run.to_owned(), name, text, framesets, awaits_readers: false }
 }
 
 /// Connects to an agent, and has it check its part.
@@ -240,10 +241,14 @@ impl PreparedHosts for PreparedRig {
 
     fn start(self: Box<Self>) -> Result<Arc<dyn RunningHosts>, Vec<String>> {
         let mut errors = Vec::new();
+        let reads =
+            self.hosts.iter().map(|host| (host.agent.spec().name.clone(), host.reads.clone())).collect();
+        // Hosts that read each other would wait for each other. The first host waits for none.
+        let awaits_readers = !changes::has_cycle(&reads);
         for host in &self.hosts {
             let started = host.agent.announce(&self.run).map_err(|fact| vec![fact]);
-            let started =
-                started.and_then(|()| host.agent.done(&HostRequest::Start(host.part.clone()), CHECK_TIME));
+            let part = PartRequest { awaits_readers, ..host.part.clone() };
+            let started = started.and_then(|()| host.agent.done(&HostRequest::Start(part), CHECK_TIME));
             errors.extend(started.err().into_iter().flatten());
         }
         let running = RunningRig {

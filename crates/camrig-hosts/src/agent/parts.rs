@@ -6,17 +6,21 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use camrig::hosts::HostPlan;
-use camrig::status::control;
+use camrig::status::{ActorState, ActorStatus, RigStatus, control};
 use camrig::{Registry, Report, Rig, RigHandle, spawn_thread};
 
 use crate::protocol::{Answer, Declared, Hello, HostRequest, PartRequest, PartState};
 use crate::split;
+use crate::wire::starting;
 
 /// Maximum number of parts that run, or whose report a first host may still ask for.
 const PARTS_MAX: usize = 8;
 
 /// Maximum time in which a part ends after it was asked to; then it is ended immediately.
 const STOP_TIME: Duration = Duration::from_secs(30);
+
+/// Interval at which a part that starts is checked.
+const START_LOOK: Duration = Duration::from_millis(50);
 
 /// The parts of an agent.
 pub(super) struct Parts {
@@ -102,10 +106,23 @@ impl Parts {
         if running.len() >= PARTS_MAX && !running.contains_key(&part.run) {
             return Err(vec![format!("it already runs {PARTS_MAX} parts")]);
         }
-        let rig = rig.start().map_err(|error| lines(&error.to_string()))?;
+        if part.awaits_readers {
+            starting::begin(&part.run);
+        }
+        let rig = rig.start().map_err(|error| {
+            starting::end(&part.run);
+            lines(&error.to_string())
+        })?;
         let (handle, report) = (rig.handle(), Arc::<Mutex<Option<String>>>::default());
-        let ended = Arc::clone(&report);
-        let wait = move || *locked(&ended) = serde_json::to_string(&rig.wait()).ok();
+        let (ended, run) = (Arc::clone(&report), part.run.clone());
+        let wait = move || {
+            while starting::contains(&run) && !rig.wait_timeout(START_LOOK) {
+                if !is_starting(&rig.status()) {
+                    starting::end(&run);
+                }
+            }
+            *locked(&ended) = serde_json::to_string(&rig.wait()).ok();
+        };
         spawn_thread("part", wait).map_err(|error| vec![error.to_string()])?;
         log::info!("the part of `{}` runs", part.name);
         running.insert(part.run.clone(), Running { handle, report });
@@ -136,6 +153,7 @@ impl Parts {
     fn with(&self, run: &str, act: impl FnOnce(&RigHandle)) -> Result<(), Vec<String>> {
         let part = locked(&self.running).get(run).cloned();
         let part = part.ok_or_else(|| vec![format!("it runs no part of run `{run}`")])?;
+        starting::end(run);
         act(&part.handle);
         Ok(())
     }
@@ -153,6 +171,7 @@ impl Parts {
     /// Stops the part of a run whose first host is disconnected, and removes it.
     pub(super) fn abandon(&self, run: &str) {
         let Some(part) = locked(&self.running).remove(run) else { return };
+        starting::end(run);
         if locked(&part.report).is_none() {
             log::warn!("the first host of run `{run}` is gone: its part stops");
             part.handle.stop();
@@ -161,17 +180,24 @@ impl Parts {
 
     /// Stops every part, and waits until all have ended, within a bounded time.
     pub(super) fn stop_all(&self) {
-        let parts: Vec<_> = locked(&self.running).values().cloned().collect();
-        for part in &parts {
+        let parts: Vec<_> = locked(&self.running).clone().into_iter().collect();
+        for (run, part) in &parts {
+            starting::end(run);
             part.handle.stop();
         }
         let until = Instant::now() + STOP_TIME;
-        for part in parts {
+        for (_, part) in parts {
             if !part.handle.wait_timeout(until.saturating_duration_since(Instant::now())) {
                 end_immediately(&part.handle);
             }
         }
     }
+}
+
+/// Returns whether a rig may still start: its framesets do not flow, and no actor has ended.
+fn is_starting(status: &RigStatus) -> bool {
+    let has_ended = |actor: &ActorStatus| matches!(actor.state, ActorState::Failed | ActorState::Finished);
+    status.seconds == 0.0 && !status.actors.iter().any(has_ended)
 }
 
 /// Ends a rig immediately: the first interrupt stops it in order, the second ends it.

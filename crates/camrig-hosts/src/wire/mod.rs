@@ -9,6 +9,7 @@ pub mod credit;
 mod incoming;
 mod message;
 mod outgoing;
+pub(crate) mod starting;
 
 use camrig::App;
 

@@ -20,7 +20,7 @@ use zenoh::sample::Sample;
 use super::connection::Connection;
 use super::credit::Sender;
 use super::message::{self, Answer, Description, MessageKind};
-use super::{Ends, check_key, keys};
+use super::{Ends, check_key, keys, starting};
 use crate::codec::{Coding, DEFAULT_MBPS, Encoder, WireCodec};
 use crate::session::{self, SessionOptions};
 
@@ -93,6 +93,8 @@ pub(super) struct WireOut {
     options: WireOutOptions,
     connection: Connection,
     answers: Receiver<Answer>,
+    /// The answer that arrived before the first frameset.
+    first_answer: Option<Answer>,
     /// `None` before the first frameset.
     sender: Option<Sender>,
     /// The descriptions that the receiver has.
@@ -130,10 +132,12 @@ impl WireOut {
         let ends = Ends { reads: keys::credit(&options.key), writes: keys::data(&options.key) };
         let serves = Some(keys::clock(&options.key));
         let connection = Connection::open(&options.session, ends, serves, receive(answers))?;
+        let first_answer = first_answer(&options.key, &receiver);
         Ok(Self {
             options,
             connection,
             answers: receiver,
+            first_answer,
             sender: None,
             known: Vec::new(),
             cameras: Vec::new(),
@@ -185,11 +189,14 @@ impl WireOut {
 
     /// Takes the answers that have arrived; waits at most `timeout` for one.
     fn take_answers(&mut self, timeout: Duration) -> Result<(), ProcessorError> {
-        let mut next = match self.answers.recv_timeout(timeout) {
-            Ok(answer) => Some(answer),
-            Err(RecvTimeoutError::Timeout) => None,
-            Err(RecvTimeoutError::Disconnected) => return Err("the session has ended".into()),
-        };
+        let mut next = self.first_answer.take();
+        if next.is_none() {
+            next = match self.answers.recv_timeout(timeout) {
+                Ok(answer) => Some(answer),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => return Err("the session has ended".into()),
+            };
+        }
         while let (Some(answer), Some(sender)) = (next, &mut self.sender) {
             let before = sender.in_flight();
             let is_new = sender.acked(answer.ack);
@@ -281,6 +288,18 @@ impl WireOut {
             }
         })
     }
+}
+
+/// Waits for an answer while the part of the sender starts: the receiver takes framesets from then on.
+fn first_answer(key: &str, answers: &Receiver<Answer>) -> Option<Answer> {
+    while starting::awaits_reader(key) {
+        match answers.recv_timeout(LOOK) {
+            Ok(answer) if !answer.ends => return Some(answer),
+            Err(RecvTimeoutError::Disconnected) => return None,
+            Ok(_) | Err(RecvTimeoutError::Timeout) => {}
+        }
+    }
+    None
 }
 
 /// Returns whether a receiver is silent for too long, or accounts for nothing for too long, after the input has ended.

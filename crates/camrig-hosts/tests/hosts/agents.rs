@@ -295,6 +295,57 @@ fn ends_in_order(to_first: bool) {
     }
 }
 
+/// Returns the row of an actor in the status of a rig; `None` while it has none.
+fn status_of(run: &Program, actor: &str) -> Option<Value> {
+    let output =
+        program().args(["top", &run.id().to_string(), "--once", "--json"]).env(MARK, "hosts").output();
+    let status: Value = serde_json::from_slice(&output.unwrap().stdout).ok()?;
+    status["actors"].as_array()?.iter().find(|row| row["name"] == actor).cloned()
+}
+
+/// The cameras of another host start when their reader takes framesets, however late that is: none is lost.
+fn slow_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let listen = format!("tcp/{}", free_address());
+    let agent = agent(folder, "agent", &["--listen", &listen]);
+    let [path, report_file, go] = ["rig.toml", "report.json", "go"].map(|name| folder.join(name));
+    let text = format!(
+        r#"
+        [host.arm]
+        address = "{listen}"
+
+        [camera.there]
+        driver  = "synthetic"
+        host    = "arm"
+        options = {{ model = "any", depth = "32x24@30" }}
+
+        [processor.reader]
+        kind    = "late"
+        inputs  = ["there"]
+        queue   = 16
+        options = {{ file = "{}" }}
+        "#,
+        go.display()
+    );
+    std::fs::write(&path, text).unwrap();
+    let [path, report_file] = [path, report_file].map(|file| file.display().to_string());
+    let mut run =
+        Program::start(folder, "run", &["run", &path, "--framesets", "60", "--report", &report_file]);
+    // Either it waits, or more framesets flow than the queue and the window have space for.
+    let is_known = || {
+        let row = status_of(&run, "arm/there").unwrap_or_default();
+        row["state"] == "ready" || row["produced"].as_u64().is_some_and(|produced| produced >= 40)
+    };
+    wait("the camera", is_known, || run.stderr() + &agent.stderr());
+    std::fs::write(go, "").unwrap();
+    assert_eq!(run.finish().0, Some(0), "{} agent: {}", run.stderr(), agent.stderr());
+    let report = report(folder);
+    for link in report["links"].as_array().unwrap() {
+        assert_eq!(link["delivered"].as_u64(), Some(60), "{link:#}");
+    }
+}
+
 /// Makes an identity; returns its fingerprint.
 pub(crate) fn identity(folder: &Path, name: &str) -> String {
     let file = folder.join(name).display().to_string();
@@ -597,6 +648,7 @@ pub(crate) fn add_to(trials: &mut Vec<Trial>) {
     test(trials, "agents::a_rig_of_two_hosts_runs_and_its_report_names_them", plain);
     test(trials, "agents::what_was_sent_has_arrived_when_a_rig_ends", || ends_in_order(true));
     test(trials, "agents::what_the_first_host_sent_has_arrived_when_a_rig_ends", || ends_in_order(false));
+    test(trials, "agents::no_frameset_is_lost_to_a_slow_start_of_its_reader", slow_start);
     test(trials, "agents::only_pinned_peers_are_trusted", pinned);
     test(trials, "agents::an_agent_that_is_killed_is_named_and_gets_its_part_again", agent_killed);
     test(trials, "agents::parts_stop_when_their_first_host_is_killed", first_host_killed);

@@ -2,7 +2,8 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use camrig::frame::MetadataKey;
 use camrig::prelude::*;
@@ -38,7 +39,7 @@ impl Processor for PassOn {
     }
 }
 
-/// A file for [`Exposures`].
+/// A file, for [`Exposures`] and `late`.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct ExposuresOptions {
@@ -53,6 +54,13 @@ impl Processor for Exposures {
         let header = &frames.header().frames[0];
         let exposure = header.metadata.get(MetadataKey::ACTUAL_EXPOSURE).unwrap_or(0);
         Ok(writeln!(self.0, "{} {exposure}", header.number)?)
+    }
+}
+
+/// Waits until there is a file.
+fn wait_for(file: &Path) {
+    while !file.exists() {
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
 
@@ -79,6 +87,12 @@ pub(crate) fn main() -> ExitCode {
     let app = if lacks_still { app } else { app.driver::<Still>("still") };
     let app = app.processor("pass-on", |_: NoOptions| Ok(PassOn));
     let app = app.processor("pairs", |_: NoOptions| Ok(Pairs));
+    // It passes framesets on too, and is late.
+    let late = |options: ExposuresOptions| {
+        wait_for(&options.file);
+        Ok(PassOn)
+    };
+    let app = app.processor("late", late);
     let exposures = |options: ExposuresOptions| Ok(Exposures(File::create(options.file)?));
     let app = app.processor("fails", |_: NoOptions| Ok(Fails(0)));
     app.processor("exposures", exposures).main()
