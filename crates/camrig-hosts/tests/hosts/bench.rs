@@ -1,6 +1,7 @@
 //! Measures the cost of a crossing, compared with a bare put and subscribe of Zenoh: six cameras of two hosts, read on a
 //! third. `just bench-hosts`.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -42,19 +43,51 @@ const BARE: &str = "bare: ";
 /// The folder of `depth.raw` and `color.raw`, frames of 848x480 one after the other, for the default codecs; optional.
 const FRAMES: &str = "CAMRIG_BENCH_FRAMES";
 
+/// The time between two framesets of a camera.
+const PERIOD_NANOS: u64 = 1_000_000_000 / PROFILE.2 as u64;
+
+/// When the cameras of all hosts capture: one after the other at equal intervals, or at the same time.
+#[derive(Clone, Copy, Debug)]
+enum Phases {
+    Spread,
+    Together,
+}
+
+impl Phases {
+    /// Returns the time of a camera within each period, in nanoseconds.
+    fn of(self, host: usize, camera: usize) -> u64 {
+        match self {
+            Self::Spread => {
+                PERIOD_NANOS / (CAMERAS * HOSTS.len()) as u64 * (camera * HOSTS.len() + host) as u64
+            }
+            Self::Together => 0,
+        }
+    }
+}
+
+/// Waits for the next time with this phase, by the monotonic clock.
+fn wait_for_phase(phase_nanos: u64) {
+    let now = monotonic_nanos();
+    let passed = (now + PERIOD_NANOS - phase_nanos) % PERIOD_NANOS;
+    std::thread::sleep(Duration::from_nanos(PERIOD_NANOS - passed));
+}
+
 /// A camera whose frames are made once, so that only the stages after it cost time.
 pub(crate) struct Still {
-    next: Instant,
+    phase_nanos: u64,
     number: u64,
     /// Of depth and of color: one or several, which repeat.
     frames: [Vec<Vec<u8>>; 2],
 }
 
-/// The folder of its frames; without one they are a pattern.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct StillOptions {
+    /// The folder of its frames; without one they are a pattern.
     folder: Option<PathBuf>,
+    /// Its time within each period.
+    #[serde(default)]
+    phase_nanos: u64,
 }
 
 fn profile() -> StreamProfile {
@@ -104,7 +137,7 @@ impl Driver for Still {
             Some(folder) => read_frames(&folder).map_err(|error| DriverError::new(error.to_string()))?,
             None => still_frames().map(|frame| vec![frame]),
         };
-        Ok(Self { next: Instant::now(), number: 0, frames })
+        Ok(Self { phase_nanos: options.phase_nanos, number: 0, frames })
     }
 
     fn info(&self) -> CameraInfo {
@@ -113,8 +146,7 @@ impl Driver for Still {
     }
 
     fn capture(&mut self, output: &mut CameraOutput, _: Duration) -> Result<Captured, DriverError> {
-        std::thread::sleep(self.next.saturating_duration_since(Instant::now()));
-        self.next = (self.next + Duration::from_secs(1) / PROFILE.2).max(Instant::now());
+        wait_for_phase(self.phase_nanos);
         self.number += 1;
         let header = |(stream, format)| FrameHeader {
             number: self.number,
@@ -132,50 +164,55 @@ impl Driver for Still {
     }
 }
 
-/// The bare programs: `bare-send ADDRESS`, and `bare-receive ADDRESS ADDRESS`. Returns whether the words are those of one.
+/// The bare programs: `bare-send ADDRESS PHASE...`, and `bare-receive ADDRESS ADDRESS`. Returns whether the words are those of
+/// one.
 pub(crate) fn bare(words: &[String]) -> bool {
     match words {
-        [word, address] if word == "bare-send" => send(address),
+        [word, address, phases @ ..] if word == "bare-send" => send(address, phases),
         [word, addresses @ ..] if word == "bare-receive" => receive(addresses),
         _ => return false,
     }
     true
 }
 
-/// Puts the bytes of each camera until it is killed.
-fn send(address: &str) {
+/// Puts the bytes of each camera, which is a thread, until it is killed.
+fn send(address: &str, phases: &[String]) {
     let options =
         SessionOptions { listen: vec![address.to_owned()], insecure: true, ..SessionOptions::default() };
     let session = session::open(&options).unwrap();
-    let publishers: Vec<_> = (0..CAMERAS)
-        .map(|camera| {
-            let publisher = session.declare_publisher(format!("bare/{camera}"));
-            publisher.congestion_control(CongestionControl::Block).express(true).wait().unwrap()
-        })
-        .collect();
     let frames = still_frames().map(Bytes::from);
-    println!("agent: listens at {address}");
-    let mut next = Instant::now();
-    loop {
-        next += Duration::from_secs(1) / PROFILE.2;
-        std::thread::sleep(next.saturating_duration_since(Instant::now()));
-        for publisher in &publishers {
-            let mut writer = ZBytes::writer();
-            writer.append(monotonic_nanos().to_le_bytes().to_vec().into());
-            for frame in &frames {
-                writer.append(frame.clone().into());
+    let cameras = phases.iter().enumerate().map(|(camera, phase)| {
+        let publisher = session.declare_publisher(format!("bare/{address}/{camera}"));
+        let publisher = publisher.congestion_control(CongestionControl::Block).express(true).wait().unwrap();
+        let (frames, phase_nanos) = (frames.clone(), phase.parse().unwrap());
+        std::thread::spawn(move || {
+            loop {
+                wait_for_phase(phase_nanos);
+                let mut writer = ZBytes::writer();
+                writer.append(monotonic_nanos().to_le_bytes().to_vec().into());
+                for frame in &frames {
+                    writer.append(frame.clone().into());
+                }
+                publisher.put(writer.finish()).wait().unwrap();
             }
-            publisher.put(writer.finish()).wait().unwrap();
-        }
+        })
+    });
+    let _cameras: Vec<_> = cameras.collect();
+    println!("agent: listens at {address}");
+    loop {
+        std::thread::park();
     }
 }
 
-/// Copies messages as they arrive, as a receiver does into its slots; prints the number of messages and the latencies in the
-/// end.
+/// The latencies of each camera in microseconds, by its key.
+type Latencies = BTreeMap<String, Vec<u64>>;
+
+/// Copies messages as they arrive, as a receiver does into its slots; in the end prints the number of messages, and the latency
+/// at the 99th percentile of each camera.
 fn receive(addresses: &[String]) {
     let options = SessionOptions { connect: addresses.to_vec(), insecure: true, ..SessionOptions::default() };
     let session = session::open(&options).unwrap();
-    let latencies = Arc::new(Mutex::new((Vec::new(), Vec::<u8>::new())));
+    let latencies = Arc::new(Mutex::new((Latencies::new(), Vec::<u8>::new())));
     let noted = Arc::clone(&latencies);
     let begin = Instant::now();
     let note = move |sample: zenoh::sample::Sample| {
@@ -184,14 +221,20 @@ fn receive(addresses: &[String]) {
         std::io::Read::read_exact(&mut sample.payload().reader(), slot).unwrap();
         let sent = u64::from_le_bytes(*slot.first_chunk().unwrap());
         if begin.elapsed() >= BEFORE {
-            latencies.push((monotonic_nanos() - sent) / 1000);
+            let of_camera = latencies.entry(sample.key_expr().to_string()).or_default();
+            of_camera.push((monotonic_nanos() - sent) / 1000);
         }
     };
-    session.declare_subscriber("bare/*").callback(note).background().wait().unwrap();
+    session.declare_subscriber("bare/**").callback(note).background().wait().unwrap();
     std::thread::sleep(BEFORE + Duration::from_secs(SECONDS));
     let mut latencies = latencies.lock().unwrap().0.clone();
-    latencies.sort_unstable();
-    println!("{BARE}{} {}", latencies.len(), latencies[latencies.len() * 99 / 100]);
+    let p99 = |of_camera: &mut Vec<u64>| {
+        of_camera.sort_unstable();
+        of_camera[of_camera.len() * 99 / 100]
+    };
+    let count: usize = latencies.values().map(Vec::len).sum();
+    let p99: Vec<_> = latencies.values_mut().map(|of_camera| p99(of_camera).to_string()).collect();
+    println!("{BARE}{count} {}", p99.join(" "));
 }
 
 /// Returns the processor time of a process in seconds.
@@ -208,8 +251,15 @@ fn cpu_seconds(pid: i32) -> f64 {
 struct Cost {
     framesets: u64,
     micros_each: f64,
-    p99_micros: u64,
+    /// The latency at the 99th percentile: of the cameras' the median, and the largest.
+    p99_micros: [u64; 2],
     megabits: f64,
+}
+
+/// Returns the median and the largest of the cameras' values.
+fn median_and_largest(mut of_cameras: Vec<u64>) -> [u64; 2] {
+    of_cameras.sort_unstable();
+    [of_cameras[of_cameras.len() / 2], of_cameras[of_cameras.len() - 1]]
 }
 
 fn carried_bits(network: &Network) -> f64 {
@@ -217,18 +267,17 @@ fn carried_bits(network: &Network) -> f64 {
     HOSTS.iter().map(|host| bytes(host)).sum::<u64>() as f64 * 8.0
 }
 
-fn through_bare(network: &Network, folder: &Path) -> Cost {
+fn through_bare(network: &Network, folder: &Path, phases: Phases) -> Cost {
     let addresses = HOSTS.map(|host| format!("tcp/{}:7500", network.address(host)));
     let senders: Vec<_> = HOSTS
         .iter()
-        .zip(&addresses)
-        .map(|(host, address)| {
-            Program::start_by(
-                inside(&network.of(host)),
-                folder,
-                &format!("bare-{host}"),
-                &["bare-send", address],
-            )
+        .enumerate()
+        .map(|(number, host)| {
+            let phases = (0..CAMERAS).map(|camera| phases.of(number, camera).to_string());
+            let words: Vec<_> =
+                ["bare-send".to_owned(), addresses[number].clone()].into_iter().chain(phases).collect();
+            let words: Vec<_> = words.iter().map(String::as_str).collect();
+            Program::start_by(inside(&network.of(host)), folder, &format!("bare-{host}"), &words)
         })
         .collect();
     let words = ["bare-receive", &addresses[0], &addresses[1]];
@@ -244,7 +293,8 @@ fn through_bare(network: &Network, folder: &Path) -> Cost {
     let line = stdout.lines().find_map(|line| line.strip_prefix(BARE)).unwrap();
     let numbers: Vec<u64> = line.split_whitespace().map(|number| number.parse().unwrap()).collect();
     let rate = numbers[0] as f64 / SECONDS as f64;
-    Cost { framesets: numbers[0], micros_each: used / seconds / rate * 1e6, p99_micros: numbers[1], megabits }
+    let p99_micros = median_and_largest(numbers[1..].to_vec());
+    Cost { framesets: numbers[0], micros_each: used / seconds / rate * 1e6, p99_micros, megabits }
 }
 
 /// Returns the number of framesets that these cameras of a rig on `first` have published. Status sockets belong to a namespace.
@@ -258,17 +308,24 @@ fn published(network: &Network, run: &Program, cameras: &[String]) -> u64 {
     own.map(|actor| actor["produced"].as_u64().unwrap()).sum()
 }
 
-fn through_camrig(network: &Network, folder: &Path, driver: &str, wire: &str, rate: u32) -> Cost {
+fn through_camrig(
+    network: &Network,
+    folder: &Path,
+    driver: impl Fn(usize, usize) -> String,
+    wire: &str,
+    rate: u32,
+) -> Cost {
     let mut agents = Vec::new();
     let mut tables = Vec::new();
     let mut inputs = Vec::new();
-    for host in HOSTS {
+    for (number, host) in HOSTS.into_iter().enumerate() {
         let listen = format!("tcp/{}:7447", network.address(host));
         agents.push(agent_by(inside(&network.of(host)), folder, host, &["--listen", &listen, "--insecure"]));
         tables.push(format!(
             "[host.{host}]\naddress = \"{listen}\"\ninsecure = true\nrate_megabits = {rate}\n"
         ));
         for camera in 0..CAMERAS {
+            let driver = driver(number, camera);
             tables.push(format!("[camera.{host}{camera}]\nslots = 12\nhost = \"{host}\"\n{driver}\n"));
             inputs.push(format!("{host}{camera}"));
         }
@@ -307,27 +364,22 @@ fn through_camrig(network: &Network, folder: &Path, driver: &str, wire: &str, ra
         let crossing = Crossing::of(&report, &format!("{host}/{input}"), input);
         println!("bench: {input} {crossing:?}");
     }
-    let dropped: u64 = rows("links")
-        .iter()
-        .flat_map(|link| {
-            link["dropped"]
-                .as_object()
-                .unwrap()
-                .values()
-                .filter_map(serde_json::Value::as_u64)
-                .collect::<Vec<_>>()
-        })
-        .sum();
-    let p99 = rows("links")
-        .iter()
-        .filter(|link| link["to"] == "reader")
-        .filter_map(|link| link["latency_us"]["p99"].as_u64())
-        .max();
-    println!("bench: {dropped} dropped in the whole run");
+    for link in rows("links") {
+        for (reason, count) in link["dropped"].as_object().unwrap() {
+            if count.as_u64() != Some(0) {
+                println!(
+                    "bench: {} to {}: {count} dropped in the whole run: {reason}",
+                    link["from"], link["to"]
+                );
+            }
+        }
+    }
+    let links = rows("links").into_iter().filter(|link| link["to"] == "reader");
+    let p99 = links.filter_map(|link| link["latency_us"]["p99"].as_u64()).collect();
     Cost {
         framesets: measured,
         micros_each: used / measured.max(1) as f64 * 1e6,
-        p99_micros: p99.unwrap_or(0),
+        p99_micros: median_and_largest(p99),
         megabits,
     }
 }
@@ -336,21 +388,29 @@ fn bench() {
     let network = Network::new(&HOSTS);
     let folder = tempfile::tempdir().unwrap();
     let own = folder.path();
-    let still = "driver = \"still\"";
+    let still = |phases: Phases, folder: &str| {
+        let folder = folder.to_owned();
+        move |host, camera| {
+            format!("driver = \"still\"\noptions = {{ phase_nanos = {}{folder} }}", phases.of(host, camera))
+        }
+    };
     let raw = "wire = { depth = \"raw\", color = \"raw\" }";
     for _ in 0..2 {
-        println!("bench: bare zenoh, raw: {:?}", through_bare(&network, own));
-        println!("bench: camrig, raw: {:?}", through_camrig(&network, own, still, raw, 10_000));
+        for phases in [Phases::Spread, Phases::Together] {
+            println!("bench: {phases:?}: bare zenoh, raw: {:?}", through_bare(&network, own, phases));
+            let cost = through_camrig(&network, own, still(phases, ""), raw, 10_000);
+            println!("bench: {phases:?}: camrig, raw: {cost:?}");
+        }
     }
     let (width, height, fps) = PROFILE;
     let scene = format!(
         "driver = \"synthetic\"\noptions = {{ model = \"any\", depth = \"{width}x{height}@{fps}\", color = \"{width}x{height}@{fps}\" }}"
     );
-    let coded = through_camrig(&network, own, &scene, "", 1000);
+    let coded = through_camrig(&network, own, |_, _| scene.clone(), "", 1000);
     println!("bench: camrig, default codecs at 1000 Mb/s: {coded:?}");
     if let Ok(folder) = std::env::var(FRAMES) {
-        let taken = format!("driver = \"still\"\noptions = {{ folder = {folder:?} }}");
-        let coded = through_camrig(&network, own, &taken, "", 1000);
+        let taken = still(Phases::Spread, &format!(", folder = {folder:?}"));
+        let coded = through_camrig(&network, own, taken, "", 1000);
         println!("bench: camrig, default codecs at 1000 Mb/s, frames of {FRAMES}: {coded:?}");
     }
 }
