@@ -75,6 +75,12 @@ test-hosts *args:
 bench-hosts:
     cargo test --release -p camrig-hosts --test hosts -- --ignored --nocapture bench::
 
+# As `bench-hosts`, beside dora 1.1 on the same work
+bench-hosts-dora:
+    test -d target/dora || python3 -m venv target/dora
+    target/dora/bin/pip install --quiet 'dora-rs==1.1.*' 'dora-rs-cli==1.1.*' numpy
+    CAMRIG_BENCH_DORA="{{ justfile_directory() }}/target/dora/bin/python" just bench-hosts
+
 # Kill workers, agents and first hosts of a rig over three hosts, and cut cables, this many times; the printed seed repeats the choices
 soak-hosts kills="100" seed="":
     CAMRIG_SOAK_KILLS={{ kills }} CAMRIG_SOAK_SEED={{ seed }} cargo test -p camrig-hosts --test hosts -- --nocapture soak::

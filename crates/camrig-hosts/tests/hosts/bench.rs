@@ -20,7 +20,7 @@ use zenoh::Wait;
 use zenoh::bytes::ZBytes;
 use zenoh::qos::CongestionControl;
 
-use crate::agents::{Crossing, Program, agent_by, children, report, wait};
+use crate::agents::{Crossing, Program, agent_by, children, ends_with_parent, report, wait};
 use crate::harness::MARK;
 use crate::namespaces::{Network, inside};
 use crate::test;
@@ -39,6 +39,12 @@ const BEFORE: Duration = Duration::from_secs(3);
 
 /// The beginning of the line of a bare receiver.
 const BARE: &str = "bare: ";
+
+/// The interpreter of Python with dora, for [`with_dora`]; optional.
+const DORA: &str = "CAMRIG_BENCH_DORA";
+
+/// The program that measures dora on the same work.
+const WITH_DORA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/hosts/with_dora.py");
 
 /// The folder of `depth.raw` and `color.raw`, frames of 848x480 one after the other, for the default codecs; optional.
 const FRAMES: &str = "CAMRIG_BENCH_FRAMES";
@@ -250,7 +256,10 @@ fn cpu_seconds(pid: i32) -> f64 {
 #[derive(Debug)]
 struct Cost {
     framesets: u64,
+    /// The processor time per frameset, without cameras and reader.
     micros_each: f64,
+    /// The same of all processes; for the bare programs, whose cameras and readers do nothing else, as before.
+    all_micros_each: f64,
     /// The latency at the 99th percentile: of the cameras' the median, and the largest.
     p99_micros: [u64; 2],
     megabits: f64,
@@ -294,7 +303,8 @@ fn through_bare(network: &Network, folder: &Path, phases: Phases) -> Cost {
     let numbers: Vec<u64> = line.split_whitespace().map(|number| number.parse().unwrap()).collect();
     let rate = numbers[0] as f64 / SECONDS as f64;
     let p99_micros = median_and_largest(numbers[1..].to_vec());
-    Cost { framesets: numbers[0], micros_each: used / seconds / rate * 1e6, p99_micros, megabits }
+    let micros_each = used / seconds / rate * 1e6;
+    Cost { framesets: numbers[0], micros_each, all_micros_each: micros_each, p99_micros, megabits }
 }
 
 /// Returns the number of framesets that these cameras of a rig on `first` have published. Status sockets belong to a namespace.
@@ -348,11 +358,14 @@ fn through_camrig(
     let receivers: Vec<_> = children(&run).into_iter().filter(|&pid| !name(pid).contains("reader")).collect();
     let mains = agents.iter().chain([&run]).map(|program| program.child.id() as i32);
     let pids: Vec<_> = mains.chain(receivers).collect();
-    let all = || pids.iter().map(|&pid| cpu_seconds(pid)).sum::<f64>();
+    let others: Vec<_> =
+        agents.iter().chain([&run]).flat_map(children).filter(|pid| !pids.contains(pid)).collect();
+    let used_by = |pids: &[i32]| pids.iter().map(|&pid| cpu_seconds(pid)).sum::<f64>();
+    let all = || [used_by(&pids), used_by(&others)];
     let had = published(network, &run, &inputs);
     let (begin, before, bits) = (Instant::now(), all(), carried_bits(network));
     std::thread::sleep(Duration::from_secs(SECONDS));
-    let (used, seconds) = (all() - before, begin.elapsed().as_secs_f64());
+    let (after, seconds) = (all(), begin.elapsed().as_secs_f64());
     let measured = published(network, &run, &inputs) - had;
     let megabits = (carried_bits(network) - bits) / seconds / 1e6;
     run.signal(Signal::INT);
@@ -378,10 +391,16 @@ fn through_camrig(
     let p99 = links.filter_map(|link| link["latency_us"]["p99"].as_u64()).collect();
     Cost {
         framesets: measured,
-        micros_each: used / measured.max(1) as f64 * 1e6,
+        micros_each: (after[0] - before[0]) / measured.max(1) as f64 * 1e6,
+        all_micros_each: (after[0] - before[0] + after[1] - before[1]) / measured.max(1) as f64 * 1e6,
         p99_micros: median_and_largest(p99),
         megabits,
     }
+}
+
+fn with_dora(python: &str) {
+    let output = ends_with_parent().args([python, WITH_DORA]).output().unwrap();
+    print!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
 }
 
 fn bench() {
@@ -401,6 +420,9 @@ fn bench() {
             let cost = through_camrig(&network, own, still(phases, ""), raw, 10_000);
             println!("bench: {phases:?}: camrig, raw: {cost:?}");
         }
+    }
+    if let Ok(python) = std::env::var(DORA) {
+        with_dora(&python);
     }
     let (width, height, fps) = PROFILE;
     let scene = format!(
