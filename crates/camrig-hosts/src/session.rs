@@ -32,6 +32,10 @@ const ROUTER_CONNECTIONS_MAX: u32 = 4096;
 /// Maximum time in which a session of an actor or of a first host connects to a router, in milliseconds.
 const ROUTER_MILLIS: i64 = 10_000;
 
+/// Number of batches of 64 KB that wait to be sent on a connection, of the priority of frames. With Zenoh's 2, the threads that
+/// fill and send them wait for each other up to 32 times for a frameset.
+const TX_BATCHES: u32 = 16;
+
 /// Maximum time in which a session closes. Zenoh waits 10 s while it connects again to a router or host that does not answer.
 const CLOSE_TIME: Duration = Duration::from_secs(2);
 
@@ -222,6 +226,7 @@ fn config_of(options: &SessionOptions, role: Role) -> Result<Config, SessionErro
         ("transport/unicast/max_sessions", connections_max.to_string()),
         ("transport/link/tx/lease", LEASE_MILLIS.to_string()),
         ("transport/link/rx/max_message_size", max_message_bytes.to_string()),
+        ("transport/link/tx/queue/size/data", TX_BATCHES.to_string()),
     ] {
         let inserted = config.insert_json5(key, &value);
         inserted.map_err(|error| SessionError::Open(format!("`{key}`: {error}")))?;

@@ -34,7 +34,7 @@ const CAMERAS: usize = 3;
 const HOSTS: [&str; 2] = ["arm", "base"];
 
 /// Time that is measured, and that before it.
-const SECONDS: u64 = 12;
+const SECONDS: u64 = 10;
 const BEFORE: Duration = Duration::from_secs(3);
 
 /// The beginning of the line of a bare receiver.
@@ -170,22 +170,34 @@ impl Driver for Still {
     }
 }
 
-/// The bare programs: `bare-send ADDRESS PHASE...`, and `bare-receive ADDRESS ADDRESS`. Returns whether the words are those of
-/// one.
+/// The bare programs: `bare-send BATCHES ADDRESS PHASE...`, and `bare-receive BATCHES ADDRESS ADDRESS`. Returns whether the words
+/// are those of one.
 pub(crate) fn bare(words: &[String]) -> bool {
     match words {
-        [word, address, phases @ ..] if word == "bare-send" => send(address, phases),
-        [word, addresses @ ..] if word == "bare-receive" => receive(addresses),
+        [word, batches, address, phases @ ..] if word == "bare-send" => send(batches, address, phases),
+        [word, batches, addresses @ ..] if word == "bare-receive" => receive(batches, addresses),
         _ => return false,
     }
     true
 }
 
+/// The number of batches of a connection that Zenoh has by default.
+const ZENOH_BATCHES: &str = "2";
+
+/// That of camrig.
+const CAMRIG_BATCHES: &str = "16";
+
+fn open_bare(options: &SessionOptions, batches: &str) -> zenoh::Session {
+    let mut config = session::config(options).unwrap();
+    config.insert_json5("transport/link/tx/queue/size/data", batches).unwrap();
+    zenoh::open(config).wait().unwrap()
+}
+
 /// Puts the bytes of each camera, which is a thread, until it is killed.
-fn send(address: &str, phases: &[String]) {
+fn send(batches: &str, address: &str, phases: &[String]) {
     let options =
         SessionOptions { listen: vec![address.to_owned()], insecure: true, ..SessionOptions::default() };
-    let session = session::open(&options).unwrap();
+    let session = open_bare(&options, batches);
     let frames = still_frames().map(Bytes::from);
     let cameras = phases.iter().enumerate().map(|(camera, phase)| {
         let publisher = session.declare_publisher(format!("bare/{address}/{camera}"));
@@ -215,9 +227,9 @@ type Latencies = BTreeMap<String, Vec<u64>>;
 
 /// Copies messages as they arrive, as a receiver does into its slots; in the end prints the number of messages, and the latency
 /// at the 99th percentile of each camera.
-fn receive(addresses: &[String]) {
+fn receive(batches: &str, addresses: &[String]) {
     let options = SessionOptions { connect: addresses.to_vec(), insecure: true, ..SessionOptions::default() };
-    let session = session::open(&options).unwrap();
+    let session = open_bare(&options, batches);
     let latencies = Arc::new(Mutex::new((Latencies::new(), Vec::<u8>::new())));
     let noted = Arc::clone(&latencies);
     let begin = Instant::now();
@@ -276,20 +288,22 @@ fn carried_bits(network: &Network) -> f64 {
     HOSTS.iter().map(|host| bytes(host)).sum::<u64>() as f64 * 8.0
 }
 
-fn through_bare(network: &Network, folder: &Path, phases: Phases) -> Cost {
+fn through_bare(network: &Network, folder: &Path, phases: Phases, batches: &str) -> Cost {
     let addresses = HOSTS.map(|host| format!("tcp/{}:7500", network.address(host)));
     let senders: Vec<_> = HOSTS
         .iter()
         .enumerate()
         .map(|(number, host)| {
             let phases = (0..CAMERAS).map(|camera| phases.of(number, camera).to_string());
-            let words: Vec<_> =
-                ["bare-send".to_owned(), addresses[number].clone()].into_iter().chain(phases).collect();
+            let words: Vec<_> = ["bare-send".to_owned(), batches.to_owned(), addresses[number].clone()]
+                .into_iter()
+                .chain(phases)
+                .collect();
             let words: Vec<_> = words.iter().map(String::as_str).collect();
             Program::start_by(inside(&network.of(host)), folder, &format!("bare-{host}"), &words)
         })
         .collect();
-    let words = ["bare-receive", &addresses[0], &addresses[1]];
+    let words = ["bare-receive", batches, &addresses[0], &addresses[1]];
     let mut receiver = Program::start_by(inside(&network.of("first")), folder, "bare", &words);
     std::thread::sleep(BEFORE);
     let all = || senders.iter().chain([&receiver]).map(|program| cpu_seconds(program.child.id() as i32));
@@ -403,27 +417,40 @@ fn with_dora(python: &str) {
     print!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
 }
 
-fn bench() {
+/// The options of a camera of [`Still`].
+fn still(phases: Phases, more: String) -> impl Fn(usize, usize) -> String {
+    move |host, camera| {
+        format!("driver = \"still\"\noptions = {{ phase_nanos = {}{more} }}", phases.of(host, camera))
+    }
+}
+
+fn bench_raw() {
     let network = Network::new(&HOSTS);
     let folder = tempfile::tempdir().unwrap();
     let own = folder.path();
-    let still = |phases: Phases, folder: &str| {
-        let folder = folder.to_owned();
-        move |host, camera| {
-            format!("driver = \"still\"\noptions = {{ phase_nanos = {}{folder} }}", phases.of(host, camera))
-        }
+    let bare = |phases: Phases, batches: &str| {
+        let cost = through_bare(&network, own, phases, batches);
+        println!("bench: {phases:?}: bare zenoh, {batches} batches, raw: {cost:?}");
     };
     let raw = "wire = { depth = \"raw\", color = \"raw\" }";
     for _ in 0..2 {
         for phases in [Phases::Spread, Phases::Together] {
-            println!("bench: {phases:?}: bare zenoh, raw: {:?}", through_bare(&network, own, phases));
-            let cost = through_camrig(&network, own, still(phases, ""), raw, 10_000);
+            bare(phases, ZENOH_BATCHES);
+            let cost = through_camrig(&network, own, still(phases, String::new()), raw, 10_000);
             println!("bench: {phases:?}: camrig, raw: {cost:?}");
         }
     }
+    bare(Phases::Spread, CAMRIG_BATCHES);
+    bare(Phases::Together, CAMRIG_BATCHES);
     if let Ok(python) = std::env::var(DORA) {
         with_dora(&python);
     }
+}
+
+fn bench_coded() {
+    let network = Network::new(&HOSTS);
+    let folder = tempfile::tempdir().unwrap();
+    let own = folder.path();
     let (width, height, fps) = PROFILE;
     let scene = format!(
         "driver = \"synthetic\"\noptions = {{ model = \"any\", depth = \"{width}x{height}@{fps}\", color = \"{width}x{height}@{fps}\" }}"
@@ -431,7 +458,7 @@ fn bench() {
     let coded = through_camrig(&network, own, |_, _| scene.clone(), "", 1000);
     println!("bench: camrig, default codecs at 1000 Mb/s: {coded:?}");
     if let Ok(folder) = std::env::var(FRAMES) {
-        let taken = still(Phases::Spread, &format!(", folder = {folder:?}"));
+        let taken = still(Phases::Spread, format!(", folder = {folder:?}"));
         let coded = through_camrig(&network, own, taken, "", 1000);
         println!("bench: camrig, default codecs at 1000 Mb/s, frames of {FRAMES}: {coded:?}");
     }
@@ -439,6 +466,7 @@ fn bench() {
 
 pub(crate) fn add_to(trials: &mut Vec<Trial>) {
     let mut own = Vec::new();
-    test(&mut own, "bench::a_crossing_beside_a_bare_put_and_subscribe", bench);
+    test(&mut own, "bench::raw_framesets_beside_a_bare_put_and_subscribe", bench_raw);
+    test(&mut own, "bench::framesets_with_the_default_codecs", bench_coded);
     trials.extend(own.into_iter().map(|trial| trial.with_ignored_flag(true)));
 }
