@@ -47,7 +47,7 @@ pub use metadata::{Metadata, MetadataKey};
 pub use motion::{MotionSample, MotionView};
 pub use name::{Name, NameError, one_line};
 pub use payload::{MAX_DIMENSIONS, Payload, Shape};
-pub use points::{Point, PointCloud, PointCloudError, PointsView};
+pub use points::{DensePoints, Point, PointCloud, PointCloudError, PointsView};
 pub use pose::CameraPose;
 pub use stream::{
     MAX_FRAMES_PER_SECOND, MAX_SIDE_PIXELS, MOTION_SECONDS, ParseProfileError, Role, Stream, StreamError,

@@ -12,8 +12,8 @@ use crate::{
 /// Size of one point in a frame, in bytes.
 const POINT_BYTES: usize = crate::POINT_BYTES as usize;
 
-/// Points that are placed together.
-const PLACED: usize = 8;
+/// Points that are placed together. The compiler makes no vector instructions of shorter loops.
+const PLACED: usize = 64;
 
 /// A point is occluded by another if it is this many columns of the color image behind it. The tolerance absorbs the noise of
 /// depth.
@@ -77,6 +77,44 @@ impl<'a> PointsView<'a> {
             .map(Point::from_bytes)
             .map(|point| Some(point).filter(|point| point.meters.iter().any(|&at| at != 0.0)))
     }
+
+    /// Returns the points of pixels that have depth.
+    pub fn to_dense(&self) -> DensePoints {
+        let mut dense = DensePoints::default();
+        for row in self.frame.rows() {
+            dense.append(row.as_chunks::<POINT_BYTES>().0, |bytes| {
+                let Point { meters, rgb } = Point::from_bytes(bytes);
+                (meters, rgb.unwrap_or_default())
+            });
+        }
+        dense
+    }
+}
+
+/// The points of pixels that have depth, row by row.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DensePoints {
+    /// Their x, y and z, as those of [`Point::meters`].
+    pub meters: Vec<[f32; 3]>,
+    /// Red, green and blue of each; black if it has no color.
+    pub rgb: Vec<[u8; 3]>,
+}
+
+impl DensePoints {
+    /// Appends those points that are not at zero.
+    fn append<P>(&mut self, points: &[P], read: impl Fn(&P) -> ([f32; 3], [u8; 3])) {
+        let mut end = self.meters.len();
+        self.meters.resize(end + points.len(), [0.0; 3]);
+        self.rgb.resize(end + points.len(), [0; 3]);
+        // Without depth, the next point is written to the same place: a branch would often be predicted wrongly.
+        for point in points {
+            let (meters, rgb) = read(point);
+            (self.meters[end], self.rgb[end]) = (meters, rgb);
+            end += usize::from(meters.iter().any(|&at| at != 0.0));
+        }
+        self.meters.truncate(end);
+        self.rgb.truncate(end);
+    }
 }
 
 /// Converts the depth images of one camera to point clouds.
@@ -87,9 +125,57 @@ pub struct PointCloud {
     lens: Intrinsics,
     /// One in this many columns, and in this many rows, gives points.
     step: usize,
-    /// Direction of each of these pixels: x and y at distance 1.
-    rays: Vec<[f32; 2]>,
+    rays: Rays,
     color: Option<ColorEye>,
+}
+
+/// Directions of pixels: x and y at distance 1.
+#[derive(Clone, Debug)]
+struct Rays {
+    columns: usize,
+    rows: usize,
+    /// Of one row if all rows have the same ones.
+    xs: Vec<f32>,
+    /// One for each row if `xs` are those of one row.
+    ys: Vec<f32>,
+}
+
+impl Rays {
+    /// Returns those of one in `step` columns and rows of a lens that is projective.
+    fn new(lens: &Intrinsics, step: usize) -> Self {
+        let (columns, rows) = ((0..lens.width).step_by(step), (0..lens.height).step_by(step));
+        let (width, height) = (columns.len(), rows.len());
+        let pixels = rows.flat_map(|y| columns.clone().map(move |x| [x as f32, y as f32]));
+        let (mut xs, mut ys): (Vec<f32>, Vec<f32>) =
+            pixels.filter_map(|pixel| lens.deproject(pixel, 1.0)).map(|[x, y, _]| (x, y)).unzip();
+        // So of every lens without distortion. Reading all of them would take longer than the arithmetic.
+        let are_equal = |(one, other): (&f32, &f32)| one.to_bits() == other.to_bits();
+        let is_grid = xs.chunks_exact(width.max(1)).all(|row| row.iter().zip(&xs).all(are_equal))
+            && ys.chunks_exact(width.max(1)).all(|row| row.iter().zip(&row[1..]).all(are_equal));
+        if is_grid {
+            xs.truncate(width);
+            ys = ys.into_iter().step_by(width.max(1)).collect();
+        }
+        Self { columns: width, rows: height, xs, ys }
+    }
+
+    /// Returns those of a row; `equal` is memory for some of them.
+    fn row<'a>(&'a self, row: usize, equal: &'a mut Vec<f32>) -> RowRays<'a> {
+        let (begin, end) = (row * self.columns, (row + 1) * self.columns);
+        if self.xs.len() == self.columns && self.ys.len() == self.rows {
+            equal.clear();
+            equal.resize(self.columns, self.ys[row]);
+            return RowRays { xs: &self.xs, ys: equal };
+        }
+        RowRays { xs: &self.xs[begin..end], ys: &self.ys[begin..end] }
+    }
+}
+
+/// Directions of the pixels of a row.
+#[derive(Clone, Copy)]
+struct RowRays<'a> {
+    xs: &'a [f32],
+    ys: &'a [f32],
 }
 
 /// Position and lens of the color sensor.
@@ -119,9 +205,7 @@ impl PointCloud {
     ) -> Result<Self, PointCloudError> {
         let lens = lens_of(depth)?;
         let step = step.max(1) as usize;
-        let (columns, rows) = ((0..lens.width).step_by(step), (0..lens.height).step_by(step));
-        let pixels = rows.flat_map(|y| columns.clone().map(move |x| [x as f32, y as f32]));
-        let rays = pixels.filter_map(|pixel| lens.deproject(pixel, 1.0)).map(|[x, y, _]| [x, y]).collect();
+        let rays = Rays::new(&lens, step);
         let eye = |color: &StreamInfo| {
             let to_depth = color.to_depth.ok_or(PointCloudError::NoTransform(color.stream))?;
             Ok(ColorEye { lens: lens_of(color)?, from_depth: to_depth.inverse() })
@@ -132,7 +216,7 @@ impl PointCloud {
     /// Returns the number of points of a depth image, with those of pixels without depth.
     #[expect(clippy::len_without_is_empty, reason = "it is never empty")]
     pub fn len(&self) -> usize {
-        self.rays.len()
+        self.rays.columns * self.rays.rows
     }
 
     /// Returns the header of the points of a depth frame, in the stream [`Stream::POINTS`].
@@ -160,98 +244,197 @@ impl PointCloud {
         points: &mut [u8],
     ) -> Result<(), PointCloudError> {
         check_size(depth.frame(), &self.lens)?;
+        let (points, rest) = points.as_chunks_mut::<POINT_BYTES>();
+        if points.len() != self.len() || !rest.is_empty() {
+            return Err(PointCloudError::Length);
+        }
+        self.place_colored(depth, color, points, |_| {})
+    }
+
+    /// Writes x, y and z in metres of the points of a depth image, [`Self::len`] of them; zeros for pixels without depth. They
+    /// are the coordinates of [`Self::write`].
+    ///
+    /// # Errors
+    /// If the size of the image does not match the calibration, or the length of `points` is another one.
+    pub fn write_meters(
+        &self,
+        depth: &DepthView<'_>,
+        points: &mut [[f32; 3]],
+    ) -> Result<(), PointCloudError> {
+        check_size(depth.frame(), &self.lens)?;
+        if points.len() != self.len() {
+            return Err(PointCloudError::Length);
+        }
+        self.place(depth, points, |_| {});
+        Ok(())
+    }
+
+    /// Returns the points of those pixels of a depth image that have depth, with the colors of `color`, as [`Self::write`]
+    /// writes them.
+    ///
+    /// # Errors
+    /// If the size of an image does not match the calibration.
+    pub fn dense(
+        &self,
+        depth: &DepthView<'_>,
+        color: Option<&ColorView<'_>>,
+    ) -> Result<DensePoints, PointCloudError> {
+        check_size(depth.frame(), &self.lens)?;
+        let (mut dense, columns) = (DensePoints::default(), self.rays.columns);
+        dense.meters.reserve_exact(self.len());
+        dense.rgb.reserve_exact(self.len());
+        if color.is_none() {
+            let row = &mut vec![[0.0; 3]; columns];
+            self.place(depth, row, |points| dense.append(points, |&meters| (meters, [0; 3])));
+            return Ok(dense);
+        }
+        let row = &mut vec![[0; POINT_BYTES]; columns];
+        self.place_colored(depth, color, row, |points| {
+            dense.append(points, |bytes| {
+                let Point { meters, rgb } = Point::from_bytes(bytes);
+                (meters, rgb.unwrap_or_default())
+            });
+        })?;
+        Ok(dense)
+    }
+
+    /// As [`Self::place`], with colors.
+    fn place_colored(
+        &self,
+        depth: &DepthView<'_>,
+        color: Option<&ColorView<'_>>,
+        memory: &mut [[u8; POINT_BYTES]],
+        mut placed: impl FnMut(&mut [[u8; POINT_BYTES]]),
+    ) -> Result<(), PointCloudError> {
         let colored = self.color.as_ref().zip(color);
         if let Some((eye, color)) = colored {
             check_size(color.frame(), &eye.lens)?;
         }
         let colored = colored.map(|(eye, color)| (eye, color.rgb8()));
-        let (points, rest) = points.as_chunks_mut::<POINT_BYTES>();
-        if points.len() != self.rays.len() || !rest.is_empty() {
-            return Err(PointCloudError::Length);
-        }
-        let width = (self.lens.width as usize).div_ceil(self.step);
-        let rows = points.chunks_exact_mut(width).zip(self.rays.chunks_exact(width));
+        let (arch, mut seen) = (Arch::new(), Vec::new());
+        self.place(depth, memory, |points| {
+            if let Some((eye, (rgb8, stride))) = &colored {
+                arch.dispatch(Painting { eye, rgb8, stride: *stride, points: &mut *points, seen: &mut seen });
+            }
+            placed(points);
+        });
+        Ok(())
+    }
+
+    /// Writes the points of a depth image into memory for all rows, or for one that is used again, and calls `placed` with each
+    /// row.
+    fn place<P: Placed>(&self, depth: &DepthView<'_>, memory: &mut [P], mut placed: impl FnMut(&mut [P])) {
         let z16 = depth.frame().payload().pixel_format() == Some(PixelFormat::Z16);
         let mut others = depth.rows_meters().step_by(self.step);
-        let (arch, mut seen) = (Arch::new(), Vec::new());
-        for ((points, rays), row) in rows.zip(depth.frame().rows().step_by(self.step)) {
+        let (arch, unit_meters, mut equal) = (Arch::new(), depth.unit_meters(), Vec::new());
+        let columns = self.rays.columns;
+        for (y, row) in depth.frame().rows().step_by(self.step).enumerate() {
+            let begin = y * columns % memory.len().max(1);
+            let points = &mut memory[begin..begin + columns];
+            let rays = self.rays.row(y, &mut equal);
             if z16 {
-                let units = row.as_chunks::<2>().0.iter();
-                let meters = |units: &[u8; 2]| match u16::from_le_bytes(*units) {
-                    0 => 0.0,
-                    units => f32::from(units) * depth.unit_meters(),
-                };
-                match self.step {
-                    1 => {
-                        let (units, unit_meters) = (units.as_slice(), depth.unit_meters());
-                        arch.dispatch(Placing { points: &mut *points, rays, units, unit_meters });
-                    }
-                    step => place(points, rays, units.step_by(step).map(meters)),
+                let units = row.as_chunks::<2>().0;
+                if self.step == 1 {
+                    arch.dispatch(Placing { points: &mut *points, rays, units, unit_meters });
+                } else {
+                    let units = units.iter().step_by(self.step);
+                    place(points, rays, units.map(|units| meters(*units, unit_meters)));
                 }
             } else if let Some(depths) = others.next() {
                 place(points, rays, depths.step_by(self.step).map(Option::unwrap_or_default));
             }
-            if let Some((eye, (rgb8, stride))) = &colored {
-                arch.dispatch(Painting { eye, rgb8, stride: *stride, points, seen: &mut seen });
-            }
+            placed(points);
         }
-        Ok(())
+    }
+}
+
+/// Returns a depth in metres. Without depth, 0 units are 0 metres.
+#[inline(always)]
+fn meters(units: [u8; 2], unit_meters: f32) -> f32 {
+    f32::from(u16::from_le_bytes(units)) * unit_meters
+}
+
+/// The form in which points are written.
+trait Placed: Copy {
+    /// Returns a point at these coordinates in metres, without color.
+    fn at(meters: [f32; 3]) -> Self;
+}
+
+impl Placed for [u8; POINT_BYTES] {
+    /// As two numbers of 64 bits, which vectors interleave.
+    #[inline(always)]
+    fn at(meters: [f32; 3]) -> Self {
+        let [x, y, z] = meters.map(|at| u64::from(at.to_bits()));
+        let mut bytes = [0; POINT_BYTES];
+        let (halves, _) = bytes.as_chunks_mut::<8>();
+        halves[0] = (x | y << 32).to_le_bytes();
+        halves[1] = z.to_le_bytes();
+        bytes
+    }
+}
+
+impl Placed for [f32; 3] {
+    #[inline(always)]
+    fn at(meters: [f32; 3]) -> Self {
+        meters
     }
 }
 
 /// Writes points without color at these depths in metres.
-fn place(points: &mut [[u8; POINT_BYTES]], rays: &[[f32; 2]], depths: impl Iterator<Item = f32>) {
-    for ((point, [x, y]), z) in points.iter_mut().zip(rays).zip(depths) {
+#[inline(always)]
+fn place<P: Placed>(points: &mut [P], rays: RowRays<'_>, depths: impl Iterator<Item = f32>) {
+    for (((point, x), y), z) in points.iter_mut().zip(rays.xs).zip(rays.ys).zip(depths) {
         // Without depth, all bits are 0: the sum of -0 and 0 is 0.
-        *point = Point { meters: [x * z + 0.0, y * z + 0.0, z], rgb: None }.to_bytes();
+        *point = P::at([x * z + 0.0, y * z + 0.0, z]);
     }
 }
 
 /// A row of points without color, and its depths in units.
-struct Placing<'a> {
-    points: &'a mut [[u8; POINT_BYTES]],
-    rays: &'a [[f32; 2]],
+struct Placing<'a, P> {
+    points: &'a mut [P],
+    rays: RowRays<'a>,
     units: &'a [[u8; 2]],
     unit_meters: f32,
 }
 
-impl WithSimd for Placing<'_> {
+impl<P: Placed> WithSimd for Placing<'_, P> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
         let (points, points_left) = self.points.as_chunks_mut::<PLACED>();
-        let (rays, rays_left) = self.rays.as_chunks::<PLACED>();
+        let (xs, xs_left) = self.rays.xs.as_chunks::<PLACED>();
+        let (ys, ys_left) = self.rays.ys.as_chunks::<PLACED>();
         let (units, units_left) = self.units.as_chunks::<PLACED>();
-        for ((points, rays), units) in points.iter_mut().zip(rays).zip(units) {
-            place_each(points, rays, units, self.unit_meters);
+        for (((points, xs), ys), units) in points.iter_mut().zip(xs).zip(ys).zip(units) {
+            place_each(points, xs, ys, units, self.unit_meters);
         }
-        let meters = |units: &[u8; 2]| f32::from(u16::from_le_bytes(*units)) * self.unit_meters;
-        place(points_left, rays_left, units_left.iter().map(meters));
+        let depths = units_left.iter().map(|units| meters(*units, self.unit_meters));
+        place(points_left, RowRays { xs: xs_left, ys: ys_left }, depths);
     }
 }
 
-/// Writes each point as two numbers of 64 bits, which vectors interleave.
+/// Writes points without color together.
 #[inline(always)]
-fn place_each(
-    points: &mut [[u8; POINT_BYTES]; PLACED],
-    rays: &[[f32; 2]; PLACED],
+fn place_each<P: Placed>(
+    points: &mut [P; PLACED],
+    xs: &[f32; PLACED],
+    ys: &[f32; PLACED],
     units: &[[u8; 2]; PLACED],
     unit_meters: f32,
 ) {
-    let mut meters = [0.0; PLACED];
-    for (meters, units) in meters.iter_mut().zip(units) {
-        *meters = f32::from(u16::from_le_bytes(*units)) * unit_meters;
+    let [mut across, mut down, mut depths] = [[0.0; PLACED]; 3];
+    for lane in 0..PLACED {
+        depths[lane] = meters(units[lane], unit_meters);
     }
-    let mut halves = [[0_u64; 2]; PLACED];
-    for (halves, ([x, y], z)) in halves.iter_mut().zip(rays.iter().zip(meters)) {
-        let [x, y, z] = [x * z + 0.0, y * z + 0.0, z].map(|at| u64::from(at.to_bits()));
-        *halves = [x | y << 32, z];
+    for lane in 0..PLACED {
+        across[lane] = xs[lane] * depths[lane] + 0.0;
     }
-    for (point, halves) in points.iter_mut().zip(halves) {
-        let (to, _) = point.as_chunks_mut::<8>();
-        to[0] = halves[0].to_le_bytes();
-        to[1] = halves[1].to_le_bytes();
+    for lane in 0..PLACED {
+        down[lane] = ys[lane] * depths[lane] + 0.0;
+    }
+    for lane in 0..PLACED {
+        points[lane] = P::at([across[lane], down[lane], depths[lane]]);
     }
 }
 
@@ -367,7 +550,7 @@ fn lens_of(stream: &StreamInfo) -> Result<Intrinsics, PointCloudError> {
     if lens.is_projective() { Ok(lens) } else { Err(PointCloudError::Lens(stream.stream, lens.distortion)) }
 }
 
-fn check_size(frame: Frame<'_>, lens: &Intrinsics) -> Result<(), PointCloudError> {
+pub(crate) fn check_size(frame: Frame<'_>, lens: &Intrinsics) -> Result<(), PointCloudError> {
     if (frame.width(), frame.height()) == (lens.width, lens.height) {
         return Ok(());
     }
@@ -460,10 +643,15 @@ mod tests {
     #[test]
     fn each_point_is_at_the_depth_of_its_pixel() {
         let (width, height) = (37, 5);
-        for (format, unit) in
-            [(PixelFormat::Z16, 0.001), (PixelFormat::Z16, 0.25), (PixelFormat::Distance, 0.001)]
-        {
-            let depth = stream(Stream::DEPTH, format, width, height);
+        for (format, unit, distortion) in [
+            (PixelFormat::Z16, 0.001, Distortion::None),
+            (PixelFormat::Z16, 0.25, Distortion::BrownConrady),
+            (PixelFormat::Distance, 0.001, Distortion::None),
+        ] {
+            let mut depth = stream(Stream::DEPTH, format, width, height);
+            let lens = depth.intrinsics.unwrap();
+            let coefficients = [1e-4, 0.0, 1e-5, 0.0, 0.0];
+            depth.intrinsics = Some(Intrinsics { distortion, coefficients, ..lens });
             let header = header(&depth);
             let value = |index: u32| index * 2_654 % 5000 * u32::from(!index.is_multiple_of(7));
             let bytes: Vec<u8> = (0..width * height)
@@ -487,8 +675,27 @@ mod tests {
                     Point { meters: [ray_x * z + 0.0, ray_y * z + 0.0, z], rgb: None }.to_bytes()
                 });
                 assert!(points.iter().copied().eq(expected), "{format} {unit} {step}");
+                let mut meters = vec![[9.0; 3]; cloud.len()];
+                cloud.write_meters(&view, &mut meters).unwrap();
+                let bits = |meters: [f32; 3]| meters.map(f32::to_bits);
+                let (written, _) = points.as_chunks();
+                let expected = written.iter().map(|point| bits(Point::from_bytes(point).meters));
+                assert!(meters.into_iter().map(bits).eq(expected), "{format} {unit} {step}");
+                assert_dense(&cloud.dense(&view, None).unwrap(), &PointCloud::header(&header), &points, step);
             }
         }
+    }
+
+    /// Checks that these are the points in a frame, of which every `step`-th column and row was taken.
+    fn assert_dense(dense: &DensePoints, header: &FrameHeader, bytes: &[u8], step: u32) {
+        let (width, height) = header.payload.size().unwrap();
+        let payload = Payload::Points { width: width.div_ceil(step), height: height.div_ceil(step) };
+        let header = FrameHeader { payload, ..*header };
+        let view = PointsView::new(Frame::new(&header, bytes).unwrap()).unwrap();
+        let points: Vec<_> = view.iter().flatten().collect();
+        assert!(points.iter().map(|point| point.meters).eq(dense.meters.iter().copied()));
+        assert!(points.iter().map(|point| point.rgb.unwrap_or_default()).eq(dense.rgb.iter().copied()));
+        assert_eq!(&view.to_dense(), dense);
     }
 
     #[test]
@@ -511,6 +718,7 @@ mod tests {
             let mut bytes = vec![0; 9 * POINT_BYTES];
             let cloud = PointCloud::new(&depth, Some(&color)).unwrap();
             cloud.write(&depth_view, Some(&color_view), &mut bytes).unwrap();
+            assert_dense(&cloud.dense(&depth_view, Some(&color_view)).unwrap(), &points_header, &bytes, 1);
             let points = PointsView::new(Frame::new(&points_header, &bytes).unwrap()).unwrap();
             let columns = points.iter().enumerate().filter(|(_, point)| point.unwrap().rgb.is_none());
             columns.map(|(column, _)| column).collect::<Vec<_>>()
