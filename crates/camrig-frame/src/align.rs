@@ -3,10 +3,11 @@
 
 use pulp::{Arch, Simd, WithSimd};
 
+use crate::points::check_size;
 use crate::projection::{FRACTIONLESS, LANES};
 use crate::{
-    DepthView, Distortion, Extrinsics, FrameHeader, Intrinsics, Payload, PixelFormat, PointCloudError,
-    StreamInfo,
+    ColorView, DepthView, Distortion, Extrinsics, FrameHeader, Intrinsics, Payload, PixelFormat,
+    PointCloudError, StreamInfo,
 };
 
 /// Maximum width and height of the area in the color image that a pixel of depth covers. A calibration with more is wrong.
@@ -22,7 +23,7 @@ type Lanes<T> = [[T; LANES]; 2];
 /// pixels per angle.
 const SPECIAL_SIZES: [[(u32, u32); 2]; 2] = [[(640, 240), (320, 180)], [(640, 480), (640, 360)]];
 
-/// Moves the depth images of one camera into the pixels of its color images.
+/// Moves the depth images of one camera into the pixels of its color images, and colors into those of depth.
 ///
 /// The result is that of librealsense's filter `align` on x86, to the last bit where the calibration is the same: it maps the
 /// corners of each pixel of depth, fills the area between them in the color image, and keeps the nearest depth. Like the filter
@@ -37,6 +38,8 @@ pub struct AlignDepth {
     corners: Vec<Lanes<f32>>,
     /// Direction of the lower right corners; empty if a pixel of depth covers at most one of color.
     opposite: Vec<Lanes<f32>>,
+    /// Direction of the corners whose color the pixels of depth have, if not `corners`.
+    colored: Option<Vec<Lanes<f32>>>,
 }
 
 impl AlignDepth {
@@ -56,8 +59,10 @@ impl AlignDepth {
         }
         let corners = |offset: f32| rays(&depth_lens, offset);
         let opposite = if covers_several(&depth_lens, &color_lens) { corners(0.5) } else { Vec::new() };
-        let from_depth = to_depth.inverse();
-        Ok(Self { depth: depth_lens, color: color_lens, from_depth, corners: corners(-0.5), opposite })
+        let is_smaller = color_lens.width < depth_lens.width && color_lens.height < depth_lens.height;
+        let (from_depth, colored) = (to_depth.inverse(), is_smaller.then(|| corners(0.5)));
+        let corners = corners(-0.5);
+        Ok(Self { depth: depth_lens, color: color_lens, from_depth, corners, opposite, colored })
     }
 
     /// Returns the header of the aligned image of a depth frame.
@@ -79,11 +84,7 @@ impl AlignDepth {
     /// # Errors
     /// If the size of the image does not match the calibration.
     pub fn align(&self, depth: &DepthView<'_>) -> Result<Vec<u8>, PointCloudError> {
-        let (image, lens) = (depth.frame(), &self.depth);
-        let (size, calibrated) = ((image.width(), image.height()), (lens.width, lens.height));
-        if size != calibrated {
-            return Err(PointCloudError::Size { stream: image.stream(), image: size, calibrated });
-        }
+        check_size(depth.frame(), &self.depth)?;
         let mut aligned = vec![0_u16; self.color.width as usize * self.color.height as usize];
         let image = Image { align: self, units: &depth.to_units(), unit_meters: depth.unit_meters() };
         Arch::new().dispatch(Aligning(image, &mut aligned));
@@ -92,6 +93,25 @@ impl AlignDepth {
             *pixel = units.to_le_bytes();
         }
         Ok(pixels)
+    }
+
+    /// Returns the color of each pixel of a depth image as RGB8, without padding: black where there is no depth, and where the
+    /// color image ends. The result is that of librealsense's filter for the other direction.
+    ///
+    /// # Errors
+    /// If the size of an image does not match the calibration.
+    pub fn align_color(
+        &self,
+        depth: &DepthView<'_>,
+        color: &ColorView<'_>,
+    ) -> Result<Vec<u8>, PointCloudError> {
+        check_size(depth.frame(), &self.depth)?;
+        check_size(color.frame(), &self.color)?;
+        let (rgb8, stride) = color.rgb8();
+        let mut aligned = vec![[0; 3]; self.depth.width as usize * self.depth.height as usize];
+        let image = Image { align: self, units: &depth.to_units(), unit_meters: depth.unit_meters() };
+        Arch::new().dispatch(Coloring { image, rgb8: &rgb8, stride, aligned: &mut aligned });
+        Ok(aligned.into_flattened())
     }
 
     /// Returns the columns and rows of color at which points of depth are seen, even outside of the image. The order of the
@@ -179,6 +199,46 @@ impl WithSimd for Aligning<'_> {
                         let place = |lanes: &Lanes<i32>| [lanes[0][lane], lanes[1][lane]];
                         align.fill(aligned, place(&first), place(&last), units);
                     }
+                }
+            }
+        }
+    }
+}
+
+/// An image, and its colors.
+struct Coloring<'a> {
+    image: Image<'a>,
+    rgb8: &'a [u8],
+    stride: u32,
+    aligned: &'a mut [[u8; 3]],
+}
+
+impl WithSimd for Coloring<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let Image { align, units, unit_meters } = self.image;
+        let (width, height) = (align.color.width, align.color.height);
+        let corners = align.colored.as_ref().unwrap_or(&align.corners);
+        let pixels = units.chunks(LANES).zip(self.aligned.chunks_mut(LANES)).zip(corners);
+        for ((units, aligned), corners) in pixels {
+            let (mut meters, mut offsets) = ([0.0; LANES], [usize::MAX; LANES]);
+            for (meters, &units) in meters.iter_mut().zip(units) {
+                *meters = f32::from(units) * unit_meters;
+            }
+            let [columns, rows] = align.places(corners, &meters);
+            for ((offset, (column, row)), &units) in
+                offsets.iter_mut().zip(columns.into_iter().zip(rows)).zip(units)
+            {
+                let (column, row) = (column.cast_unsigned(), row.cast_unsigned());
+                if units != 0 && column < width && row < height {
+                    *offset = (row * self.stride + column * 3) as usize;
+                }
+            }
+            for (&offset, color) in offsets.iter().zip(aligned) {
+                if let Some(&seen) = self.rgb8.get(offset..).and_then(<[u8]>::first_chunk) {
+                    *color = seen;
                 }
             }
         }
@@ -320,6 +380,53 @@ mod tests {
         // Corners that are halfway between pixels belong to both.
         assert_eq!(found[..4], [1000, 1000, 1000, 0]);
         assert_eq!(found[12..], [0, 0, 3000, 3000]);
+    }
+
+    #[test]
+    fn a_pixel_of_depth_has_the_color_that_is_seen_there() {
+        let depth = stream(Stream::DEPTH, PixelFormat::Z16, (4, 1), 4.0);
+        let colors = |width: u8| (0..width).flat_map(|x| [10 + x, 20 + x, 30 + x]).collect::<Vec<_>>();
+        let found = |color: &StreamInfo, colors: &[u8], units: [u16; 4]| {
+            let (header, color_header) = (depth.largest(), color.largest());
+            let pixels: Vec<u8> = units.iter().flat_map(|units| units.to_le_bytes()).collect();
+            let view = DepthView::new(Frame::new(&header, &pixels).unwrap(), 0.001, None).unwrap();
+            let light = ColorView::new(Frame::new(&color_header, colors).unwrap()).unwrap();
+            let aligned = AlignDepth::new(&depth, color).unwrap().align_color(&view, &light).unwrap();
+            aligned.chunks_exact(3).map(|color| color[0]).collect::<Vec<_>>()
+        };
+        let mut color = stream(Stream::COLOR, PixelFormat::Rgb8, (4, 1), 4.0);
+        assert_eq!(found(&color, &colors(4), [1, 2, 0, 4]), [10, 11, 0, 13]);
+        // Color is 0.25 m to the left, so a point at 1 m is a column further right; the last one is outside.
+        color.to_depth = Some(Extrinsics { translation_meters: [-0.25, 0.0, 0.0], ..Extrinsics::IDENTITY });
+        assert_eq!(found(&color, &colors(4), [1000, 1000, 9000, 1000]), [11, 12, 12, 0]);
+        // Fewer columns, but as many rows.
+        let color = stream(Stream::COLOR, PixelFormat::Rgb8, (2, 1), 2.0);
+        assert_eq!(found(&color, &colors(2), [1000; 4]), [10, 10, 11, 0]);
+    }
+
+    #[test]
+    fn every_processor_finds_the_same_colors() {
+        let depth = stream(Stream::DEPTH, PixelFormat::Z16, (37, 11), 30.0);
+        let units: Vec<u16> =
+            (0..37 * 11_u32).map(|index| (index.wrapping_mul(2_654_435_761) >> 20) as u16).collect();
+        let pixels: Vec<u8> = units.iter().flat_map(|units| units.to_le_bytes()).collect();
+        for (width, height) in [(53, 17), (20, 8)] {
+            let mut color = stream(Stream::COLOR, PixelFormat::Rgb8, (width, height), width as f32 - 10.0);
+            color.to_depth =
+                Some(Extrinsics::from_quaternion([0.01, -0.02, 0.03, 1.0], [0.015, 0.001, -0.002]));
+            let colors: Vec<u8> = (0..width * height * 3).map(|index| index as u8 | 1).collect();
+            let (header, color_header) = (depth.largest(), color.largest());
+            let view = DepthView::new(Frame::new(&header, &pixels).unwrap(), 0.001, None).unwrap();
+            let light = ColorView::new(Frame::new(&color_header, &colors).unwrap()).unwrap();
+            let align = AlignDepth::new(&depth, &color).unwrap();
+            assert_eq!(align.colored.is_some(), width < 37);
+            let mut plain = vec![[0; 3]; 37 * 11];
+            let image = Image { align: &align, units: &units, unit_meters: 0.001 };
+            let stride = width * 3;
+            Coloring { image, rgb8: &colors, stride, aligned: &mut plain }.with_simd(pulp::Scalar);
+            assert_eq!(align.align_color(&view, &light).unwrap(), plain.as_flattened());
+            assert!(plain.iter().filter(|color| color[0] != 0).count() > 200);
+        }
     }
 
     /// Random depth, seen by lenses with all models that are not ignored, with and without the instructions of this processor.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use camrig::frame::{AlignDepth, CameraInfo, DepthView, Frame, FrameHeader, Stream};
+use camrig::frame::{AlignDepth, CameraInfo, ColorView, DepthView, Frame, FrameHeader, Stream};
 use camrig::{HeldFrames, LostReason};
 use realsense_sys as rs2;
 
@@ -100,7 +100,7 @@ fn aligned_depth_is_moved_by_the_baseline() {
 /// `recording export` aligns without librealsense, as its versions 2.56.5 and 2.57.7 for x86-64 do; 2.59.1 chooses other
 /// pixels, and so does 2.57.7 for aarch64.
 #[test]
-fn depth_is_aligned_as_librealsense_does() {
+fn images_are_aligned_as_librealsense_does() {
     if sys::version() > Version::of(25_707) || cfg!(target_arch = "aarch64") {
         let machine = std::env::consts::ARCH;
         eprintln!("LEFT OUT: librealsense {} for {machine} aligns depth in another way", sys::version());
@@ -115,8 +115,13 @@ fn depth_is_aligned_as_librealsense_does() {
                 let [color, depth_info] = [Stream::COLOR, Stream::DEPTH].map(|it| *info.stream(it).unwrap());
                 let frame = Frame::new(&headers[1], held.pixels(1)).unwrap();
                 let view = DepthView::new(frame, info.depth_unit_meters, None).unwrap();
-                let aligned = AlignDepth::new(&depth_info, &color).unwrap().align(&view).unwrap();
+                let align = AlignDepth::new(&depth_info, &color).unwrap();
+                let aligned = align.align(&view).unwrap();
                 assert!(aligned == expected.pixels(1), "{width}x{height}, {wall_meters:?}, `{more}`");
+                let (_, _, expected) = first(scene, &format!("align = 'color-to-depth'\n{more}"));
+                let light = ColorView::new(Frame::new(&headers[0], held.pixels(0)).unwrap()).unwrap();
+                let colors = align.align_color(&view, &light).unwrap();
+                assert!(colors == expected.pixels(0), "{width}x{height}, {wall_meters:?}, `{more}`");
             }
         }
     }
