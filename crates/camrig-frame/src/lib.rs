@@ -30,6 +30,7 @@ mod pose;
 mod projection;
 mod schema;
 mod stream;
+mod sum;
 mod view;
 mod yuv422;
 

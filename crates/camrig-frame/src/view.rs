@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use crate::format::Light;
+use crate::sum::sum;
 use crate::{
     DType, Encoding, FrameHeader, Intrinsics, Payload, PixelFormat, Role, SchemaName, Shape, Stream, yuv422,
 };
@@ -124,6 +125,11 @@ impl<'a> Frame<'a> {
         self.bytes()
             .chunks_exact(size(payload.stride_bytes()).max(1))
             .map(move |row| &row[..row_bytes.min(row.len())])
+    }
+
+    /// Returns the sum of all bytes of the content, including row padding.
+    pub fn sum(&self) -> u64 {
+        sum(self.bytes())
     }
 
     /// Returns the bytes of an image's pixel in column `x` and row `y`; `None` outside the image.
