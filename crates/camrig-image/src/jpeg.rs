@@ -9,6 +9,7 @@ use self::encode::{Channels, encode};
 use crate::shrink::{shrink, size, step};
 use crate::{Colorizer, DecodeError, LightImage};
 
+pub(crate) mod decode;
 mod encode;
 mod huffman;
 mod transform;

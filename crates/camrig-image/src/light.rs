@@ -7,6 +7,8 @@ use zune_jpeg::zune_core::bytestream::ZCursor;
 use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
+use crate::jpeg::decode;
+
 /// A JPEG that cannot be decoded.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
@@ -83,6 +85,19 @@ pub fn jpeg_size(data: &[u8]) -> Option<(u32, u32)> {
 /// # Errors
 /// If the JPEG is damaged, or has another size.
 pub fn decode_jpeg(
+    data: &[u8],
+    size: (u32, u32),
+    format: PixelFormat,
+    pixels: &mut [u8],
+) -> Result<(), DecodeError> {
+    if format != PixelFormat::Y8 && decode::decode(data, size, pixels).is_some() {
+        return Ok(());
+    }
+    decode_any(data, size, format, pixels)
+}
+
+/// As [`decode_jpeg`], for JPEGs of any kind.
+pub(crate) fn decode_any(
     data: &[u8],
     size: (u32, u32),
     format: PixelFormat,

@@ -41,11 +41,11 @@ pub struct JpegError {
 const SIDE_MAX: u32 = 65_535;
 
 /// The length of a side of a square of pixels that share two blocks of color.
-const SQUARE: usize = 16;
+pub(super) const SQUARE: usize = 16;
 
 /// The markers of the begin and the end of an image.
-const BEGIN: [u8; 2] = [0xff, 0xd8];
-const END: [u8; 2] = [0xff, 0xd9];
+pub(super) const BEGIN: [u8; 2] = [0xff, 0xd8];
+pub(super) const END: [u8; 2] = [0xff, 0xd9];
 
 /// Appends a JPEG of pixels without padding, with a quality of 1 to 100. Appends nothing after an error.
 ///
@@ -303,13 +303,13 @@ impl Planes {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::light::decode_jpeg;
     use camrig_frame::{ColorView, Frame, FrameHeader, PixelFormat, Stream};
 
     /// Returns an image with slopes, edges and noise.
-    fn image(width: usize, height: usize, channels: usize) -> Vec<u8> {
+    pub(in super::super) fn image(width: usize, height: usize, channels: usize) -> Vec<u8> {
         let mut random = 7_u32;
         let mut pixels = Vec::new();
         for (y, x) in (0..height).flat_map(|y| (0..width).map(move |x| (y, x))) {

@@ -78,7 +78,7 @@ pub(super) static CHROMA: [Table; 2] = [
 
 /// The symbol of no more coefficients, and that of 16 zeros.
 const END: usize = 0x00;
-const ZEROS: usize = 0xf0;
+pub(super) const ZEROS: usize = 0xf0;
 
 /// Appends bits to a file.
 pub(super) struct BitWriter<'a> {

@@ -117,6 +117,141 @@ impl Coefficients {
     }
 }
 
+/// Returns the factors by which coefficients become those of [`inverse`], from the divisors in the order of a file.
+pub(super) fn inverse_factors(divisors: &[u8; 64]) -> [f32; 64] {
+    let mut factors = [0.0; 64];
+    for (&divisor, place) in divisors.iter().zip(ZIGZAG.map(usize::from)) {
+        let scale = gain(place % 8) * gain(place / 8) / 64.0;
+        factors[place] = (f64::from(divisor) * scale) as f32;
+    }
+    factors
+}
+
+/// Coefficients of blocks as whole numbers, as they are read.
+pub(super) struct Numbers {
+    /// By rows, as in [`ZIGZAG`].
+    numbers: [Lanes<i16>; 64],
+    /// A bit for each place at which a block has a number.
+    used: u64,
+}
+
+impl Default for Numbers {
+    fn default() -> Self {
+        Self { numbers: [[0; BLOCKS]; 64], used: 0 }
+    }
+}
+
+impl Numbers {
+    #[inline(always)]
+    pub(super) fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Sets the number at a place, by rows.
+    #[inline(always)]
+    pub(super) fn set(&mut self, place: usize, block: usize, number: i16) {
+        self.numbers[place & 63][block & (BLOCKS - 1)] = number;
+        self.used |= 1 << (place & 63);
+    }
+}
+
+/// Samples of blocks, of which the columns are transformed.
+#[derive(Default)]
+pub(super) struct Samples {
+    rows: [[Lanes<f32>; 8]; 8],
+}
+
+impl Samples {
+    /// Transforms the columns of blocks, of which either half has its own factors.
+    #[inline(always)]
+    pub(super) fn transform(&mut self, from: &Numbers, [first, second]: [&[f32; 64]; 2]) {
+        for column in 0..8 {
+            let mut values = [[0.0; BLOCKS]; 8];
+            // Of a column with only its mean, all rows are equal.
+            let is_mean = from.used & (0x0101_0101_0101_0100 << column) == 0;
+            for (row, values) in values.iter_mut().enumerate().take(if is_mean { 1 } else { 8 }) {
+                let place = row * 8 + column;
+                let mut factors = [first[place]; BLOCKS];
+                factors[BLOCKS / 2..].fill(second[place]);
+                for ((value, &number), factor) in values.iter_mut().zip(&from.numbers[place]).zip(factors) {
+                    *value = f32::from(number) * factor;
+                }
+            }
+            if is_mean {
+                for row in &mut self.rows {
+                    row[column] = values[0];
+                }
+                continue;
+            }
+            for block in 0..BLOCKS {
+                let samples = inverse(&values, block);
+                for (row, sample) in self.rows.iter_mut().zip(samples) {
+                    row[column][block] = sample;
+                }
+            }
+        }
+    }
+
+    /// Transforms a row of the blocks, and writes it as bytes.
+    #[inline(always)]
+    pub(super) fn write(&self, y: usize, to: &mut [[u8; 8]; BLOCKS]) {
+        let mut bytes = [[0_u32; BLOCKS]; 8];
+        for block in 0..BLOCKS {
+            let samples = inverse(&self.rows[y], block);
+            for (bytes, sample) in bytes.iter_mut().zip(samples) {
+                bytes[block] = byte(sample);
+            }
+        }
+        for (block, to) in to.iter_mut().enumerate() {
+            let left = bytes[0][block] | bytes[1][block] << 8 | bytes[2][block] << 16 | bytes[3][block] << 24;
+            let right =
+                bytes[4][block] | bytes[5][block] << 8 | bytes[6][block] << 16 | bytes[7][block] << 24;
+            *to = (u64::from(left) | u64::from(right) << 32).to_le_bytes();
+        }
+    }
+}
+
+/// Returns the nearest byte of a sample whose zero is in the middle of the range.
+#[inline(always)]
+fn byte(sample: f32) -> u32 {
+    const LARGE: f32 = 12_582_912.0;
+    // Also limits what is too large for a whole number, of a damaged file.
+    let sample = (sample + 128.0).clamp(0.0, 255.0);
+    (sample + LARGE).to_bits().wrapping_sub(LARGE.to_bits())
+}
+
+/// Returns the inverse of [`dct`] for a block, except for its scale: see [`inverse_factors`].
+#[inline(always)]
+fn inverse(of: &[Lanes<f32>; 8], block: usize) -> [f32; 8] {
+    const ROOT: f32 = std::f32::consts::SQRT_2;
+    let mut x = [0.0; 8];
+    for (number, lanes) in x.iter_mut().zip(of) {
+        *number = lanes[block];
+    }
+    let (sum, difference) = (x[0] + x[4], x[0] - x[4]);
+    let turned = x[2] + x[6];
+    let other = (x[2] - x[6]) * ROOT - turned;
+    let even = [sum + turned, difference + other, difference - other, sum - turned];
+
+    let (inner, inner_difference) = (x[5] + x[3], x[5] - x[3]);
+    let (outer, outer_difference) = (x[1] + x[7], x[1] - x[7]);
+    let shared = (inner_difference + outer_difference) * 1.847_759;
+    let first = outer + inner;
+    let second = shared - inner_difference * 2.613_126 - first;
+    let third = (outer - inner) * ROOT - second;
+    let fourth = shared - outer_difference * 1.082_392_2 - third;
+    [
+        even[0] + first,
+        even[1] + second,
+        even[2] + third,
+        even[3] + fourth,
+        even[3] - fourth,
+        even[2] - third,
+        even[1] - second,
+        even[0] - first,
+    ]
+}
+
 /// Returns a number as the nearest whole one. The number is far below 2^22, so its fraction is lost when this is added.
 #[inline(always)]
 fn rounded(value: f32) -> i16 {
@@ -196,6 +331,32 @@ mod tests {
                     }
                 }
             }
+        }
+    }
+
+    #[test]
+    fn blocks_come_back_from_their_coefficients() {
+        let mut random = 1_u32;
+        let mut pixel = || {
+            random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (random >> 24) as u8
+        };
+        let rows: [[[u8; 8]; BLOCKS]; 8] =
+            std::array::from_fn(|_| std::array::from_fn(|_| std::array::from_fn(|_| pixel())));
+        let [luma, _] = Divisors::of_quality(100);
+        let mut found = Coefficients::ZERO;
+        found.transform(rows.each_ref(), &luma);
+        let mut numbers = Numbers::default();
+        for (block, index) in (0..BLOCKS).flat_map(|block| (0..64).map(move |index| (block, index))) {
+            numbers.set(usize::from(ZIGZAG[index]), block, found.number(block, index) as i16);
+        }
+        let mut samples = Samples::default();
+        samples.transform(&numbers, [&inverse_factors(&luma.bytes); 2]);
+        for (y, row) in rows.iter().enumerate() {
+            let mut back = [[0; 8]; BLOCKS];
+            samples.write(y, &mut back);
+            let far = back.as_flattened().iter().zip(row.as_flattened()).map(|(a, b)| a.abs_diff(*b)).max();
+            assert!(far <= Some(2), "{y}: {far:?}");
         }
     }
 
