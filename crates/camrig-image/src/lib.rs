@@ -4,6 +4,7 @@
 //! * [`jpeg()`], [`small_jpeg`], [`small_depth_jpeg`]: a frame as a JPEG, in its own size or smaller
 //! * [`LightImage`]: a frame of light as red, green and blue, decoded if it is a JPEG
 //! * [`Colorizer`]: the colors of depth
+//! * [`small_rgb8`]: an image of light, smaller
 //!
 //! It does not depend on a file system, framesets or pages.
 #![forbid(unsafe_code)]
@@ -18,3 +19,4 @@ pub use self::colors::Colorizer;
 pub use self::jpeg::{JpegError, PictureError, jpeg, small_depth_jpeg, small_jpeg};
 pub use self::light::{DecodeError, LightImage, decode_jpeg, jpeg_size};
 pub use self::picture::Picture;
+pub use self::shrink::small_rgb8;
