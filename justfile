@@ -211,11 +211,11 @@ soak-record:
         cargo test --release -p camrig-record --lib -- --ignored --nocapture --test-threads 1 record::long::
     crates/camrig-record/tests/long/run target/release/camrig "$folder/long.mcap" "$folder/large.mcap"
 
-# Compare operations on pixels with those of OpenCV, NumPy and librealsense, on one thread; needs PyPI
+# Compare operations on pixels with those of OpenCV, NumPy, librealsense and libjpeg-turbo, on one thread; needs PyPI
 bench-pixels *args:
     cargo build --release -p camrig-image --example pixels
     test -d target/pixels || python3 -m venv target/pixels
-    target/pixels/bin/python -m pip install --quiet --disable-pip-version-check opencv-python-headless pyrealsense2
+    target/pixels/bin/python -m pip install --quiet --disable-pip-version-check opencv-python-headless pyrealsense2 simplejpeg
     target/pixels/bin/python crates/camrig-image/bench target/release/examples/pixels {{ args }}
 
 # Compare the instructions of operations on pixels and of a link with stored figures, or `--store` them; needs valgrind

@@ -6,6 +6,7 @@
 //! requests an operation, a size and a number of calls, such as `yuyv-to-rgb8 848x480 20`. The answer is a line with the
 //! microseconds of a call; the result of the last one is in the folder, as `WxH.OPERATION`.
 
+use std::cell::RefCell;
 use std::error::Error;
 use std::io::{BufRead, Write};
 use std::path::Path;
@@ -15,7 +16,7 @@ use camrig_frame::{
     AlignDepth, ColorView, DepthView, Distortion, Extrinsics, Frame, FrameHeader, Intrinsics, PixelFormat,
     PointCloud, Stream, StreamInfo,
 };
-use camrig_image::{Colorizer, decode_jpeg, jpeg, small_depth_jpeg, small_jpeg};
+use camrig_image::{Colorizer, decode_jpeg, jpeg, small_depth_jpeg, small_jpeg, small_rgb8};
 
 /// Metres in a depth unit, and the range of the colors of depth.
 const UNIT_METERS: f32 = 0.001;
@@ -41,6 +42,8 @@ struct Images {
     colored: PointCloud,
     align: AlignDepth,
     colors: Colorizer,
+    /// The result that is not bytes.
+    meters: RefCell<Vec<[f32; 3]>>,
 }
 
 impl Images {
@@ -73,6 +76,7 @@ impl Images {
             colored: PointCloud::new(&depth, Some(&color))?,
             align: AlignDepth::new(&depth, &color)?,
             colors: Colorizer::new(RANGE_METERS.0, RANGE_METERS.1).ok_or("the range is empty")?,
+            meters: RefCell::default(),
         })
     }
 
@@ -112,11 +116,24 @@ impl Images {
                 result.resize(self.cloud.len() * camrig_frame::POINT_BYTES as usize, 0);
                 self.cloud.write(&depth, None, &mut result)?;
             }
+            "depth-to-positions" => {
+                let mut meters = self.meters.borrow_mut();
+                meters.resize(self.cloud.len(), [0.0; 3]);
+                self.cloud.write_meters(&depth, &mut meters)?;
+            }
             "depth-to-colored-points" => {
                 result.resize(self.colored.len() * camrig_frame::POINT_BYTES as usize, 0);
                 self.colored.write(&depth, ColorView::new(rgb8).as_ref(), &mut result)?;
             }
             "depth-to-color" => return Ok(self.align.align(&depth)?),
+            "color-to-depth" => {
+                return Ok(self.align.align_color(&depth, &ColorView::new(rgb8).ok_or("rgb8 is light")?)?);
+            }
+            "half-size" => return Ok(small_rgb8(&ColorView::new(rgb8).ok_or("rgb8 is light")?, 2)),
+            "sum" => {
+                result.clear();
+                result.extend(rgb8.sum().to_le_bytes());
+            }
             _ => return Err(format!("`{operation}` is unknown").into()),
         }
         Ok(result)
@@ -138,6 +155,8 @@ fn main() -> Fallible<()> {
             result = images.make(operation, result)?;
         }
         let micros = began.elapsed().as_secs_f64() * 1e6 / f64::from(calls);
+        let meters = images.meters.take();
+        result.extend(meters.as_flattened().iter().copied().flat_map(f32::to_le_bytes));
         std::fs::write(folder.join(format!("{size}.{operation}")), result)?;
         writeln!(std::io::stdout(), "{micros:.1}")?;
     }
