@@ -83,7 +83,7 @@ pub(super) const ZEROS: usize = 0xf0;
 /// Appends bits to a file.
 pub(super) struct BitWriter<'a> {
     file: &'a mut Vec<u8>,
-    /// The last bits; `count` of them are not in the file yet, always less than 32.
+    /// The last bits; `count` of them, always less than 64, are not in the file yet.
     bits: u64,
     count: u32,
 }
@@ -96,12 +96,16 @@ impl<'a> BitWriter<'a> {
     /// Appends up to 32 bits.
     #[inline(always)]
     fn put(&mut self, bits: u32, length: u32) {
-        self.bits = self.bits << length | u64::from(bits);
-        self.count += length;
-        if self.count >= 32 {
-            self.count -= 32;
-            self.write((self.bits >> self.count) as u32);
+        let free = 64 - self.count;
+        if length < free {
+            self.bits = self.bits << length | u64::from(bits);
+            self.count += length;
+            return;
         }
+        let left = length - free;
+        self.write(self.bits << free | u64::from(bits) >> left);
+        // The bits above those that are left are lost when others are appended.
+        (self.bits, self.count) = (u64::from(bits), left);
     }
 
     /// Appends a symbol, and the bits of a number of this size.
@@ -152,11 +156,11 @@ impl<'a> BitWriter<'a> {
     }
 
     #[inline(always)]
-    fn write(&mut self, bits: u32) {
+    fn write(&mut self, bits: u64) {
         let bytes = bits.to_be_bytes();
         // A byte of ones is one whose highest bit is lost when one is added; a few others are taken for it, which costs
         // only time.
-        if bits & 0x8080_8080 & !bits.wrapping_add(0x0101_0101) == 0 {
+        if bits & 0x8080_8080_8080_8080 & !bits.wrapping_add(0x0101_0101_0101_0101) == 0 {
             self.file.extend_from_slice(&bytes);
         } else {
             self.write_with_zeros(&bytes);
@@ -178,7 +182,8 @@ impl<'a> BitWriter<'a> {
     pub(super) fn finish(mut self) {
         self.put(0x7f, 7);
         let bytes = (self.count / 8) as usize;
-        let last = ((self.bits << (32 - self.count)) as u32).to_be_bytes();
+        // Those behind the last whole byte are ones that fill it up, and are not written.
+        let last = (self.bits << (63 - self.count) << 1).to_be_bytes();
         self.write_with_zeros(&last[..bytes]);
     }
 }
