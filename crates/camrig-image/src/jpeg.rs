@@ -5,16 +5,11 @@
 
 use camrig_frame::{ColorView, DepthView, Format, Frame, MJPEG, Payload, PixelFormat};
 
-use self::encode::{Channels, encode};
+use crate::coding::encode::{Channels, encode};
 use crate::shrink::{shrink, size, step};
 use crate::{Colorizer, DecodeError, LightImage};
 
-pub(crate) mod decode;
-mod encode;
-mod huffman;
-mod transform;
-
-pub use self::encode::JpegError;
+pub use crate::coding::encode::JpegError;
 
 /// A frame of which no picture can be made.
 #[derive(Debug, thiserror::Error)]

@@ -9,6 +9,7 @@
 //! It does not depend on a file system, framesets or pages.
 #![forbid(unsafe_code)]
 
+mod coding;
 mod colors;
 mod jpeg;
 mod light;

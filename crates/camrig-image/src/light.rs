@@ -7,7 +7,7 @@ use zune_jpeg::zune_core::bytestream::ZCursor;
 use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
-use crate::jpeg::decode;
+use crate::coding::decode;
 
 /// A JPEG that cannot be decoded.
 #[derive(Debug, thiserror::Error)]

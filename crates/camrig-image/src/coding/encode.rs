@@ -51,7 +51,7 @@ pub(super) const END: [u8; 2] = [0xff, 0xd9];
 ///
 /// # Panics
 /// If there are fewer pixels than these sides have.
-pub(super) fn encode(
+pub(crate) fn encode(
     pixels: &[u8],
     (width, height): (u32, u32),
     channels: Channels,
