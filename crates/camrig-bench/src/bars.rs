@@ -129,19 +129,19 @@ fn scale() -> Vec<Comparison<'static>> {
     };
     let cameras = |count| Load::new(count, Size::TINY, Pace::Paced);
     let read_by = |readers| Load::new(1, Size::LARGE, Pace::Paced).read_by(readers);
-    // 5 % for each reader beside the first.
-    let readers_limit = 1.0 + 0.05 * 7.0;
-    vec![
-        compare((cameras(64), cameras(8)), "CPU", CamrigInProcess, cpu_micros, 1.20),
-        compare((cameras(64), cameras(8)), "CPU", CamrigCopies, cpu_micros, 1.20),
-        compare(
-            (read_by(8), read_by(1)),
-            "producer's CPU",
-            CamrigCopies,
-            producers_cpu_micros,
-            readers_limit,
-        ),
-    ]
+    let mut comparisons = Vec::new();
+    for (count, candidate) in
+        [24, 64].into_iter().flat_map(|count| [(count, CamrigInProcess), (count, CamrigCopies)])
+    {
+        comparisons.push(compare((cameras(count), cameras(8)), "CPU", candidate, cpu_micros, 1.20));
+    }
+    for readers in [8, 16] {
+        // 5 % for each reader beside the first.
+        let limit = 1.0 + 0.05 * (readers - 1) as f64;
+        let loads = (read_by(readers), read_by(1));
+        comparisons.push(compare(loads, "producer's CPU", CamrigCopies, producers_cpu_micros, limit));
+    }
+    comparisons
 }
 
 fn hops() -> Vec<Comparison<'static>> {

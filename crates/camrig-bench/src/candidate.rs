@@ -32,15 +32,17 @@ pub(crate) enum Candidate {
     CamrigOneThread,
     /// camrig in one process; the frames stay in the driver's memory, without a copy.
     CamrigInProcessHeld,
-    /// camrig with a process per camera (at most eight, which cameras then share) and one per reader; the driver owns the
+    /// camrig with a process per camera (at most 24, which cameras then share) and one per reader; the driver owns the
     /// frames, and its output copies them.
     CamrigCopies,
-    /// The same processes; the driver generates the frameset in the slot.
+    /// The same, with a processor in the reader's process that passes the framesets on.
+    CamrigPassedOn,
+    /// The same processes as `CamrigCopies`; the driver generates the frameset in the slot.
     CamrigInSlot,
 }
 
 impl Candidate {
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::Memcpy,
         Self::Floor,
         Self::Naive,
@@ -52,6 +54,7 @@ impl Candidate {
         Self::CamrigOneThread,
         Self::CamrigInProcessHeld,
         Self::CamrigCopies,
+        Self::CamrigPassedOn,
         Self::CamrigInSlot,
     ];
 
@@ -72,6 +75,7 @@ impl Candidate {
             Self::CamrigOneThread => "camrig on one thread",
             Self::CamrigInProcessHeld => "camrig in process, held",
             Self::CamrigCopies => "camrig copies",
+            Self::CamrigPassedOn => "camrig copies, passed on",
             Self::CamrigInSlot => "camrig in slot",
         }
     }
@@ -112,6 +116,7 @@ impl Candidate {
                 | Self::CamrigOneThread
                 | Self::CamrigInProcessHeld
                 | Self::CamrigCopies
+                | Self::CamrigPassedOn
                 | Self::CamrigInSlot
         )
     }

@@ -19,7 +19,7 @@ pub(crate) const QUEUE: usize = 2;
 pub(crate) const SLOTS: usize = QUEUE + 3;
 
 /// Maximum number of camera processes; more cameras share them evenly.
-const CAMERA_PROCESSES_MAX: usize = 8;
+const CAMERA_PROCESSES_MAX: usize = 24;
 
 /// The size of both images of a camera: color as RGB8 and depth as Z16.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -102,8 +102,8 @@ impl Load {
                 loads.extend(around.into_iter().filter(|load| !Self::with_bars().contains(load)));
             }
         }
-        loads.extend([8, 64].map(|cameras| Self::new(cameras, Size::TINY, Pace::Paced)));
-        loads.push(Self::new(1, Size::LARGE, Pace::Paced).read_by(8));
+        loads.extend([8, 24, 64].map(|cameras| Self::new(cameras, Size::TINY, Pace::Paced)));
+        loads.extend([8, 16].map(|readers| Self::new(1, Size::LARGE, Pace::Paced).read_by(readers)));
         loads.push(Self::new(1, Size::HUGE, Pace::Paced));
         loads
     }

@@ -34,6 +34,7 @@ use crate::work::{FrameRing, Pacer, Stamped, copy, generate, read};
 
 const DRIVER: &str = "bench";
 const KIND: &str = "bench-reader";
+const PASS_ON: &str = "bench-pass-on";
 
 /// Index of the timestamp's frame in a frameset.
 const STAMP: usize = 2;
@@ -41,7 +42,7 @@ const STAMP_BYTES: usize = 8;
 
 /// Writes the topology of a measurement into `folder`, and returns the program's arguments for it.
 pub(crate) fn prepare(task: &Task, folder: &Path) -> Fallible<Vec<String>> {
-    let multi_process = matches!(task.candidate, Candidate::CamrigCopies | Candidate::CamrigInSlot);
+    let multi_process = !task.candidate.is_one_process();
     let placement = if multi_process { "multi-process" } else { "in-process" };
     let overflow = if task.load.is_paced() { "drop-oldest" } else { "block" };
     let thread = match task.candidate {
@@ -56,9 +57,17 @@ pub(crate) fn prepare(task: &Task, folder: &Path) -> Fallible<Vec<String>> {
             writeln!(text, "process = \"p{}\"", camera / task.load.cameras_per_process())?;
         }
     }
-    let inputs: Vec<String> = (0..task.load.cameras).map(|camera| format!("\"c{camera}\"")).collect();
+    let cameras: Vec<String> = (0..task.load.cameras).map(|camera| format!("\"c{camera}\"")).collect();
+    let mut inputs = cameras.join(", ");
+    if task.candidate == Candidate::CamrigPassedOn {
+        writeln!(text, "\n[processor.between]\nkind = \"{PASS_ON}\"\ninputs = [{inputs}]")?;
+        writeln!(text, "overflow = \"{overflow}\"\nqueue = {QUEUE}")?;
+        // Passing on within a process copies nothing; to another one it takes a copy.
+        text.push_str("process = \"reader0\"\n");
+        "\"between\"".clone_into(&mut inputs);
+    }
     for reader in 0..task.load.readers {
-        writeln!(text, "\n[processor.reader{reader}]\nkind = \"{KIND}\"\ninputs = [{}]", inputs.join(", "))?;
+        writeln!(text, "\n[processor.reader{reader}]\nkind = \"{KIND}\"\ninputs = [{inputs}]")?;
         writeln!(text, "overflow = \"{overflow}\"\nqueue = {QUEUE}\noptions = {{ reader = {reader} }}")?;
         text.push_str(thread);
     }
@@ -90,7 +99,20 @@ pub(super) fn run(task: &Task) -> ExitCode {
     let reader = move |ReaderOptions { reader }| {
         Ok(Reader { meter: (reader == 0).then(|| Meter::new(&task)), announced: false })
     };
-    App::new().driver::<BenchDriver>(DRIVER).processor(KIND, reader).main()
+    App::new()
+        .driver::<BenchDriver>(DRIVER)
+        .processor(KIND, reader)
+        .processor(PASS_ON, |_: NoOptions| Ok(PassOn))
+        .main()
+}
+
+/// A processor that passes each frameset on.
+struct PassOn;
+
+impl Processor for PassOn {
+    fn process(&mut self, frames: &FrameSet, output: &mut ProcessorOutput) -> Result<(), ProcessorError> {
+        Ok(output.forward(frames)?)
+    }
 }
 
 /// A camera whose framesets cost nothing beyond the common work.
@@ -238,7 +260,8 @@ impl Processor for Reader {
         let camera = frames.info().serial.parse()?;
         let stamp = frames.frame(Stream::INFRARED_1).ok_or("the frameset has no timestamp frame")?;
         let handed_nanos = u64::from_ne_bytes(stamp.bytes().try_into()?);
-        let (sequence, begun_nanos) = (frames.sequence(), frames.arrival_nanos());
+        // The number of the camera: a processor that passes framesets on counts those of all cameras together.
+        let (sequence, begun_nanos) = (stamp.header().number, frames.arrival_nanos());
         if let Some(meter) = &mut self.meter {
             meter.record(&Stamped { camera, sequence, begun_nanos, handed_nanos });
         } else if !self.announced {
