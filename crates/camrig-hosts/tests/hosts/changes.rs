@@ -371,7 +371,7 @@ fn planned() {
     assert_eq!((&json["fits"], &json["hosts"][0]["name"]), (&true.into(), &"arm".into()), "{json:#}");
     assert_eq!(
         (json["network"][0]["need_megabits"].as_u64(), json["network"][0]["usable_megabits"].as_u64()),
-        (Some(34), Some(900))
+        (Some(24), Some(900))
     );
     // The devices of this host only, without an agent.
     assert_eq!(command(&["plan", &path, "--controllers", "1"]).0, Some(0));
