@@ -18,9 +18,6 @@ class Points(NamedTuple):
     rgb: Any
 
 
-POINT = np.dtype({"names": ["xyz", "rgb"], "formats": [("<f4", 3), ("u1", 3)], "offsets": [0, 12], "itemsize": 16})
-
-
 def view(frame):
     """Returns a view of a frame's memory."""
     return np.asarray(memoryview(frame))
@@ -63,11 +60,8 @@ def meters(frame, unit, out):
     return np.multiply(found, np.float32(unit), out=out)
 
 
-def points(data):
-    """Makes the valid points of a frame of points."""
-    found = np.frombuffer(data, POINT)
-    found = found[found["xyz"][:, 2] > 0]
-    return Points(np.ascontiguousarray(found["xyz"]), np.ascontiguousarray(found["rgb"]))
+def points(xyz, rgb):
+    return Points(np.frombuffer(xyz, "<f4").reshape(-1, 3), np.frombuffer(rgb, np.uint8).reshape(-1, 3))
 
 
 def image(data, height, width):

@@ -2,9 +2,11 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use camrig::frame::{CameraInfo, ColorView, DepthView, Frame, PointCloud, PointsView, Role, Stream};
+use camrig::frame::{
+    CameraInfo, ColorView, DensePoints, DepthView, Frame, PointCloud, PointsView, Role, Stream,
+};
 use pyo3::prelude::*;
-use pyo3::types::{PyByteArray, PyBytes};
+use pyo3::types::PyByteArray;
 
 use super::source::Source;
 use crate::errors::error;
@@ -12,18 +14,31 @@ use crate::errors::error;
 /// Maximum number of cameras whose rays are kept.
 const MAX_CLOUDS: usize = 16;
 
-/// Returns the points of a frameset, 16 bytes each as those of a frame of points: of such a frame, or computed from depth.
-pub(super) fn point_bytes<'py>(
+/// Positions of points, 12 bytes each, and their colors, 3 bytes each.
+pub(super) type PointArrays<'py> = (Bound<'py, PyByteArray>, Bound<'py, PyByteArray>);
+
+/// Returns the points of a frameset that have depth: of a frame of points, or computed from depth.
+pub(super) fn point_arrays<'py>(
     py: Python<'py>,
     source: &Source,
     with_color: bool,
-) -> PyResult<Bound<'py, PyAny>> {
+) -> PyResult<PointArrays<'py>> {
+    let DensePoints { meters, rgb } = points(py, source, with_color)?;
+    let xyz = PyByteArray::new_with(py, meters.len() * size_of::<[f32; 3]>(), |bytes| {
+        let numbers = bytes.as_chunks_mut().0.iter_mut().zip(meters.as_flattened());
+        numbers.for_each(|(to, from)| *to = from.to_le_bytes());
+        Ok(())
+    })?;
+    Ok((xyz, PyByteArray::new(py, rgb.as_flattened())))
+}
+
+fn points(py: Python<'_>, source: &Source, with_color: bool) -> PyResult<DensePoints> {
     let frames = &source.header().frames;
     if let Some(index) = source.of_role(Role::Points) {
         let content = source.content(index);
         let frame = Frame::new(&frames[index], content.bytes(py)?).map_err(error)?;
         let points = PointsView::new(frame).ok_or_else(|| source.missing("points"))?;
-        return Ok(PyBytes::new(py, points.frame().bytes()).into_any());
+        return Ok(py.detach(|| points.to_dense()));
     }
     let index = source.of_role(Role::Depth).ok_or_else(|| source.missing("points and no depth"))?;
     let content = source.content(index);
@@ -40,11 +55,7 @@ pub(super) fn point_bytes<'py>(
         _ => None,
     };
     let cloud = cloud(info)?;
-    let header = PointCloud::header(&frames[index]);
-    let points = PyByteArray::new_with(py, header.size_bytes() as usize, |bytes| {
-        py.detach(|| cloud.write(&depth, color.as_ref(), bytes)).map_err(error)
-    })?;
-    Ok(points.into_any())
+    py.detach(|| cloud.dense(&depth, color.as_ref())).map_err(error)
 }
 
 /// Returns the converter of a camera's depth to points, which is made once.

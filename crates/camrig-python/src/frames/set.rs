@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyList;
 
 use super::frame::PyFrame;
-use super::points::point_bytes;
+use super::points::point_arrays;
 use super::source::Source;
 use crate::camera::PyCamera;
 
@@ -155,8 +155,8 @@ impl PyFrameSet {
     /// `rgb` is black where color is not known. They are those of a frame of points, or are computed from depth.
     #[pyo3(signature = (*, color=true))]
     fn points(&self, py: Python<'_>, color: bool) -> PyResult<Py<PyAny>> {
-        let bytes = point_bytes(py, &self.source, color)?;
-        Ok(py.import("camrig._arrays")?.call_method1("points", (bytes,))?.unbind())
+        let arrays = point_arrays(py, &self.source, color)?;
+        Ok(py.import("camrig._arrays")?.call_method1("points", arrays)?.unbind())
     }
 
     fn __repr__(&self) -> String {
