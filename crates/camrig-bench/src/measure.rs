@@ -190,8 +190,8 @@ fn one(
         allocations: allocated(|allocations| allocations.count),
         allocated_bytes: allocated(|allocations| allocations.bytes),
         private_bytes: private_bytes(&task, single, &memory),
-        shared_bytes: sum(&memory, |memory| memory.shared_bytes),
-        memory_bytes: sum(&memory, |memory| memory.all_bytes).saturating_sub(rings(&task)),
+        shared_bytes: sum(&memory, |memory| memory.shared),
+        memory_bytes: sum(&memory, |memory| memory.all).saturating_sub(rings(&task)),
         reported_drops,
         syscalls,
         window,
@@ -218,7 +218,7 @@ fn rings(task: &Task) -> u64 {
 fn private_bytes(task: &Task, single: bool, memory: &Sides<Vec<Memory>>) -> Sides<u64> {
     let rings = rings(task);
     let most = |memory: &[Memory], own: u64| {
-        memory.iter().map(|memory| memory.private_bytes.saturating_sub(own)).max().unwrap_or(0)
+        memory.iter().map(|memory| memory.private.saturating_sub(own)).max().unwrap_or(0)
     };
     let of_reader = if single { rings } else { 0 };
     let of_process = rings / task.load.cameras as u64 * task.load.cameras_per_process() as u64;

@@ -62,16 +62,16 @@ pub(crate) fn machine_seconds() -> f64 {
     (cpu.user + cpu.nice + cpu.system + late) as f64 / procfs::ticks_per_second() as f64
 }
 
-/// The memory of a process.
+/// The memory of a process, in bytes.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Memory {
     /// Resident pages that only this process has, outside shared-memory objects.
-    pub(crate) private_bytes: u64,
+    pub(crate) private: u64,
     /// Its proportional share of resident shared-memory objects: the shares of all processes add up to the size of the
     /// objects.
-    pub(crate) shared_bytes: u64,
+    pub(crate) shared: u64,
     /// Its proportional share of all resident pages.
-    pub(crate) all_bytes: u64,
+    pub(crate) all: u64,
 }
 
 impl Processes {
@@ -136,11 +136,11 @@ fn memory_of(pid: u32) -> Option<Memory> {
     let mut memory = Memory::default();
     for mapping in Process::new(pid as i32).ok()?.smaps().ok()? {
         let bytes = |key: &str| mapping.extension.map.get(key).copied().unwrap_or(0);
-        memory.all_bytes += bytes("Pss");
+        memory.all += bytes("Pss");
         if is_shared_memory(&mapping.pathname) {
-            memory.shared_bytes += bytes("Pss");
+            memory.shared += bytes("Pss");
         } else {
-            memory.private_bytes += bytes("Private_Clean") + bytes("Private_Dirty");
+            memory.private += bytes("Private_Clean") + bytes("Private_Dirty");
         }
     }
     Some(memory)
