@@ -1,8 +1,8 @@
 //! Actors on their threads: each takes its mail, and runs one instance after another of a camera or processor.
 //!
 //! Each actor has its own thread and actix system, so that a busy processor and a waiting camera never block each
-//! other, unless the topology puts a camera and its processors on one thread. This module has no knowledge of processes and topologies: their process passes it connected inputs and outputs,
-//! and gets the events of the actor.
+//! other, unless the topology puts cameras and processors on one thread. This module has no knowledge of processes and
+//! topologies: their process passes it connected inputs and outputs, and gets the events of the actor.
 //!
 //! * `runner`: the actor that takes the mail
 //! * `changes`: links that begin or end while the actor runs
