@@ -51,6 +51,12 @@ impl Point {
             rgb: (known != 0).then_some([red, green, blue]),
         }
     }
+
+    /// Decodes a point as the parts of [`DensePoints`].
+    fn parts_of(bytes: &[u8; POINT_BYTES]) -> ([f32; 3], [u8; 3]) {
+        let Self { meters, rgb } = Self::from_bytes(bytes);
+        (meters, rgb.unwrap_or_default())
+    }
 }
 
 /// A frame of points, in rows like the depth image from which it was made.
@@ -82,10 +88,7 @@ impl<'a> PointsView<'a> {
     pub fn to_dense(&self) -> DensePoints {
         let mut dense = DensePoints::default();
         for row in self.frame.rows() {
-            dense.append(row.as_chunks::<POINT_BYTES>().0, |bytes| {
-                let Point { meters, rgb } = Point::from_bytes(bytes);
-                (meters, rgb.unwrap_or_default())
-            });
+            dense.append(row.as_chunks().0, Point::parts_of);
         }
         dense
     }
@@ -289,12 +292,7 @@ impl PointCloud {
             return Ok(dense);
         }
         let row = &mut vec![[0; POINT_BYTES]; columns];
-        self.place_colored(depth, color, row, |points| {
-            dense.append(points, |bytes| {
-                let Point { meters, rgb } = Point::from_bytes(bytes);
-                (meters, rgb.unwrap_or_default())
-            });
-        })?;
+        self.place_colored(depth, color, row, |points| dense.append(points, Point::parts_of))?;
         Ok(dense)
     }
 
