@@ -3,7 +3,7 @@
 
 use pulp::{Arch, Simd, WithSimd};
 
-use crate::points::check_size;
+use crate::cloud::check_size;
 use crate::projection::{FRACTIONLESS, LANES};
 use crate::{
     ColorView, DepthView, Distortion, Extrinsics, FrameHeader, Intrinsics, Payload, PixelFormat,

@@ -16,6 +16,7 @@
 mod align;
 mod calibration;
 mod camera;
+mod cloud;
 mod control;
 mod device;
 mod format;
@@ -37,6 +38,7 @@ mod yuv422;
 pub use align::AlignDepth;
 pub use calibration::{CALIBRATION_VERSION, CalibrationError, check_calibration};
 pub use camera::{CameraInfo, Distortion, Extrinsics, Intrinsics, StreamInfo};
+pub use cloud::{PointCloud, PointCloudError};
 pub use control::{Control, ControlRange, ControlValue};
 pub use device::{Device, DeviceProfile};
 pub use format::{
@@ -48,7 +50,7 @@ pub use metadata::{Metadata, MetadataKey};
 pub use motion::{MotionSample, MotionView};
 pub use name::{Name, NameError, one_line};
 pub use payload::{MAX_DIMENSIONS, Payload, Shape};
-pub use points::{DensePoints, Point, PointCloud, PointCloudError, PointsView};
+pub use points::{DensePoints, Point, PointsView};
 pub use pose::CameraPose;
 pub use stream::{
     MAX_FRAMES_PER_SECOND, MAX_SIDE_PIXELS, MOTION_SECONDS, ParseProfileError, Role, Stream, StreamError,
