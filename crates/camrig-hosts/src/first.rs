@@ -5,6 +5,7 @@ mod changes;
 mod declared;
 mod ending;
 mod host;
+mod waiting;
 mod windows;
 
 use std::collections::BTreeMap;
@@ -25,7 +26,8 @@ use self::declared::{Declarations, completed};
 use self::host::{Host, StopRig};
 use crate::clock::ClockFilter;
 use crate::protocol::{Answer, Declared, HostRequest, PartRequest};
-use crate::split::{self, crossings_of, split};
+use crate::split::{self, Crossing, crossings_of, split};
+use crate::wire::starting;
 use crate::{identity, plan};
 
 /// Number of exchanges of times before a rig over several hosts starts, with a host whose clock matters for a match.
@@ -55,7 +57,12 @@ struct PreparedRig {
     run: String,
     framesets: Option<u64>,
     hosts: Vec<Prepared>,
+    /// The crossings whose sender waits at its start, by its host.
+    awaited: Awaited,
 }
+
+/// Keys of crossings, by the host of the sender; `None` is the first host.
+type Awaited = BTreeMap<Option<String>, Vec<String>>;
 
 impl Hosts for OverZenoh {
     fn devices(&self, hosts: &[HostSpec]) -> Vec<(String, Result<HostDevices, String>)> {
@@ -145,8 +152,21 @@ impl Hosts for OverZenoh {
         }
         let own =
             parts.into_iter().find(|part| part.host.is_none()).map(|part| part.text).unwrap_or_default();
-        Ok(Box::new(PreparedRig { own, run, framesets: topology.framesets, hosts }))
+        let awaited = awaited(&topology.text, &run);
+        Ok(Box::new(PreparedRig { own, run, framesets: topology.framesets, hosts, awaited }))
     }
+}
+
+/// Returns the crossings of a run whose sender waits at its start until its reader takes framesets.
+fn awaited(text: &str, run: &str) -> Awaited {
+    let crossings = crossings_of(text).unwrap_or_default();
+    let pair = |crossing: &Crossing| (crossing.from.clone(), crossing.to.clone());
+    let waiting = waiting::waiting(crossings.iter().map(pair));
+    let mut awaited = Awaited::new();
+    for crossing in crossings.iter().filter(|crossing| waiting.contains(&pair(crossing))) {
+        awaited.entry(crossing.from.clone()).or_default().push(crossing.key(run));
+    }
+    awaited
 }
 
 /// Returns a line for each match whose window is too narrow for the uncertainty of its hosts' clocks.
@@ -210,7 +230,7 @@ fn parts_of(topology: &WholeTopology, run: &str) -> Result<Vec<HostPart>, String
 /// Returns the request for the part of a host.
 fn request(run: &str, topology: &str, host: &str, text: String, framesets: Option<u64>) -> PartRequest {
     let name = format!("{topology} (host {host})");
-    PartRequest { run: run.to_owned(), name, text, framesets, awaits_readers: false }
+    PartRequest { run: run.to_owned(), name, text, framesets, awaited: Vec::new() }
 }
 
 /// Connects to an agent, and has it check its part.
@@ -240,20 +260,18 @@ impl PreparedHosts for PreparedRig {
     }
 
     fn start(self: Box<Self>) -> Result<Arc<dyn RunningHosts>, Vec<String>> {
+        let Self { run, framesets, hosts, mut awaited, .. } = *self;
         let mut errors = Vec::new();
-        let reads =
-            self.hosts.iter().map(|host| (host.agent.spec().name.clone(), host.reads.clone())).collect();
-        // Hosts that read each other would wait for each other. The first host waits for none.
-        let awaits_readers = !changes::has_cycle(&reads);
-        for host in &self.hosts {
-            let started = host.agent.announce(&self.run).map_err(|fact| vec![fact]);
-            let part = PartRequest { awaits_readers, ..host.part.clone() };
+        for host in &hosts {
+            let started = host.agent.announce(&run).map_err(|fact| vec![fact]);
+            let awaited = awaited.remove(&Some(host.agent.spec().name.clone())).unwrap_or_default();
+            let part = PartRequest { awaited, ..host.part.clone() };
             let started = started.and_then(|()| host.agent.done(&HostRequest::Start(part), CHECK_TIME));
             errors.extend(started.err().into_iter().flatten());
         }
         let running = RunningRig {
-            run: self.run,
-            framesets: self.framesets,
+            run,
+            framesets,
             hosts: Mutex::default(),
             reads: Mutex::default(),
             declared: Mutex::default(),
@@ -261,10 +279,11 @@ impl PreparedHosts for PreparedRig {
             is_asked: AtomicBool::new(false),
             own_has_ended: AtomicBool::new(false),
         };
-        for prepared in self.hosts {
+        for prepared in hosts {
             errors.extend(running.add(prepared).err());
         }
         if errors.is_empty() {
+            starting::begin(&running.run, &awaited.remove(&None).unwrap_or_default());
             return Ok(Arc::new(running));
         }
         running.end_others(false);
@@ -296,6 +315,10 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl RunningHosts for RunningRig {
     fn watch(&self, stop: StopRig) {
         *locked(&self.stop_rig) = Some(stop);
+    }
+
+    fn has_started(&self) {
+        starting::end(&self.run);
     }
 
     fn split(&self, topology: &WholeTopology) -> Result<Vec<HostPart>, String> {

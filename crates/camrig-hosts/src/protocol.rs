@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::streams;
 
 /// The version of requests and answers.
-pub(crate) const VERSION: u32 = 8;
+pub(crate) const VERSION: u32 = 9;
 
 /// The version of this program.
 pub(crate) const PROGRAM: &str = env!("CARGO_PKG_VERSION");
@@ -91,8 +91,8 @@ pub(crate) struct PartRequest {
     pub(crate) text: String,
     /// The number of framesets after which each camera stops.
     pub(crate) framesets: Option<u64>,
-    /// Whether its cameras start only when the readers of its framesets on other hosts take them.
-    pub(crate) awaits_readers: bool,
+    /// The keys of the crossings whose readers take framesets before its cameras start.
+    pub(crate) awaited: Vec<String>,
 }
 
 /// A request to an agent.
@@ -243,18 +243,18 @@ mod tests {
             name: "rig.toml".to_owned(),
             text: "[camera.a]\n".to_owned(),
             framesets: Some(30),
-            awaits_readers: true,
+            awaited: vec!["camrig/r/a/main".to_owned()],
         });
         assert_eq!(read::<HostRequest>("it", &write(&request)).unwrap(), request);
     }
 
     #[test]
     fn another_version_is_refused_with_both_named() {
-        let newer = br#"{"camrig_hosts":8,"program":"9.9.9","content":{"dance":{}}}"#;
+        let newer = br#"{"camrig_hosts":9,"program":"9.9.9","content":{"dance":{}}}"#;
         assert_eq!(
             read::<HostRequest>("host `arm`", newer).unwrap_err(),
             format!(
-                "host `arm` is camrig 9.9.9 with protocol 8, and this is camrig {PROGRAM} with protocol {VERSION}: install \
+                "host `arm` is camrig 9.9.9 with protocol 9, and this is camrig {PROGRAM} with protocol {VERSION}: install \
                  the same version on both"
             )
         );

@@ -48,6 +48,13 @@ pub(crate) struct Crossing {
     declaration: Declaration,
 }
 
+impl Crossing {
+    /// Returns the name of the crossing in a run, the same at both ends.
+    pub(crate) fn key(&self, run: &str) -> String {
+        format!("camrig/{run}/{}/{}", self.actor, self.to.as_deref().unwrap_or(FIRST))
+    }
+}
+
 /// The properties of an actor that decide the split.
 struct Actor {
     role: &'static str,
@@ -344,8 +351,7 @@ fn find<'h>(hosts: &'h [HostSpec], name: &str) -> Option<&'h HostSpec> {
 /// Returns the options that both ends have.
 fn common(crossing: &Crossing, hosts: &[HostSpec], agent: &str, is_at_agent: bool, run: &str) -> InlineTable {
     let mut options = InlineTable::new();
-    let to = crossing.to.as_deref().unwrap_or(FIRST);
-    options.insert("key", format!("camrig/{run}/{}/{to}", crossing.actor).into());
+    options.insert("key", crossing.key(run).into());
     if let Some(host) = find(hosts, agent).filter(|_| !is_at_agent) {
         let mut session = InlineTable::new();
         session.insert("connect", Array::from_iter([host.address.as_str()]).into());

@@ -66,6 +66,13 @@ pub struct RigStatus {
     pub hosts: Vec<HostStatus>,
 }
 
+impl RigStatus {
+    /// Returns whether the rig may still start: its framesets do not flow yet, and no actor has ended permanently.
+    pub fn is_starting(&self) -> bool {
+        self.seconds == 0.0 && !self.actors.iter().any(|actor| actor.state.has_ended())
+    }
+}
+
 /// The status of another host at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct HostStatus {

@@ -224,6 +224,9 @@ pub trait RunningHosts: Send + Sync {
     /// Takes the function that stops the rig, which is called when the part of another host fails for good.
     fn watch(&self, stop: Box<dyn Fn() + Send + Sync>);
 
+    /// Called when the part of this host no longer starts: its framesets flow, or one of its actors has ended.
+    fn has_started(&self);
+
     /// Splits another topology of the rig into the parts of the hosts that have actors, that of this host first. An actor
     /// without a difference is the same in the part of its host.
     ///

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use camrig::hosts::HostPlan;
-use camrig::status::{ActorState, ActorStatus, RigStatus, control};
+use camrig::status::control;
 use camrig::{Registry, Report, Rig, RigHandle, spawn_thread};
 
 use crate::protocol::{Answer, Declared, Hello, HostRequest, PartRequest, PartState};
@@ -106,9 +106,7 @@ impl Parts {
         if running.len() >= PARTS_MAX && !running.contains_key(&part.run) {
             return Err(vec![format!("it already runs {PARTS_MAX} parts")]);
         }
-        if part.awaits_readers {
-            starting::begin(&part.run);
-        }
+        starting::begin(&part.run, &part.awaited);
         let rig = rig.start().map_err(|error| {
             starting::end(&part.run);
             lines(&error.to_string())
@@ -117,7 +115,7 @@ impl Parts {
         let (ended, run) = (Arc::clone(&report), part.run.clone());
         let wait = move || {
             while starting::contains(&run) && !rig.wait_timeout(START_LOOK) {
-                if !is_starting(&rig.status()) {
+                if !rig.status().is_starting() {
                     starting::end(&run);
                 }
             }
@@ -192,12 +190,6 @@ impl Parts {
             }
         }
     }
-}
-
-/// Returns whether a rig may still start: its framesets do not flow, and no actor has ended.
-fn is_starting(status: &RigStatus) -> bool {
-    let has_ended = |actor: &ActorStatus| matches!(actor.state, ActorState::Failed | ActorState::Finished);
-    status.seconds == 0.0 && !status.actors.iter().any(has_ended)
 }
 
 /// Ends a rig immediately: the first interrupt stops it in order, the second ends it.

@@ -100,14 +100,6 @@ fn by_sources(reads: &BTreeMap<String, Vec<Option<String>>>) -> Vec<String> {
     order
 }
 
-/// Returns whether other hosts read each other in a cycle.
-pub(super) fn has_cycle(reads: &BTreeMap<String, Vec<Option<String>>>) -> bool {
-    let order = by_sources(reads);
-    let is_early =
-        |(at, name): (usize, &String)| reads[name].iter().flatten().any(|read| !order[..at].contains(read));
-    order.iter().enumerate().any(is_early)
-}
-
 /// Returns the hosts that change before the first host: those that read no frameset of it, even by others.
 fn sources(reads: &BTreeMap<String, Vec<Option<String>>>) -> Vec<String> {
     let mut sources = by_sources(reads);
@@ -172,9 +164,6 @@ mod tests {
         assert_eq!(sources(&chain), ["c", "b", "a"]);
         let circle = reads(&[("a", &[Some("b")]), ("b", &[Some("a")]), ("c", &[])]);
         assert_eq!(by_sources(&circle), ["c", "a", "b"]);
-        assert!(has_cycle(&circle) && !has_cycle(&chain));
-        // The first host is in no cycle: it waits for none.
-        assert!(!has_cycle(&reads(&[("a", &[None]), ("b", &[Some("a"), None])])));
     }
 
     #[test]

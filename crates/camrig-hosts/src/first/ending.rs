@@ -10,6 +10,7 @@ use std::time::Instant;
 use super::host::{Host, STOP_INTERVAL};
 use super::{RunningRig, STOP_TIME, at_once, locked};
 use crate::protocol::HostRequest;
+use crate::wire::starting;
 
 impl RunningRig {
     /// See [`RunningHosts::drain`](camrig::hosts::RunningHosts::drain). A further call does nothing.
@@ -17,6 +18,7 @@ impl RunningRig {
         if self.is_asked.swap(true, Ordering::AcqRel) {
             return;
         }
+        starting::end(&self.run);
         drain_own();
         self.drain_others();
         self.await_others();
@@ -25,6 +27,7 @@ impl RunningRig {
 
     /// See [`RunningHosts::stop`](camrig::hosts::RunningHosts::stop).
     pub(super) fn end_others(&self, in_order: bool) {
+        starting::end(&self.run);
         self.own_has_ended.store(true, Ordering::Release);
         if in_order && self.framesets.is_some() {
             self.await_limits();

@@ -24,6 +24,9 @@ use super::{Ends, check_key, keys, starting};
 use crate::codec::{Coding, DEFAULT_MBPS, Encoder, WireCodec};
 use crate::session::{self, SessionOptions};
 
+/// Maximum time for which a sender waits for its reader at the start.
+const START_TIME: Duration = Duration::from_secs(60);
+
 /// Interval at which the input is checked while there is no credit.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -290,9 +293,17 @@ impl WireOut {
     }
 }
 
-/// Waits for an answer while the part of the sender starts: the receiver takes framesets from then on.
+/// Waits for an answer while the part of the sender starts, within a bounded time: the receiver takes framesets from then on.
 fn first_answer(key: &str, answers: &Receiver<Answer>) -> Option<Answer> {
+    let until = Instant::now() + START_TIME;
     while starting::awaits_reader(key) {
+        if Instant::now() >= until {
+            log::warn!(
+                "the receiver of `{key}` takes no framesets after {} s; the cameras start without it",
+                START_TIME.as_secs()
+            );
+            break;
+        }
         match answers.recv_timeout(LOOK) {
             Ok(answer) if !answer.ends => return Some(answer),
             Err(RecvTimeoutError::Disconnected) => return None,

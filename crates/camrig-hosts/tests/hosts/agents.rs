@@ -303,26 +303,29 @@ fn status_of(run: &Program, actor: &str) -> Option<Value> {
     status["actors"].as_array()?.iter().find(|row| row["name"] == actor).cloned()
 }
 
-/// The cameras of another host start when their reader takes framesets, however late that is: none is lost.
-fn slow_start() {
+/// The cameras of a host start when their reader on another host takes framesets, however late that is: none is lost.
+fn slow_start(to_first: bool) {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let listen = format!("tcp/{}", free_address());
     let agent = agent(folder, "agent", &["--listen", &listen]);
     let [path, report_file, go] = ["rig.toml", "report.json", "go"].map(|name| folder.join(name));
+    let on_arm = "host    = \"arm\"";
+    let (sender, reader) = if to_first { (on_arm, "") } else { ("", on_arm) };
     let text = format!(
         r#"
         [host.arm]
         address = "{listen}"
 
-        [camera.there]
+        [camera.camera]
         driver  = "synthetic"
-        host    = "arm"
+        {sender}
         options = {{ model = "any", depth = "32x24@30" }}
 
         [processor.reader]
         kind    = "late"
-        inputs  = ["there"]
+        {reader}
+        inputs  = ["camera"]
         queue   = 16
         options = {{ file = "{}" }}
         "#,
@@ -332,10 +335,12 @@ fn slow_start() {
     let [path, report_file] = [path, report_file].map(|file| file.display().to_string());
     let mut run =
         Program::start(folder, "run", &["run", &path, "--framesets", "60", "--report", &report_file]);
-    // Either it waits, or more framesets flow than the queue and the window have space for.
+    // Either it still waits after many looks, or more framesets flow than the queue and the window have space for.
+    let mut waits = 0;
     let is_known = || {
-        let row = status_of(&run, "arm/there").unwrap_or_default();
-        row["state"] == "ready" || row["produced"].as_u64().is_some_and(|produced| produced >= 40)
+        let row = status_of(&run, if to_first { "arm/camera" } else { "camera" }).unwrap_or_default();
+        waits += u32::from(row["state"] == "ready");
+        waits >= 20 || row["produced"].as_u64().is_some_and(|produced| produced >= 40)
     };
     wait("the camera", is_known, || run.stderr() + &agent.stderr());
     std::fs::write(go, "").unwrap();
@@ -648,7 +653,8 @@ pub(crate) fn add_to(trials: &mut Vec<Trial>) {
     test(trials, "agents::a_rig_of_two_hosts_runs_and_its_report_names_them", plain);
     test(trials, "agents::what_was_sent_has_arrived_when_a_rig_ends", || ends_in_order(true));
     test(trials, "agents::what_the_first_host_sent_has_arrived_when_a_rig_ends", || ends_in_order(false));
-    test(trials, "agents::no_frameset_is_lost_to_a_slow_start_of_its_reader", slow_start);
+    test(trials, "agents::no_frameset_is_lost_to_a_slow_start_of_its_reader", || slow_start(true));
+    test(trials, "agents::no_frameset_of_the_first_host_is_lost_to_it", || slow_start(false));
     test(trials, "agents::only_pinned_peers_are_trusted", pinned);
     test(trials, "agents::an_agent_that_is_killed_is_named_and_gets_its_part_again", agent_killed);
     test(trials, "agents::parts_stop_when_their_first_host_is_killed", first_host_killed);

@@ -13,6 +13,9 @@ use crate::test;
 /// Framesets of each camera.
 const FRAMESETS: u64 = 40;
 
+/// Part of what the log says when a sender has waited for its reader in vain.
+const WAITED: &str = "the cameras start without it";
+
 /// Two cameras, whose framesets another host passes on to a reader here. All of them wait for each other.
 fn topology(folder: &Path, listen: &str) -> String {
     let camera = |name: &str| {
@@ -54,7 +57,9 @@ fn ends(limit: &[&str], stop: impl FnOnce(&Program)) -> Value {
     let (code, _) = run.finish();
     let said = run.stderr() + &agent.stderr();
     assert_eq!(code, Some(0), "{said}");
-    assert!(!said.contains("did not end") && !said.contains("has not acknowledged"), "{said}");
+    for waited in ["did not end", "has not acknowledged", WAITED] {
+        assert!(!said.contains(waited), "{said}");
+    }
     let report = report(folder);
     let mut sent = 0;
     for camera in ["left", "right"] {
@@ -91,6 +96,51 @@ fn by_signal() {
         wait("framesets that come back", flows, || run.stderr());
         run.signal(Signal::INT);
     });
+}
+
+/// Two other hosts that read each other, and the first host.
+fn of_other_hosts() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let hosts = ["arm", "base"].map(|name| {
+        let listen = format!("tcp/{}", free_address());
+        let agent = agent(folder, name, &["--listen", &listen]);
+        (name, listen, agent)
+    });
+    let tables = hosts.iter().zip(["base", "arm"]).map(|((name, listen, _), other)| {
+        format!(
+            r#"
+            [host.{name}]
+            address = "{listen}"
+
+            [camera.of-{name}]
+            driver  = "synthetic"
+            host    = "{name}"
+            options = {{ model = "any", color = "off", depth = "64x48@60" }}
+
+            [processor.on-{name}]
+            kind     = "pass-on"
+            host     = "{name}"
+            inputs   = ["of-{other}"]
+            overflow = "block"
+            "#
+        )
+    });
+    let reader = "[processor.here]\nkind = 'verify'\ninputs = ['on-arm', 'on-base']\noverflow = 'block'\n";
+    let path = folder.join("rig.toml").display().to_string();
+    std::fs::write(&path, tables.collect::<String>() + reader).unwrap();
+    let report_file = folder.join("report.json").display().to_string();
+    let framesets = FRAMESETS.to_string();
+    let mut run =
+        Program::start(folder, "run", &["run", &path, "--framesets", &framesets, "--report", &report_file]);
+    let code = run.finish().0;
+    let said = hosts.iter().fold(run.stderr(), |said, (_, _, agent)| said + &agent.stderr());
+    assert!(code == Some(0) && !said.contains(WAITED), "{said}");
+    let report = report(folder);
+    for (name, ..) in &hosts {
+        let back = Crossing::of(&report, &format!("{name}/on-{name}"), &format!("on-{name}"));
+        assert_eq!((back.delivered, back.published, back.lost), (FRAMESETS, FRAMESETS, 0), "{report:#}");
+    }
 }
 
 /// A reader on the first host that fails for good: senders of other hosts, which wait for it, do not wait any longer.
@@ -133,6 +183,7 @@ fn by_failure() {
 pub(crate) fn add_to(trials: &mut Vec<Trial>) {
     test(trials, "circle::what_comes_back_is_not_limited_and_ends", by_framesets);
     test(trials, "circle::a_signal_ends_it_without_loss", by_signal);
+    test(trials, "circle::other_hosts_that_read_each_other_start", of_other_hosts);
     test(trials, "circle::a_reader_that_fails_ends_senders_that_wait_for_it", by_failure);
     test(trials, "circle::a_limit_of_time_ends_it_without_loss", || drop(ends(&["--for", "2s"], |_| {})));
 }

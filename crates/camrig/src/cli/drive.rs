@@ -17,6 +17,9 @@ use crate::threads;
 /// Maximum wait for a run that has nothing more to show.
 const LONG: Duration = Duration::from_secs(3600);
 
+/// Interval at which a rig that starts is checked.
+const START_LOOK: Duration = Duration::from_millis(50);
+
 /// Minimum time between two checks of the time that a rig has run.
 const SHORT: Duration = Duration::from_millis(10);
 
@@ -42,6 +45,7 @@ pub(super) fn drive(
     if let Some((others, time)) = &others {
         let (own, all) = (running.handle(), Arc::downgrade(others));
         others.watch(Box::new(move || signals::stop(&own, all.upgrade().as_ref())));
+        tell_start(running.handle(), Arc::clone(others))?;
         if let Some(time) = *time {
             stop_after(time, running.handle(), Arc::clone(others))?;
         }
@@ -54,6 +58,14 @@ pub(super) fn drive(
     }
     show_progress(&running)?;
     Ok(running.wait())
+}
+
+/// Tells the other hosts, on a thread, when the rig no longer starts.
+fn tell_start(rig: RigHandle, others: Arc<dyn RunningHosts>) -> io::Result<()> {
+    threads::spawn("start", move || {
+        while rig.status().is_starting() && !rig.wait_timeout(START_LOOK) {}
+        others.has_started();
+    })
 }
 
 /// Stops the rig with its parts on other hosts, on a thread, once it has run for a time.
