@@ -71,6 +71,11 @@ test-hosts *args:
     CAMRIG_PYTHON="${CAMRIG_PYTHON:-{{ justfile_directory() }}/target/python/venv/bin/python}" \
         cargo test -p camrig-hosts -- --include-ignored --skip bench:: {{ args }}
 
+# Run the tests of hosts over cables of `tc netem`, in a guest of `just usb-guest` whose kernel has that; takes some minutes
+test-netem *args:
+    CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="python3 {{ justfile_directory() }}/crates/camrig-usbcam/guest/guest.py --cameras 0 --modules veth,sch_netem --timeout 1800 -- env CAMRIG_TEST_NETEM=needed" \
+        cargo test -p camrig-hosts --test hosts -- --ignored --nocapture --test-threads 1 netem:: {{ args }}
+
 # Measure the cost of framesets of two hosts on a third, beside a bare put and subscribe of Zenoh; needs root and iproute2
 bench-hosts:
     cargo test --release -p camrig-hosts --test hosts -- --ignored --nocapture bench::

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs a command in a guest whose kernel has emulated RealSense cameras attached.
 
-    guest.py [--cameras N] [--models d405,d435] [--usb2] [--megabits M] [--kernel PACKAGE] [--timeout S] -- COMMAND...
+    guest.py [--cameras N] [--models d405,d435] [--usb2] [--megabits M] [--modules M,...] [--kernel PACKAGE] [--timeout S] -- COMMAND...
 
 The guest is the distribution's kernel under QEMU without hardware acceleration. Its root is this machine's, read-only,
 below an overlay in memory; the folder that --out names is writable for it, as $OUT. $EMULATOR is the address that takes
@@ -106,8 +106,8 @@ def kernel(packages):
     return image, f"{folder}/lib/modules/{version}"
 
 
-def modules(folder):
-    """Files of the modules that the guest needs, each behind those that it needs itself."""
+def modules(folder, more):
+    """Files of the modules that the guest needs, those of `more` too, each behind those that it needs itself."""
     with open(f"{folder}/modules.dep") as file:
         depends = {name: rest.split() for name, _, rest in (line.strip().partition(":") for line in file)}
     by_name = {os.path.basename(path).split(".")[0].replace("-", "_"): path for path in depends}
@@ -119,20 +119,20 @@ def modules(folder):
         if path not in order:
             order.append(path)
 
-    for name in MODULES:
+    for name in MODULES + more:
         if name in by_name:
             add(by_name[name])
     return order
 
 
-def initrd(folder):
+def initrd(folder, more):
     tree = os.path.join(CACHE, "initrd")
     shutil.rmtree(tree, ignore_errors=True)
     for name in ["bin", "modules", "proc", "sys", "dev"]:
         os.makedirs(f"{tree}/{name}")
     shutil.copy(shutil.which("busybox"), f"{tree}/bin/busybox")
     names = []
-    for path in modules(folder):
+    for path in modules(folder, more):
         names.append(os.path.basename(path).removesuffix(".xz"))
         opened = lzma.open if path.endswith(".xz") else open
         with opened(f"{folder}/{path}", "rb") as packed, open(f"{tree}/modules/{names[-1]}", "wb") as file:
@@ -156,6 +156,7 @@ def guest_script(arguments, program):
         f'echo "8086 {ids[model]} 0e {METADATA_LIKE}" > /sys/bus/usb/drivers/uvcvideo/new_id'
         for model in sorted(set(arguments.models.split(",")))
     )
+    attach = f"{shlex.quote(program)} attach {arguments.cameras} --host 10.0.2.2 --port {arguments.port}{usb2} &" if arguments.cameras else ""
     environment = {**guest_environment(), "CAMERAS": str(arguments.cameras), "EMULATOR": f"10.0.2.2:{arguments.port - 1}"}
     exports = "\n".join(f"export {name}={shlex.quote(value)}" for name, value in environment.items())
     command = " ".join(shlex.quote(word) for word in arguments.command)
@@ -163,7 +164,7 @@ def guest_script(arguments, program):
 mount -t debugfs debugfs /sys/kernel/debug 2>/dev/null
 (exec -a systemd-udevd /usr/bin/udevadm --daemon 2>/dev/null) || /lib/systemd/systemd-udevd --daemon
 {new_ids}
-{shlex.quote(program)} attach {arguments.cameras} --host 10.0.2.2 --port {arguments.port}{usb2} &
+{attach}
 cd {shlex.quote(os.getcwd())}
 {command}
 echo "guest: exit $?"
@@ -181,10 +182,11 @@ def guest_environment():
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cameras", type=int, default=1)
+    parser.add_argument("--cameras", type=int, default=1, help="0 for a guest without an emulator")
     parser.add_argument("--models", default="d405")
     parser.add_argument("--usb2", action="store_true")
     parser.add_argument("--megabits", type=int)
+    parser.add_argument("--modules", default="", help="modules of the kernel to load too, such as veth,sch_netem")
     parser.add_argument("--kernel", help=f"package that depends on the guest's kernel (default: {' or '.join(KERNELS)})")
     parser.add_argument("--timeout", type=int, default=300, help="seconds until the guest is ended")
     parser.add_argument("--port", type=int, default=34000, help="TCP port of the first camera")
@@ -195,7 +197,7 @@ def main():
     arguments = parser.parse_args()
     need_packages()
     program = os.path.join(ROOT, "target", "debug", "camrig-usbcam")
-    if not os.path.exists(program):
+    if arguments.cameras and not os.path.exists(program):
         fail("build the emulator first: cargo build -p camrig-usbcam")
     image, folder = kernel([arguments.kernel] if arguments.kernel else KERNELS)
     os.makedirs(arguments.out, exist_ok=True)
@@ -210,11 +212,14 @@ def main():
     log = open(arguments.log, "w") if arguments.log else None
     # So that emulator and guest do not outlive it.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(FAILED))
+    packed = initrd(folder, [name for name in arguments.modules.split(",") if name])
+    if not arguments.cameras:
+        sys.exit(boot(arguments, image, packed))
     emulator = subprocess.Popen([*ENDS_WITH_PARENT, *serve], stdout=subprocess.PIPE, stderr=log, text=True)
     try:
         if not emulator.stdout.readline():
             fail("the emulator did not start")
-        code = boot(arguments, image, initrd(folder))
+        code = boot(arguments, image, packed)
     finally:
         emulator.kill()
         emulator.wait()

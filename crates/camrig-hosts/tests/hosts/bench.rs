@@ -40,6 +40,9 @@ const BEFORE: Duration = Duration::from_secs(3);
 /// The beginning of the line of a bare receiver.
 const BARE: &str = "bare: ";
 
+/// Rounds of the raw measurement: 2 if it is not set.
+const ROUNDS: &str = "CAMRIG_BENCH_ROUNDS";
+
 /// The interpreter of Python with dora, for [`with_dora`]; optional.
 const DORA: &str = "CAMRIG_BENCH_DORA";
 
@@ -424,24 +427,49 @@ fn still(phases: Phases, more: String) -> impl Fn(usize, usize) -> String {
     }
 }
 
+/// Returns the middle value; of an even number, the upper one.
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<_> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// The ways whose costs are compared.
+const WAYS: [&str; 3] = ["bare zenoh, 2 batches", "bare zenoh, 16 batches", "camrig"];
+
 fn bench_raw() {
     let network = Network::new(&HOSTS);
     let folder = tempfile::tempdir().unwrap();
     let own = folder.path();
-    let bare = |phases: Phases, batches: &str| {
-        let cost = through_bare(&network, own, phases, batches);
-        println!("bench: {phases:?}: bare zenoh, {batches} batches, raw: {cost:?}");
-    };
     let raw = "wire = { depth = \"raw\", color = \"raw\" }";
-    for _ in 0..2 {
-        for phases in [Phases::Spread, Phases::Together] {
-            bare(phases, ZENOH_BATCHES);
-            let cost = through_camrig(&network, own, still(phases, String::new()), raw, 10_000);
-            println!("bench: {phases:?}: camrig, raw: {cost:?}");
+    let rounds = std::env::var(ROUNDS).map_or(2, |rounds| rounds.parse().unwrap());
+    let both = [Phases::Spread, Phases::Together];
+    let mut costs = both.map(|_| WAYS.map(|_| Vec::new()));
+    for round in 0..rounds {
+        for (phases, costs) in both.into_iter().zip(&mut costs) {
+            // Each way is first, second and last as often: a machine is not the same all the time.
+            for way in (0..WAYS.len()).map(|way| (way + round) % WAYS.len()) {
+                let cost = match way {
+                    0 => through_bare(&network, own, phases, ZENOH_BATCHES),
+                    1 => through_bare(&network, own, phases, CAMRIG_BATCHES),
+                    _ => through_camrig(&network, own, still(phases, String::new()), raw, 10_000),
+                };
+                println!("bench: {phases:?}: {}, raw: {cost:?}", WAYS[way]);
+                costs[way].push(cost);
+            }
         }
     }
-    bare(Phases::Spread, CAMRIG_BATCHES);
-    bare(Phases::Together, CAMRIG_BATCHES);
+    for (phases, costs) in both.into_iter().zip(&costs) {
+        for (way, costs) in WAYS.iter().zip(costs) {
+            let micros = median(costs.iter().map(|cost| cost.micros_each));
+            let [middle, largest] =
+                [0, 1].map(|at| median(costs.iter().map(|cost| cost.p99_micros[at] as f64 / 1e3)));
+            println!(
+                "bench: {phases:?}: {way}: medians of {rounds} rounds: {micros:.0} us each, p99 {middle:.1} ms, largest of the \
+                 cameras {largest:.1} ms"
+            );
+        }
+    }
     if let Ok(python) = std::env::var(DORA) {
         with_dora(&python);
     }

@@ -17,6 +17,7 @@ mod harness;
 mod hostile;
 mod matches;
 mod namespaces;
+mod netem;
 mod orphans;
 mod program;
 mod python;
@@ -57,5 +58,6 @@ fn main() -> ExitCode {
     bench::add_to(&mut trials);
     soak::add_to(&mut trials);
     namespaces::add_to(&mut trials);
+    netem::add_to(&mut trials);
     libtest_mimic::run(&arguments, trials).exit_code()
 }

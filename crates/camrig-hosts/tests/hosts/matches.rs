@@ -27,6 +27,7 @@ fn topology(folder: &Path, address: &str) -> String {
         r#"
         [host.arm]
         address = "tcp/{address}"
+        insecure = true
         rate_megabits = 100
 
         [camera.left]
@@ -56,7 +57,7 @@ fn topology(folder: &Path, address: &str) -> String {
 }
 
 /// Returns the frameset of `right` that was matched with each of `left`, and how far both are apart in microseconds.
-fn pairs(lines: &[String]) -> BTreeMap<u64, (u64, i64)> {
+pub(crate) fn pairs(lines: &[String]) -> BTreeMap<u64, (u64, i64)> {
     let pair = |line: &String| {
         let numbers: Vec<i64> =
             line.strip_prefix(PAIR)?.split_whitespace().map(|number| number.parse().unwrap()).collect();
@@ -66,16 +67,39 @@ fn pairs(lines: &[String]) -> BTreeMap<u64, (u64, i64)> {
     lines.iter().filter_map(pair).collect()
 }
 
+/// Two hosts, and the way between them.
+pub(crate) struct TwoHosts {
+    /// The commands of the agent and of the first host, without arguments.
+    pub(crate) agent: Command,
+    pub(crate) first: Command,
+    /// Where the agent listens, and where the first host finds it.
+    pub(crate) listen: String,
+    pub(crate) address: String,
+    /// The least time from one to the other.
+    pub(crate) delay: Duration,
+    /// How far the agent's clock is behind that of the first host.
+    pub(crate) offset_seconds: f64,
+}
+
+impl TwoHosts {
+    /// Two hosts on this machine, with a cable between them.
+    fn of(quality: Quality, agent: Command, offset_seconds: f64) -> Self {
+        let listen = free_address();
+        let address = Cable::of(quality, &listen).address;
+        Self { agent, first: program(), listen, address, delay: quality.delay, offset_seconds }
+    }
+}
+
 /// The hosts match the same framesets, unless these are as near to the next ones within the uncertainty of the clocks.
-fn same_matches(quality: Quality, agent: Command, offset_seconds: f64) {
+pub(crate) fn same_matches(hosts: TwoHosts) {
+    let TwoHosts { agent, first, listen, address, delay, offset_seconds } = hosts;
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    let address = free_address();
-    let mut agent = agent_by(agent, folder, "agent", &["--listen", &format!("tcp/{address}")]);
-    let cable = Cable::of(quality, &address);
-    let path = topology(folder, &cable.address);
+    let allowed = ["--listen", &format!("tcp/{listen}"), "--insecure"];
+    let mut agent = agent_by(agent, folder, "agent", &allowed);
+    let path = topology(folder, &address);
     let report_file = folder.join("report.json").display().to_string();
-    let mut run = Program::start(folder, "run", &["run", &path, "--report", &report_file]);
+    let mut run = Program::start_by(first, folder, "run", &["run", &path, "--report", &report_file]);
     let (here, there) = (run.lines(), agent.lines());
     let context = || run.stderr() + &agent.stderr();
     let both = || [&here, &there].map(|lines| pairs(&lines.lock().unwrap()));
@@ -93,7 +117,7 @@ fn same_matches(quality: Quality, agent: Command, offset_seconds: f64) {
     let number = |key: &str| clock[key].as_f64().unwrap_or_else(|| panic!("{report:#}"));
     let (offset, known) = (number("offset_ms") / 1e3, number("uncertainty_us"));
     assert!((offset - offset_seconds).abs() * 1e6 <= known, "{clock}");
-    assert!(known >= quality.delay.as_micros() as f64, "{clock}");
+    assert!(known >= delay.as_micros() as f64, "{clock}");
     // Either host maps the other's times, and a camera's own clock is estimated from its arrivals.
     let unsure = 2 * known as i64 + 3000;
     let [here, there] = both();
@@ -164,13 +188,13 @@ pub(crate) fn add_to(trials: &mut Vec<Trial>) {
     let millis = Duration::from_millis;
     let slow = Quality { delay: millis(3), jitter: millis(2), mbps: Some(100) };
     test(trials, "matches::a_slow_cable_of_100_megabits_changes_no_match", move || {
-        same_matches(slow, program(), 0.0);
+        same_matches(TwoHosts::of(slow, program(), 0.0));
     });
     test(trials, "matches::framesets_of_a_processor_are_matched_by_their_camera", processed);
     // Only root may set the clock of others.
     let mut of_root = Vec::new();
     test(&mut of_root, "matches::a_clock_that_is_wrong_by_3_s_changes_no_match", || {
-        same_matches(Quality::default(), wrong_clock(), -3.0);
+        same_matches(TwoHosts::of(Quality::default(), wrong_clock(), -3.0));
     });
     trials.extend(of_root.into_iter().map(|trial| trial.with_ignored_flag(true)));
 }

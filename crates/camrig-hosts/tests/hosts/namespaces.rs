@@ -13,7 +13,7 @@ use crate::same::{digests, on_one_host};
 use crate::test;
 
 /// The program that carries packets.
-const BAD_CABLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/hosts/bad_cable.py");
+pub(crate) const BAD_CABLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/hosts/bad_cable.py");
 
 /// Network namespaces: `first`, and one for each other host, with a cable between both. They end with the test.
 pub(crate) struct Network {
@@ -171,7 +171,7 @@ impl Drop for BadCable {
 }
 
 /// Starts an agent on host `arm`; returns it with the table of the host.
-fn agent_on_arm(network: &Network, folder: &Path) -> (Program, String) {
+pub(crate) fn agent_on_arm(network: &Network, folder: &Path) -> (Program, String) {
     let (first, arm) = (identity(folder, "first.pem"), identity(folder, "arm.pem"));
     let (listen, file) =
         (format!("tls/{}:7447", network.address("arm")), folder.join("arm.pem").display().to_string());
@@ -237,9 +237,9 @@ fn cut() {
     assert!(link["dropped"]["drop-oldest"].as_u64().is_some_and(|dropped| dropped > 0), "{link:#}");
 }
 
-/// Below TCP, packets are lost and overtake others: framesets do not, and have the content of one host.
-fn bad_cable() {
-    let network = Network::new(&["arm"]);
+/// Below TCP, packets are lost and overtake others: framesets do not, and have the content of one host. `spoil` makes the cable
+/// of host `arm` such a one.
+pub(crate) fn same_content<Cable>(network: &Network, spoil: impl FnOnce() -> Cable) -> Cable {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let text = r#"
@@ -266,14 +266,21 @@ fn bad_cable() {
         digests(&stdout)
     };
     let of_one_host = run(&on_one_host(text));
-    let cable = BadCable::of(&network, "arm", [3.0, 2.0, 0.01]);
-    let (_agent, host) = agent_on_arm(&network, folder);
+    let cable = spoil();
+    let (_agent, host) = agent_on_arm(network, folder);
     assert_eq!(run(&(host + text)), of_one_host);
-    let [carried, lost, overtaken] = cable.finish();
     let report = report(folder);
     let crossing = Crossing::of(&report, "arm/there", "there");
-    println!("bad cable: {carried} packets carried, {lost} lost, {overtaken} overtaken; {crossing:?}");
     assert_eq!((crossing.delivered, crossing.published, crossing.lost), (150, 150, 0), "{report:#}");
+    cable
+}
+
+/// A cable that a program makes bad.
+fn bad_cable() {
+    let network = Network::new(&["arm"]);
+    let cable = same_content(&network, || BadCable::of(&network, "arm", [3.0, 2.0, 0.01]));
+    let [carried, lost, overtaken] = cable.finish();
+    println!("bad cable: {carried} packets carried, {lost} lost, {overtaken} overtaken");
     assert!(lost > 0 && overtaken > 0, "{carried} {lost} {overtaken}");
 }
 
