@@ -122,7 +122,13 @@ impl Metadata {
 
     /// Returns every value that the frame has, in the order of the keys' numbers.
     pub fn iter(&self) -> impl Iterator<Item = (MetadataKey, i64)> + '_ {
-        MetadataKey::all().filter_map(|key| Some((key, self.get(key)?)))
+        let mut left = self.present;
+        std::iter::from_fn(move || {
+            let number = left.trailing_zeros() as usize;
+            let key = MetadataKey::from_number(number)?;
+            left &= left - 1;
+            Some((key, self.values[number]))
+        })
     }
 }
 

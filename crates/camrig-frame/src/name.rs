@@ -2,8 +2,7 @@
 
 use std::fmt;
 
-use serde::de::{self, SeqAccess, Visitor};
-use serde::ser::SerializeSeq;
+use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A name of 1 to `N` printable ASCII characters without spaces, such as a codec, a schema or an encoding.
@@ -114,15 +113,13 @@ impl<const N: usize> std::str::FromStr for Name<N> {
     }
 }
 
-/// A string in formats for people; in binary formats a sequence of bytes, which is read without allocation.
+/// A string in formats for people; in binary formats bytes, which are read without allocation.
 impl<const N: usize> Serialize for Name<N> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         if serializer.is_human_readable() {
             return serializer.serialize_str(self.as_str());
         }
-        let mut sequence = serializer.serialize_seq(Some(self.as_str().len()))?;
-        self.as_str().bytes().try_for_each(|byte| sequence.serialize_element(&byte))?;
-        sequence.end()
+        serializer.serialize_bytes(self.as_str().as_bytes())
     }
 }
 
@@ -131,14 +128,14 @@ impl<'de, const N: usize> Deserialize<'de> for Name<N> {
         if deserializer.is_human_readable() {
             deserializer.deserialize_str(NameVisitor)
         } else {
-            deserializer.deserialize_seq(NameVisitor)
+            deserializer.deserialize_bytes(NameVisitor)
         }
     }
 }
 
 struct NameVisitor<const N: usize>;
 
-impl<'de, const N: usize> Visitor<'de> for NameVisitor<N> {
+impl<const N: usize> Visitor<'_> for NameVisitor<N> {
     type Value = Name<N>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -149,14 +146,9 @@ impl<'de, const N: usize> Visitor<'de> for NameVisitor<N> {
         Name::new(text).map_err(E::custom)
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Name<N>, A::Error> {
-        let (mut bytes, mut len) = ([0; N], 0);
-        while let Some(byte) = sequence.next_element()? {
-            *bytes.get_mut(len).ok_or_else(|| de::Error::invalid_length(len + 1, &self))? = byte;
-            len += 1;
-        }
-        let name = Name::from_bytes(&bytes[..len], u8::is_ascii_graphic);
-        name.ok_or_else(|| de::Error::invalid_value(de::Unexpected::Bytes(&bytes[..len]), &self))
+    fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<Name<N>, E> {
+        let name = Name::from_bytes(bytes, u8::is_ascii_graphic);
+        name.ok_or_else(|| E::invalid_value(de::Unexpected::Bytes(bytes), &self))
     }
 }
 

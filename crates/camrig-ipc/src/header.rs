@@ -31,7 +31,7 @@ pub(crate) fn encode(header: &FrameSetHeader, buffer: &mut [u8]) {
 }
 
 /// Decodes the output of `encode`, which it copies into `copy` first; returns `None` for anything else.
-pub(crate) fn decode(buffer: &[u8], copy: &mut Vec<u8>) -> Option<FrameSetHeader> {
+pub(crate) fn decode(buffer: &[u8], copy: &mut Vec<u8>) -> Option<Box<FrameSetHeader>> {
     let (prefix, rest) = buffer.split_first_chunk::<PREFIX_BYTES>()?;
     let prefix = *prefix;
     let [magic, version, len] =
@@ -43,8 +43,26 @@ pub(crate) fn decode(buffer: &[u8], copy: &mut Vec<u8>) -> Option<FrameSetHeader
     // A private copy, no longer than the header: the writer of the slot cannot change the checked bytes.
     copy.clear();
     copy.extend_from_slice(shared);
-    let (header, read) = bincode::serde::decode_from_slice(copy, config()).ok()?;
+    // Frame by frame into its place: a header has room for the maximum number, and each move of all would copy 5 kB.
+    let (fields, mut read) = bincode::serde::decode_from_slice(copy, config()).ok()?;
+    let (sequence, source, arrival_nanos, matched, origins, count): (_, _, _, _, _, usize) = fields;
+    let frames = std::iter::empty().collect();
+    let mut header = Box::new(FrameSetHeader { sequence, source, arrival_nanos, matched, origins, frames });
+    for _ in 0..count {
+        let (frame, bytes) = bincode::serde::decode_from_slice(&copy[read..], config()).ok()?;
+        header.frames.try_push(frame).ok()?;
+        read += bytes;
+    }
     (read == copy.len()).then_some(header)
+}
+
+/// Returns a copy of a header, of which only the frames are copied that it has.
+pub(crate) fn copied(header: &FrameSetHeader) -> Box<FrameSetHeader> {
+    let FrameSetHeader { sequence, source, arrival_nanos, matched, .. } = *header;
+    let (origins, frames) = (header.origins.clone(), std::iter::empty().collect());
+    let mut copy = Box::new(FrameSetHeader { sequence, source, arrival_nanos, matched, origins, frames });
+    copy.frames.extend(header.frames.iter().copied());
+    copy
 }
 
 /// Returns a header as bytes, for another host: at most 8 KiB, with its version.
@@ -59,7 +77,7 @@ pub fn header_to_bytes(header: &FrameSetHeader) -> Vec<u8> {
 /// Returns the header that [`header_to_bytes`] made bytes of; `None` for anything else. Whether its frames form a valid
 /// frameset is not checked.
 pub fn header_from_bytes(bytes: &[u8]) -> Option<FrameSetHeader> {
-    decode(bytes, &mut Vec::new())
+    decode(bytes, &mut Vec::new()).map(|header| *header)
 }
 
 #[cfg(test)]

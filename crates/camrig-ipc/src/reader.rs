@@ -152,7 +152,6 @@ impl LinkReader {
         // only garble the private copy that `decode` makes and checks.
         let bytes = unsafe { pool.region.bytes(start..start + HEADER_BYTES) };
         let header = header::decode(bytes, copy)
-            .map(Box::new)
             .filter(|header| header.sequence == taken.sequence)
             .ok_or(Refused::Header(taken.slot))?;
         let layout = Layout::of(&header.frames)

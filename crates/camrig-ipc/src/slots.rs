@@ -170,7 +170,7 @@ impl SlotPool {
         assert!(layout.size_bytes() <= self.pixel_bytes, "a frameset larger than its slot");
         let Some(slot) = self.slots.claim(self.count) else { return Ok(None) };
         self.present.provide(&self.region, slot, self.pixel_bytes);
-        Ok(Some(Loan(Share { pool: Arc::clone(self), slot, header: Box::new(header.clone()), layout })))
+        Ok(Some(Loan(Share { pool: Arc::clone(self), slot, header: header::copied(header), layout })))
     }
 
     fn header_start(&self, slot: usize) -> usize {

@@ -5,7 +5,6 @@ use std::sync::atomic::Ordering;
 use super::LinkState;
 use super::overflow::DropReason;
 use super::word::{State, TakenSlot, Word};
-use crate::sync::AtomicU64;
 
 impl LinkState {
     /// Returns the producer's slots that are queued or being read, as a bit mask with the first slot lowest.
@@ -21,7 +20,7 @@ impl LinkState {
 
     /// Returns the number of queued framesets.
     pub fn queued(&self) -> usize {
-        self.words().filter(|(_, word)| word.state == State::Queued).count()
+        self.bits().filter(|bits| is_queued(*bits)).count()
     }
 
     /// Returns the generations of the pools with queued framesets or framesets being read.
@@ -86,19 +85,22 @@ impl LinkState {
     }
 
     fn look_for_oldest(&self) -> Option<(usize, Word)> {
-        let mut oldest: Option<(usize, Word)> = None;
-        for (slot, word) in self.words() {
-            if word.state == State::Queued && oldest.is_none_or(|(_, oldest)| word.sequence < oldest.sequence)
-            {
-                oldest = Some((slot, word));
-            }
-        }
-        oldest
+        // Of two queued words, that with the lower sequence number is lower: see `Word`.
+        let (slot, oldest) =
+            self.bits().enumerate().filter(|(_, bits)| is_queued(*bits)).min_by_key(|(_, bits)| *bits)?;
+        Some((slot, Word::of(oldest)?))
     }
 
     pub(super) fn words(&self) -> impl Iterator<Item = (usize, Word)> + '_ {
-        // Pairs with `publish`; ordered after `clear_notified` of a reader, and after `awaited` of a producer.
-        let load = |(slot, cell): (usize, &AtomicU64)| Some((slot, Word::of(cell.load(Ordering::SeqCst))?));
-        self.slots.iter().enumerate().filter_map(load)
+        self.bits().enumerate().filter_map(|(slot, bits)| Some((slot, Word::of(bits)?)))
     }
+
+    fn bits(&self) -> impl Iterator<Item = u64> + '_ {
+        // Pairs with `publish`; ordered after `clear_notified` of a reader, and after `awaited` of a producer.
+        self.slots.iter().map(|cell| cell.load(Ordering::SeqCst))
+    }
+}
+
+fn is_queued(bits: u64) -> bool {
+    bits & Word::STATE == State::Queued as u64
 }

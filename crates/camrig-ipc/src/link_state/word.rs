@@ -15,7 +15,7 @@ pub(super) enum State {
 }
 
 /// A slot's word: 2 bits of state, 16 of generation, 46 of sequence. All zero is a free slot. 46 bits count
-/// framesets for two million years at 1000 Hz.
+/// framesets for two million years at 1000 Hz. The sequence is highest, so that words of one state are ordered by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Word {
     pub(super) state: State,
@@ -24,9 +24,12 @@ pub(super) struct Word {
 }
 
 impl Word {
+    /// Mask of the state.
+    pub(super) const STATE: u64 = 3;
+
     /// Parses a word; `None` for a free slot, and for an invalid state.
     pub(super) fn of(bits: u64) -> Option<Self> {
-        let state = match bits & 3 {
+        let state = match bits & Self::STATE {
             1 => State::Queued,
             2 => State::Reading,
             _ => return None,
