@@ -57,6 +57,9 @@ struct Args {
     /// Duration of a measurement, after half a second of warm-up
     #[arg(long, value_name = "SECONDS", default_value_t = 1.0)]
     seconds: f64,
+    /// Slots of each camera of camrig, 2 to 64; default: camrig's
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=64))]
+    slots: Option<u32>,
     /// Write all results as JSON to this file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -93,7 +96,7 @@ impl Args {
         if !(0.1..=600.0).contains(&seconds) {
             return Err("`--seconds` must be between 0.1 and 600".into());
         }
-        Ok(Plan { loads, rounds, window: Duration::from_secs_f64(seconds) })
+        Ok(Plan { loads, rounds, window: Duration::from_secs_f64(seconds), slots: self.slots })
     }
 
     /// Returns the requested candidates; by default those that are informative under this load.

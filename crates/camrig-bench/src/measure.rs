@@ -42,6 +42,8 @@ pub(crate) struct Plan {
     pub(crate) loads: Vec<(Load, Vec<Candidate>)>,
     pub(crate) rounds: u32,
     pub(crate) window: Duration,
+    /// Slots of each camera of camrig; `None` for the default.
+    pub(crate) slots: Option<u32>,
 }
 
 /// The measurement of one candidate under one load in one round.
@@ -136,7 +138,8 @@ fn one(
     let name = format!("camrig-bench-{}-{number}", std::process::id());
     let folder = tempfile::Builder::new().prefix(&name).tempdir()?;
     let launch_nanos = monotonic_nanos();
-    let task = Task { candidate, load, name, launch_nanos, warmup: WARMUP, window, role: Role::Leader };
+    let (warmup, slots, role) = (WARMUP, plan.slots, Role::Leader);
+    let task = Task { candidate, load, name, launch_nanos, warmup, window, slots, role };
     let mut run = Run::start(&task, folder.path())?;
 
     let mut readers = Vec::new();

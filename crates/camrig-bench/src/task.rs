@@ -32,6 +32,8 @@ pub(crate) struct Task {
     /// Time from the first frameset of the last camera to the window.
     pub(crate) warmup: Duration,
     pub(crate) window: Duration,
+    /// Slots of each camera of camrig; `None` for the default.
+    pub(crate) slots: Option<u32>,
     pub(crate) role: Role,
 }
 

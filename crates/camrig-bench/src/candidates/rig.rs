@@ -53,6 +53,9 @@ pub(crate) fn prepare(task: &Task, folder: &Path) -> Fallible<Vec<String>> {
     for camera in 0..task.load.cameras {
         writeln!(text, "\n[camera.c{camera}]\ndriver = \"{DRIVER}\"\noptions = {{ camera = {camera} }}")?;
         text.push_str(thread);
+        if let Some(slots) = task.slots {
+            writeln!(text, "slots = {slots}")?;
+        }
         if multi_process {
             writeln!(text, "process = \"p{}\"", camera / task.load.cameras_per_process())?;
         }
