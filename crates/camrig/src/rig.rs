@@ -378,7 +378,7 @@ impl RigHandle {
     /// As [`RunningRig::wait_timeout`].
     pub fn wait_timeout(&self, timeout: Duration) -> bool {
         let until = std::time::Instant::now() + timeout.min(LONG);
-        let mut stage = Stage::Active;
+        let mut stage = Stage::Starting;
         loop {
             let left = until.saturating_duration_since(std::time::Instant::now());
             stage = self.control.wait(stage, left);

@@ -20,18 +20,19 @@ const FAILURE: i32 = 1;
 pub(crate) fn run(registry: &Arc<Registry>, setup: Setup) -> ExitCode {
     logging::init(&setup.process);
     let mut hosted = None;
-    std::process::exit(serve(registry, setup, &mut hosted))
+    std::process::exit(serve(registry, setup, &mut hosted, camrig_ipc::release_startup_memory))
 }
 
 /// Executes the supervisor's commands until the end, within a program that continues: the actors end too.
 pub(crate) fn serve_within(registry: &Arc<Registry>, setup: Setup) {
     let mut hosted = None;
-    serve(registry, setup, &mut hosted);
+    serve(registry, setup, &mut hosted, || {});
     hosted.iter().for_each(Hosted::give_up);
 }
 
-/// Executes the supervisor's commands until the end, and returns the exit code. The actors are left in `hosted`.
-fn serve(registry: &Arc<Registry>, setup: Setup, hosted: &mut Option<Hosted>) -> i32 {
+/// Executes the supervisor's commands until the end, and returns the exit code. The actors are left in `hosted`. Calls `started`
+/// when framesets begin to flow.
+fn serve(registry: &Arc<Registry>, setup: Setup, hosted: &mut Option<Hosted>, started: impl Fn()) -> i32 {
     let Setup { commands, events, .. } = setup;
     // Actors report from their own threads; a sender is not `Sync`.
     let events = Arc::new(Mutex::new(events));
@@ -62,7 +63,10 @@ fn serve(registry: &Arc<Registry>, setup: Setup, hosted: &mut Option<Hosted>) ->
                     hosted.unlink(from, link);
                 }
             }
-            Ok(WorkerCommand::Go) => hosted.iter().for_each(Hosted::go),
+            Ok(WorkerCommand::Go) => {
+                hosted.iter().for_each(Hosted::go);
+                started();
+            }
             Ok(WorkerCommand::StopCameras) => hosted.iter().for_each(Hosted::stop_cameras),
             Ok(WorkerCommand::Actor(actor, command)) => {
                 if let Some(hosted) = hosted {
@@ -148,7 +152,7 @@ mod tests {
             },
         );
         let (exit, exits) = mpsc::sync_channel(4);
-        std::thread::spawn(move || exit.send(serve(&Arc::new(registry), setup, &mut None)));
+        std::thread::spawn(move || exit.send(serve(&Arc::new(registry), setup, &mut None, || {})));
         let (forward, forwarded) = mpsc::sync_channel(4);
         std::thread::spawn(move || {
             while let Ok(event) = received.receive() {

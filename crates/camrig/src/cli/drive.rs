@@ -87,10 +87,15 @@ fn stop_after(time: Duration, rig: RigHandle, others: Arc<dyn RunningHosts>) -> 
 /// Shows how a run goes, until it is over.
 fn show_progress(rig: &RunningRig) -> io::Result<()> {
     let mut progress = ProgressDisplay::new()?;
-    let mut stage = Stage::Active;
+    let mut stage = Stage::Starting;
     while stage != Stage::Over {
-        stage = rig.wait_for_stage(stage, if stage == Stage::Active { progress.due_in() } else { LONG });
-        if stage != Stage::Active {
+        let runs = matches!(stage, Stage::Starting | Stage::Active);
+        let before = stage;
+        stage = rig.wait_for_stage(stage, if runs { progress.due_in() } else { LONG });
+        if before == Stage::Starting && stage == Stage::Active {
+            camrig_ipc::release_startup_memory();
+        }
+        if matches!(stage, Stage::Stopping | Stage::Over) {
             progress.end();
         } else if progress.due_in().is_zero() {
             progress.show(&rig.status());

@@ -8,8 +8,10 @@ use camrig_status::RigStatus;
 /// Stage of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Stage {
-    /// It is starting, or framesets flow.
+    /// Some actors are not ready.
     #[default]
+    Starting,
+    /// Framesets flow.
     Active,
     /// No camera will produce another frameset.
     Stopping,
@@ -59,7 +61,8 @@ mod tests {
     #[test]
     fn a_stage_is_waited_for_and_a_time_out_returns_the_old_one() {
         let progress = Progress::default();
-        assert_eq!(progress.wait(Stage::Active, Duration::ZERO), Stage::Active);
+        assert_eq!(progress.wait(Stage::Starting, Duration::ZERO), Stage::Starting);
+        progress.set(Stage::Active);
         std::thread::scope(|scope| {
             let waiting = scope.spawn(|| progress.wait(Stage::Active, Duration::from_secs(60)));
             progress.set(Stage::Over);

@@ -167,10 +167,12 @@ impl Shell {
         let over = Over(progress);
         let mut usage_at = Instant::now();
         while !self.core.is_over() {
+            self.step();
             if self.core.is_stopping() {
                 progress.set(Stage::Stopping);
+            } else if self.core.is_going() {
+                progress.set(Stage::Active);
             }
-            self.step();
             if usage_at.elapsed() >= USAGE_INTERVAL && !self.core.is_stopping() {
                 usage_at = Instant::now();
                 self.note_usage();

@@ -37,7 +37,9 @@ fn run(text: &str, limits: RunLimits) -> io::Result<Run> {
 
 fn report(run: Run) -> Report {
     let until = Instant::now() + WATCHDOG;
-    while run.control.wait(Stage::Active, Duration::from_millis(100)) != Stage::Over {
+    let mut stage = Stage::Starting;
+    while stage != Stage::Over {
+        stage = run.control.wait(stage, Duration::from_millis(100));
         assert!(Instant::now() < until, "the run never ends");
     }
     run.thread.join().unwrap()

@@ -374,6 +374,11 @@ impl Core {
         self.stopping || self.phase != Phase::Active
     }
 
+    /// Returns whether framesets flow: every actor was ready.
+    pub(super) fn is_going(&self) -> bool {
+        self.going_since.is_some()
+    }
+
     /// Returns whether every camera stops, also those that relay.
     pub(super) fn stops_cameras(&self) -> bool {
         self.stopping && !self.drains
