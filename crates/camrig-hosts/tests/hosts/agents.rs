@@ -320,7 +320,7 @@ fn slow_start(to_first: bool) {
         [camera.camera]
         driver  = "synthetic"
         {sender}
-        options = {{ model = "any", depth = "32x24@30" }}
+        options = {{ model = "any", color = "off", depth = "32x24@30" }}
 
         [processor.reader]
         kind    = "late"
