@@ -52,7 +52,8 @@ fn read_only_pages() -> Vec<Range<usize>> {
         for header in loaded.filter(|header| header.p_flags & libc::PF_W == 0) {
             let start = info.dlpi_addr as usize + header.p_vaddr as usize;
             let end = start + header.p_memsz as usize;
-            found.push(start - start % page_bytes()..end.next_multiple_of(page_bytes()));
+            // Complete pages: nothing of another segment, which may be writable, is in them.
+            found.push(start.next_multiple_of(page_bytes())..end - end % page_bytes());
         }
         // The first description is that of the program, the others are libraries.
         1
