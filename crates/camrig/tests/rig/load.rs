@@ -84,9 +84,12 @@ fn stopped_reader() {
 /// any channel holds.
 const RESTARTS: u64 = 1000;
 
-/// Waits until an actor was restarted [`RESTARTS`] times, and the other reader still receives framesets.
+/// Waits until an actor was restarted [`RESTARTS`] times, and the other reader still receives framesets. The watchdog
+/// guards each tenth of them.
 fn wait_for_restarts(rig: &mut Rig, actor: usize) {
-    rig.wait_for("restarts", |rig| (rig.status().actors[actor].restarts >= RESTARTS).then_some(()));
+    for restarts in (1..=10).map(|tenth| RESTARTS / 10 * tenth) {
+        rig.wait_for("restarts", |rig| (rig.status().actors[actor].restarts >= restarts).then_some(()));
+    }
     wait_for_framesets(rig, "pulse", 50);
 }
 
