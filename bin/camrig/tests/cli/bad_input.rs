@@ -224,6 +224,7 @@ error: unknown option `every_second` of processor `p`
 }
 
 #[test]
+#[cfg_attr(feature = "hosts", ignore = "the feature `hosts` adds a driver and a kind")]
 fn unknown_drivers_kinds_inputs_and_policies() {
     refused(
         r#"
@@ -272,6 +273,7 @@ error: processor `p` has unknown overflow `drop`
 }
 
 #[test]
+#[cfg_attr(feature = "hosts", ignore = "the feature `hosts` adds a driver and a kind")]
 fn missing_keys() {
     refused(
         r#"

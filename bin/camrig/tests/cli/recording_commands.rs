@@ -32,7 +32,9 @@ fn two_cameras() -> Folder {
     let mut folder = Folder::new();
     let recorder =
         of_both("recorder", "record", "file = \"rig.mcap\", color = \"jpeg\", compression = \"none\"");
-    folder.write("record.toml", &format!("{TWO_CAMERAS}{recorder}"));
+    // They wait for the recorder, so that none is missing.
+    let cameras = TWO_CAMERAS.replace("model", "paced = false, model");
+    folder.write("record.toml", &format!("{cameras}{recorder}"));
     assert_eq!(folder.succeed(&["run", "record.toml", "--framesets", "10"]), "");
     folder
 }
@@ -308,8 +310,13 @@ fn a_recorder_prints_its_framesets_and_its_file() {
         let (stdout, stderr, status) = folder.run(args);
         assert_eq!((stderr.as_str(), status), ("", Some(0)), "{args:?}: {stdout}");
         let bytes = stdout.split(", ").nth(2).and_then(|text| text.split_once(" in ")).unwrap().0;
-        let expected = format!("record: 20 framesets of 2 cameras, 0 missing, {bytes} in {place}\n");
+        let numbers: Vec<u64> = stdout.split(' ').filter_map(|word| word.parse().ok()).collect();
+        let (framesets, missing) = (numbers[0], numbers[2]);
+        let expected =
+            format!("record: {framesets} framesets of 2 cameras, {missing} missing, {bytes} in {place}\n");
         assert_eq!(stdout, expected, "{args:?}");
+        // On a busy machine, cameras that do not wait are faster than the recorder.
+        assert!(framesets + missing >= 20 && (place == "new.mcap" || missing == 0), "{stdout}");
         assert!(bytes.ends_with(" MB"), "{bytes}");
     }
 }
