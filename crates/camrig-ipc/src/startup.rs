@@ -13,8 +13,8 @@ use crate::threads::spawn_thread;
 const START: Duration = Duration::from_millis(300);
 
 /// Gives memory back that only the start of this process needed, on a thread of its own and some time after this call, which
-/// is made when framesets begin to flow: freed parts of the heap, and the pages of the program. Those that the process goes on
-/// to use come back from the file, without a read of the disk as long as they are cached.
+/// is made when framesets begin to flow: freed parts of the heap, and the pages of the program, unless a debugger traces it.
+/// Those that the process goes on to use come back from the file, without a read of the disk as long as they are cached.
 pub fn release_startup_memory() {
     // Without a thread the memory stays.
     let _ = spawn_thread("startup", || {
@@ -27,6 +27,9 @@ fn release() {
     // SAFETY: the call has no preconditions.
     #[cfg(target_env = "gnu")]
     let _ = unsafe { libc::malloc_trim(0) };
+    if is_traced() {
+        return;
+    }
     for pages in read_only_pages() {
         // SAFETY: the pages are a private mapping of the program's file that is never written: they come back with the same
         // content. The dynamic linker writes only to segments that are writable in the file.
@@ -35,6 +38,13 @@ fn release() {
         };
         // An error means that the pages are locked in memory, and stay.
     }
+}
+
+/// Returns whether a debugger traces this process: it writes its breakpoints into copies of the program's pages, which would be
+/// lost with these. If that is not known, it may be so.
+fn is_traced() -> bool {
+    let Ok(status) = std::fs::read_to_string("/proc/self/status") else { return true };
+    status.lines().find_map(|line| line.strip_prefix("TracerPid:")).is_none_or(|pid| pid.trim() != "0")
 }
 
 /// Returns the addresses of the pages of this program's code and constants.
