@@ -138,14 +138,14 @@ fn a_pause_in_a_recording_does_not_count_as_a_stall() {
     let mut folder = Folder::new();
     let camera = |name: &str, more: &str| {
         format!(
-            "\n[camera.{name}]\ndriver = 'synthetic'\n\
+            "\n[camera.{name}]\nstall_timeout_millis = 60000\ndriver = 'synthetic'\n\
              options = {{ model = 'any', color = 'off', depth = '16x12@10', frames = 5, {more} }}\n"
         )
     };
     let cameras = format!("{}{}", camera("left", "seed = 1"), camera("late", "seed = 2, start_delay = 5000"));
     folder.write("record.toml", &format!("{cameras}{}", recorder("['left', 'late']", "rig.mcap")));
     folder.succeed(&["run", "record.toml"]);
-    let late = replayed("late", "file = 'rig.mcap'").replace("driver", "stall_timeout_millis = 4000\ndriver");
+    let late = replayed("late", "file = 'rig.mcap'").replace("driver", "stall_timeout_millis = 2000\ndriver");
     folder.write("replay.toml", &format!("{late}{}", recorder("['late']", "again.mcap")));
     folder.succeed(&["run", "replay.toml", "--report", "report.json"]);
     let report = std::fs::read(folder.path().join("report.json")).unwrap();

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -102,7 +103,11 @@ fn ids(folder: &Path) -> Vec<u32> {
     let ids = ids.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
     let is_own = |id: &u32| {
         let link = |name: &str| fs::read_link(format!("/proc/{id}/{name}")).ok();
-        link("exe").is_some_and(|it| it == program) && link("cwd").is_some_and(|it| it == folder)
+        // The executable may be an emulator, whose first argument is the program.
+        let line = fs::read(format!("/proc/{id}/cmdline")).unwrap_or_default();
+        let emulated = line.split(|&byte| byte == 0).nth(1) == Some(program.as_os_str().as_bytes());
+        (emulated || link("exe").is_some_and(|it| it == program))
+            && link("cwd").is_some_and(|it| it == folder)
     };
     ids.filter(is_own).collect()
 }
