@@ -25,6 +25,17 @@ const MODELS: [Distortion; 4] = [
     Distortion::ModifiedBrownConrady,
 ];
 
+/// The models whose places in color librealsense's point cloud computes: for ARM, it takes all others for no distortion
+/// (`get_texture_map` in src/proc/neon/neon-pointcloud.cpp).
+fn models_of_color() -> impl Iterator<Item = Distortion> {
+    let is_known = |model: &Distortion| {
+        matches!(model, Distortion::None | Distortion::ModifiedBrownConrady) || !cfg!(target_arch = "aarch64")
+    };
+    let (known, others): (Vec<_>, Vec<_>) = MODELS.into_iter().partition(is_known);
+    others.iter().for_each(|model| eprintln!("LEFT OUT: librealsense for ARM ignores {model} of color"));
+    known.into_iter()
+}
+
 const DEPTH_LENS: Intrinsics = Intrinsics {
     width: 64,
     height: 48,
@@ -152,7 +163,7 @@ fn pixels_and_points_are_related_as_in_librealsense() {
 /// A slope that is seen as a whole from both eyes.
 #[test]
 fn points_and_their_colors_are_those_of_librealsense() {
-    for distortion in MODELS {
+    for distortion in models_of_color() {
         // Depth images of D400 cameras are rectified, although they report a model. librealsense's point cloud
         // ignores most other models, and then differs from its own `rs2_deproject_pixel_to_point`.
         for of_depth in [Distortion::None, Distortion::BrownConrady, Distortion::InverseBrownConrady] {
