@@ -101,11 +101,18 @@ mod tests {
     fn pages_of_the_program_are_given_back_and_come_again() {
         let ranges = read_only_pages();
         assert!(ranges.iter().any(|pages| pages.contains(&(resident_bytes as *const () as usize))));
-        // Reads each page.
         for pages in &ranges {
-            for page in pages.clone().step_by(page_bytes()) {
-                // SAFETY: pages of the program, which are never written.
-                let _ = unsafe { std::ptr::with_exposed_provenance::<u8>(page).read_volatile() };
+            // SAFETY: the call reads the pages, which stay as they are.
+            let present = unsafe {
+                madvise(
+                    std::ptr::with_exposed_provenance_mut(pages.start),
+                    pages.len(),
+                    Advice::LinuxPopulateRead,
+                )
+            };
+            if present.is_err() {
+                eprintln!("LEFT OUT: this kernel has no MADV_POPULATE_READ (Linux 5.14)");
+                return;
             }
         }
         let before = resident_bytes();
