@@ -78,6 +78,8 @@ fn read_only_pages() -> Vec<Range<usize>> {
 mod tests {
     #![allow(clippy::unwrap_used)] // A test that cannot go on fails.
 
+    use std::process::Command;
+
     use super::*;
 
     /// Returns the resident bytes of the mappings of this program that cannot be written.
@@ -97,8 +99,19 @@ mod tests {
         bytes
     }
 
+    /// In a process of its own: other tests would bring pages back.
     #[test]
     fn pages_of_the_program_are_given_back_and_come_again() {
+        let mut test = Command::new(std::env::current_exe().unwrap());
+        let test = test.args(["--ignored", "--exact", "startup::tests::pages_are_given_back", "--nocapture"]);
+        let output = test.output().unwrap();
+        let stdout = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && stdout.contains("1 passed"), "{output:?}");
+    }
+
+    #[test]
+    #[ignore = "another test starts it"]
+    fn pages_are_given_back() {
         let ranges = read_only_pages();
         assert!(ranges.iter().any(|pages| pages.contains(&(resident_bytes as *const () as usize))));
         for pages in &ranges {

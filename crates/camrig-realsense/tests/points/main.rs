@@ -32,7 +32,9 @@ fn models_of_color() -> impl Iterator<Item = Distortion> {
         matches!(model, Distortion::None | Distortion::ModifiedBrownConrady) || !cfg!(target_arch = "aarch64")
     };
     let (known, others): (Vec<_>, Vec<_>) = MODELS.into_iter().partition(is_known);
-    others.iter().for_each(|model| eprintln!("LEFT OUT: librealsense for ARM ignores {model} of color"));
+    for model in others {
+        eprintln!("LEFT OUT: librealsense for ARM ignores {model} of color");
+    }
     known.into_iter()
 }
 
