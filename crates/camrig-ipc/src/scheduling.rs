@@ -156,7 +156,8 @@ mod tests {
     fn each_thread_of_a_process_is_scheduled_and_those_that_it_starts() {
         let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
         let cpu = allowed_cpus()[0];
-        let scheduling = Scheduling { cpus: vec![cpu], nice: Some(7), fifo: None };
+        // The lowest priority, which is allowed whatever that of the tests is.
+        let scheduling = Scheduling { cpus: vec![cpu], nice: Some(19), fifo: None };
         scheduling.apply(child.id()).unwrap();
         let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
         let stat = fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap();
@@ -164,7 +165,7 @@ mod tests {
         child.wait().unwrap();
         let allowed = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:\t"));
         assert_eq!(allowed, Some(cpu.to_string().as_str()));
-        assert_eq!(stat.rsplit_once(')').unwrap().1.split_whitespace().nth(19 - 3), Some("7"));
+        assert_eq!(stat.rsplit_once(')').unwrap().1.split_whitespace().nth(19 - 3), Some("19"));
         scheduling.apply(child.id()).unwrap();
     }
 
