@@ -37,6 +37,12 @@ pub(crate) fn begin(run: &str, keys: &[String]) {
             None
         }
     };
+    if keys.len() > CROSSINGS_MAX {
+        log::warn!(
+            "run `{run}`: {CROSSINGS_MAX} of {} crossings wait for their readers, the others do not",
+            keys.len()
+        );
+    }
     let sockets: Vec<_> = keys.iter().take(CROSSINGS_MAX).filter_map(open).collect();
     if !sockets.is_empty() {
         starting().insert(run.to_owned(), sockets);
