@@ -23,6 +23,8 @@ const FILES_MAX: u32 = 1000;
 /// A recording, as a page shows it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct RecordingStatus {
+    /// Its number among those of the page: a recorder's name may be used again.
+    pub(crate) number: u64,
     /// The recorder.
     pub(crate) actor: String,
     pub(crate) inputs: Vec<String>,
@@ -46,6 +48,7 @@ pub(crate) struct RecordingStatus {
 #[derive(Default)]
 pub(crate) struct Recordings {
     known: Vec<Known>,
+    next_number: u64,
     /// Whether a status was seen: recorders of later ones are new.
     looked: bool,
 }
@@ -76,16 +79,21 @@ impl Recordings {
 
     fn update(&mut self, status: &RigStatus, topology: impl FnOnce() -> Option<String>) {
         let is_recorder = |actor: &&ActorStatus| actor.kind == KIND;
-        let is_new = |actor: &&ActorStatus| !self.known.iter().any(|known| known.status.actor == actor.name);
+        // An ended recording stays as it is: a recorder of the same name makes another one.
+        let is_new = |actor: &&ActorStatus| {
+            let mut own = self.known.iter().filter(|known| known.status.actor == actor.name).peekable();
+            own.peek().is_none() || !actor.state.has_ended() && own.all(|known| known.status.ended)
+        };
         let added: Vec<_> = status.actors.iter().filter(is_recorder).filter(is_new).collect();
         if !added.is_empty()
             && let Some(topology) = topology()
         {
             let age = if self.looked { 0.0 } else { status.seconds };
             let since = SystemTime::now() - Duration::try_from_secs_f64(age).unwrap_or_default();
-            let known: Vec<_> =
-                added.iter().filter_map(|actor| Known::of(&actor.name, &topology, since)).collect();
-            self.known.extend(known);
+            for actor in added {
+                self.known.extend(Known::of(&actor.name, self.next_number, &topology, since));
+                self.next_number += 1;
+            }
         }
         self.looked = true;
         self.known.iter_mut().for_each(|known| known.update(status));
@@ -99,12 +107,13 @@ impl Recordings {
 
 impl Known {
     /// Returns the recording of an actor of this topology.
-    fn of(actor: &str, topology: &str, since: SystemTime) -> Option<Self> {
+    fn of(actor: &str, number: u64, topology: &str, since: SystemTime) -> Option<Self> {
         let topology: toml::Table = topology.parse().ok()?;
         let table = topology.get("processor")?.get(actor)?;
         let named = absolute(table.get("options")?.get("file")?.as_str()?).ok()?;
         let inputs = table.get("inputs").and_then(toml::Value::as_array).into_iter().flatten();
         let status = RecordingStatus {
+            number,
             actor: actor.to_owned(),
             inputs: inputs.filter_map(|input| Some(input.as_str()?.to_owned())).collect(),
             file: named.display().to_string(),
@@ -120,10 +129,10 @@ impl Known {
 
     fn update(&mut self, rig: &RigStatus) {
         let status = &mut self.status;
-        let actor = rig.actors.iter().find(|actor| actor.name == status.actor);
-        if status.ended && actor.is_none() {
+        if status.ended {
             return;
         }
+        let actor = rig.actors.iter().find(|actor| actor.name == status.actor);
         status.ended = actor.is_none_or(|actor| actor.state.has_ended());
         if let Some(actor) = actor {
             status.error.clone_from(&actor.error);
@@ -219,6 +228,7 @@ mod tests {
         fs::File::options().write(true).open(file("x.mcap")).unwrap().set_modified(old).unwrap();
         recordings.update(&rig(true), || Some(topology));
         let mut expected = RecordingStatus {
+            number: 0,
             actor: "rec".to_owned(),
             inputs: vec!["left".to_owned(), "right".to_owned()],
             file: file("x.mcap").display().to_string(),
@@ -242,5 +252,25 @@ mod tests {
         (expected.file, expected.bytes, expected.ended) =
             (file("x-2.mcap").display().to_string(), Some(8), true);
         assert_eq!(all, [expected]);
+    }
+
+    #[test]
+    fn a_recorder_whose_name_is_used_again_makes_another_recording() {
+        let topology = |file: &str| format!("[processor.rec]\noptions = {{ file = \"/nowhere/{file}\" }}\n");
+        let mut recordings = Recordings::default();
+        for file in ["one.mcap", "two.mcap"] {
+            recordings.update(&rig(true), || Some(topology(file)));
+            recordings.update(&rig(true), || panic!("no recorder is new"));
+            recordings.update(&rig(false), || panic!("no recorder is new"));
+        }
+        let found: Vec<_> =
+            recordings.all().into_iter().map(|it| (it.number, it.file, it.delivered, it.ended)).collect();
+        let expected = |number, file: &str| (number, format!("/nowhere/{file}"), 14, true);
+        assert_eq!(found, [expected(0, "one.mcap"), expected(1, "two.mcap")]);
+        // One that has ended in its place is not another one.
+        let mut finished = rig(true);
+        finished.actors[0].state = ActorState::Finished;
+        recordings.update(&finished, || panic!("no recorder is new"));
+        assert_eq!(recordings.all().len(), 2);
     }
 }

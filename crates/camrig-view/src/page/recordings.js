@@ -22,8 +22,9 @@ export class RecordingList {
 
   show(recordings) {
     for (const recording of recordings) {
-      if (!this.#rows.has(recording.actor)) this.#rows.set(recording.actor, this.#row(recording));
-      const row = this.#rows.get(recording.actor);
+      // A recorder's name may be used again, so each recording has a number.
+      if (!this.#rows.has(recording.number)) this.#rows.set(recording.number, this.#row(recording));
+      const row = this.#rows.get(recording.number);
       const set = (name, text) => (row.querySelector(name).textContent = text);
       row.dataset.ended = recording.ended;
       set(".what", `${recording.ended ? "recorded" : "recording"} ${recording.inputs.join(", ")}`);
@@ -32,10 +33,10 @@ export class RecordingList {
       set(".error", recording.error);
       row.querySelector(".stop").hidden = recording.ended;
     }
-    for (const [actor, row] of this.#rows) {
-      if (recordings.some((recording) => recording.actor === actor)) continue;
+    for (const [number, row] of this.#rows) {
+      if (recordings.some((recording) => recording.number === number)) continue;
       row.remove();
-      this.#rows.delete(actor);
+      this.#rows.delete(number);
     }
   }
 
