@@ -92,6 +92,38 @@ def test_a_frame_has_the_arrays_of_a_match(recording, tmp_path):
     assert left["streams"]["gyro"]["intrinsics"] is None
 
 
+LATE = """
+import camrig
+class Late(camrig.Driver):
+    def open(self):
+        self.number = 0
+        streams = [("color", "rgb8", (4, 4)), ("depth", "z16", (4, 4)), ("infrared-1", "y8", (4, 4))]
+        return [camrig.Stream(name, form, shape, 30) for name, form, shape in streams]
+    def capture(self, out):
+        made = out.create("depth") if self.number == 0 else out.create("depth", "color")
+        for name in ["depth", "color"][: self.number + 1]:
+            made[name][:] = self.number
+        out.publish(made)
+        self.number += 1
+        return self.number < 5
+"""
+
+
+def test_streams_that_the_first_frameset_lacks_are_written(tmp_path):
+    (tmp_path / "late.py").write_text(LATE)
+    late = {"driver": "python", "options": {"script": tmp_path / "late.py"}}
+    record = {"kind": "record", "inputs": ["late"], "overflow": "block", "options": {"file": tmp_path / "rig.mcap"}}
+    with camrig.Rig({"camera": {"late": late}, "processor": {"record": record}}) as rig:
+        rig.wait()
+    recording = camrig.open(tmp_path / "rig.mcap")
+    assert recording[0].streams == ["depth"] and len(recording) == 5
+    features, left_out = lerobot.features_of(recording)
+    assert [feature.name for feature in features] == ["observation.images.late", "observation.images.late_depth"]
+    assert left_out == ["late/infrared-1"]
+    # The order is that of the streams, in whichever order they came.
+    assert lerobot.features_of(recording[1:])[0] == features
+
+
 def test_a_gap_begins_an_episode(recording):
     left = camrig.open(recording)["left"]
     features, _ = lerobot.features_of(left)
@@ -118,6 +150,7 @@ def test_recordings_become_episodes_of_one_data_set(recording, tmp_path):
 
 def test_what_cannot_be_written_is_refused(recording, tmp_path):
     for options, message in [
+        ({"window": 0.0, "cameras": ["left", "right"]}, "no match has a frameset of each camera"),
         ({"window": 1e-9, "cameras": ["left", "right"]}, "no match has a frameset of each camera"),
         ({"cameras": ["rear"]}, "has no camera `rear`; it has: `left`, `right`"),
     ]:

@@ -28,6 +28,9 @@ import camrig
 #: A step between matches of more periods than this begins another episode.
 GAP_PERIODS = 1.5
 
+#: Framesets of a camera among which the first frame of each of its streams is.
+FIRST_MAX = 300
+
 #: Threads that write images.
 WRITER_THREADS = 4
 
@@ -91,15 +94,27 @@ def feature_of(camera: str, frame: camrig.Frame) -> Feature | None:
     return made
 
 
+def first_frames_of(recording: camrig.Recording, camera: str) -> dict[str, camrig.Frame]:
+    """Returns the first frame of each stream of a camera: the first frameset may lack some."""
+    declared = recording.cameras[camera].streams
+    found: dict[str, camrig.Frame] = {}
+    for frames in recording[camera][:FIRST_MAX]:
+        for frame in frames:
+            found.setdefault(frame.stream, frame)
+        if found.keys() >= set(declared):
+            break
+    # In the same order for each recording.
+    return {stream: found[stream] for stream in [*declared, *sorted(found.keys() - declared)] if stream in found}
+
+
 def features_of(recording: camrig.Recording) -> tuple[list[Feature], list[str]]:
-    """Returns the features of the cameras of a recording, by their first framesets, and the streams that are left out."""
+    """Returns the features of the cameras of a recording, by the first frame of each stream, and the streams that are left out."""
     features: list[Feature] = []
     left_out = []
     for camera in recording.cameras:
-        framesets = recording[camera]
-        if len(framesets) == 0:
-            continue
-        for frame in framesets[0]:
+        frames = first_frames_of(recording, camera)
+        left_out += [f"{camera}/{stream}" for stream in recording.cameras[camera].streams if frames and stream not in frames]
+        for frame in frames.values():
             feature = feature_of(camera, frame)
             if feature is None:
                 left_out.append(f"{camera}/{frame.stream}")
@@ -193,7 +208,7 @@ def convert(
     count = 0
     for recording in recordings:
         first, length = count, 0
-        for begins, row in rows_of(recording, features, window or 0.5 / rate, 1 / rate):
+        for begins, row in rows_of(recording, features, 0.5 / rate if window is None else window, 1 / rate):
             if made is None:
                 made = dataset.create(
                     repo_id=repo_id or f"camrig/{output.name}",
