@@ -25,7 +25,8 @@ const MATCH_QUEUE: usize = 32;
 pub(crate) fn open(py: Python<'_>, path: PathBuf) -> PyResult<PyRecording> {
     let recording = py.detach(|| OpenRecording::open(&path)).map_err(error)?;
     let framesets = recording.sequence();
-    Ok(PyRecording { recording: Arc::new(recording), framesets, path })
+    let cameras = (0..recording.cameras().len()).collect();
+    Ok(PyRecording { recording: Arc::new(recording), framesets, cameras, path })
 }
 
 /// Framesets of a recording: of all cameras or of one, of all of its time or a part of it.
@@ -33,12 +34,15 @@ pub(crate) fn open(py: Python<'_>, path: PathBuf) -> PyResult<PyRecording> {
 pub(crate) struct PyRecording {
     recording: Arc<OpenRecording>,
     framesets: Sequence,
+    /// The indices of its cameras, in rising order; there may be no frameset of one.
+    cameras: Vec<usize>,
     path: PathBuf,
 }
 
 impl PyRecording {
     fn part(&self, framesets: Sequence) -> Self {
-        Self { recording: Arc::clone(&self.recording), framesets, path: self.path.clone() }
+        let cameras = self.cameras.clone();
+        Self { recording: Arc::clone(&self.recording), framesets, cameras, path: self.path.clone() }
     }
 
     fn seconds_of(&self, nanos: u64) -> f64 {
@@ -74,16 +78,17 @@ impl PyRecording {
                 no_name(format_args!("`{path}` has no camera `{name}`; it has: {names}"))
             })
         };
-        let cameras = names.iter().map(number).collect::<PyResult<Vec<_>>>()?;
-        self.ask(py, |recording| recording.of_cameras(&self.framesets, &cameras)).map(|part| self.part(part))
+        let mut cameras = names.iter().map(number).collect::<PyResult<Vec<_>>>()?;
+        cameras.sort_unstable();
+        cameras.dedup();
+        let part = self.ask(py, |recording| recording.of_cameras(&self.framesets, &cameras))?;
+        Ok(Self { cameras, ..self.part(part) })
     }
 
-    /// Returns the position of the first frameset of each camera that has one, with the index of the camera.
-    fn firsts(&self, py: Python<'_>) -> PyResult<Vec<(usize, usize)>> {
-        let first = |camera| self.ask(py, |recording| recording.first_of(&self.framesets, camera));
-        let cameras = 0..self.recording.cameras().len();
-        let firsts = cameras.map(|camera| Ok(first(camera)?.map(|at| (camera, at))));
-        firsts.filter_map(PyResult::transpose).collect()
+    /// Returns the position of the first frameset of each of its cameras; `None` for a camera without one.
+    fn firsts(&self, py: Python<'_>) -> PyResult<Vec<Option<usize>>> {
+        let first = |&camera| self.ask(py, |recording| recording.first_of(&self.framesets, camera));
+        self.cameras.iter().map(first).collect()
     }
 
     fn between(&self, py: Python<'_>, from: Option<f64>, to: Option<f64>) -> PyResult<Self> {
@@ -192,11 +197,17 @@ impl PyRecording {
         Ok(Py::new(py, self.read(py, from_start as usize)?)?.into_any())
     }
 
+    /// Whether it is a recording of the camera of this name.
+    fn __contains__(&self, camera: &str) -> bool {
+        self.cameras.iter().any(|&own| self.recording.cameras()[own].name == camera)
+    }
+
     fn __iter__(&self) -> Walk {
         Walk { framesets: self.read_ahead() }
     }
 
-    /// Iterates over matches: one frameset of each camera, at most `window` seconds apart, each frameset in at most one.
+    /// Iterates over matches: one frameset of each camera, at most `window` seconds apart, each frameset in at most one. A part
+    /// in which a camera has no frameset has no match.
     ///
     /// Times are those of capture where all cameras stamp by the same clock and none by its own, `hardware`; otherwise those of
     /// arrival. `clock` is `"capture"` or `"arrival"` and decides instead. With `partial`, cameras may be missing.
@@ -216,10 +227,12 @@ impl PyRecording {
                 )));
             }
         };
-        let cameras: Vec<_> = firsts.into_iter().map(|(camera, _)| camera).collect();
+        let cameras = self.cameras.clone();
         let gap = |&camera: &usize| half_interval(&self.recording.cameras()[camera].info);
         let rules = MatchRules { window_nanos: (window * 1e9) as u64, partial, queue: MATCH_QUEUE };
-        let matcher = Matcher::new(rules, cameras.iter().map(gap));
+        let mut matcher = Matcher::new(rules, cameras.iter().map(gap));
+        let absent = firsts.iter().enumerate().filter(|(_, first)| first.is_none());
+        absent.for_each(|(lane, _)| matcher.end(lane));
         let (framesets, state) = (self.read_ahead(), MatchState { matcher, number: 0, ended: false });
         Ok(Matches { cameras, by_capture, framesets, state: Mutex::new(state) })
     }
@@ -232,9 +245,9 @@ impl PyRecording {
 
 impl PyRecording {
     /// Returns whether the first framesets of all cameras are stamped by one clock that they share.
-    fn share_a_clock(&self, py: Python<'_>, firsts: &[(usize, usize)]) -> PyResult<bool> {
-        let clock = |&(_, at): &(usize, usize)| Ok(self.read(py, at)?.source.clock());
-        let clocks = firsts.iter().map(clock).collect::<PyResult<Vec<_>>>()?;
+    fn share_a_clock(&self, py: Python<'_>, firsts: &[Option<usize>]) -> PyResult<bool> {
+        let clock = |&at: &usize| Ok(self.read(py, at)?.source.clock());
+        let clocks = firsts.iter().flatten().map(clock).collect::<PyResult<Vec<_>>>()?;
         Ok(clocks.iter().all(|&clock| clock == clocks[0] && clock != Some("hardware")))
     }
 }

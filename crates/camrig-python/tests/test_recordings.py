@@ -116,6 +116,20 @@ def test_matches_have_a_frameset_of_each_camera(recording):
     assert lone.cameras == ["left"] and "right" not in lone and lone.get("right") is None
 
 
+def test_a_part_without_framesets_of_a_camera_has_no_matches(recording):
+    opened = camrig.open(recording)
+    part = opened[:1]
+    present = part[0].camera
+    (absent,) = {"left", "right"} - {present}
+    assert list(part.matches(window=0.01)) == []
+    (lone,) = part.matches(window=0.01, partial=True)
+    assert lone.cameras == [present] and not lone.complete
+    assert [it.complete for it in part[present].matches(window=0.01)] == [True]
+    assert list(part[absent].matches(window=0.01)) == []
+    # As `opened["left"]` takes names, so does `in`.
+    assert "left" in opened and "rear" not in opened and absent not in part[present]
+
+
 def test_errors_are_one_line_with_the_choices(recording, tmp_path):
     opened = camrig.open(recording)
     for act, kind, message in [
