@@ -206,6 +206,28 @@ class Pairs(camrig.MatchProcessor):
     )
 
 
+UNKNOWN_TYPES = """
+import typing
+if typing.TYPE_CHECKING:
+    import nothing_here
+def process(match: "camrig.Match", out: "nothing_here.X", *, threshold: float = 0.5):
+    print(type(match).__name__, threshold)
+"""
+
+
+def test_other_callables_and_files_are_scripts(rig):
+    matching = ('overflow = "block"', 'overflow = "block"\nmatch = { window_millis = 16, clock = "hardware" }')
+    rig.write(UNKNOWN_TYPES, options="threshold = 1", change=matching)
+    assert rig.run()[0].count("Match 1.0\n") == 30
+    (rig.folder / "detector").write_text(
+        "class Detector:\n"
+        "    def __call__(self, frames, *, limit: int = 3):\n        print('called', limit)\n"
+        "detect = Detector()\n"
+    )
+    rig.write("", options='processor = "detect", limit = 4', change=('"script.py"', '"detector"'))
+    assert rig.run()[0].count("called 4\n") == 60
+
+
 def problems(rig, script, options="", **more):
     rig.write(script, options=options, **more)
     done = rig.camrig("check", "rig.toml")
@@ -247,6 +269,27 @@ class Own(camrig.Processor):
         ),
         ("def process(frames): pass", "a = 1", "unknown option `a` of the script; the script takes no options"),
         ("def process(frames, *, a: int): pass", "", "the script has no option `a`, which needs an integer"),
+        (
+            "async def process(frames): pass",
+            "",
+            "`process` of the script is a coroutine or a generator; expected a plain function",
+        ),
+        (
+            "class A(camrig.Processor):\n    def process(self, frames, out):\n        yield",
+            "",
+            "`A.process` of the script is a coroutine or a generator; expected a plain function",
+        ),
+        (
+            "class A: pass",
+            'processor = "A"',
+            "script.py has no class with `process` and no function `A`; expected one of: `A`",
+        ),
+        (UNKNOWN_TYPES, 'threshold = "high"', 'option `threshold` is "high"; expected a number'),
+        (
+            UNKNOWN_TYPES.replace("threshold: float", "threshold: 'nothing_here.X'"),
+            "threshold = 1",
+            "the type of option `threshold` of the script, `nothing_here.X`, is not known when it runs",
+        ),
     ]:
         assert problems(rig, script, options) == [own + expected]
     (unstarted,) = problems(rig, "", 'python = "/nowhere/python"')

@@ -44,6 +44,8 @@ class Stream:
     # The pinhole model in pixels, of the shape (3, 3), and the coefficients of OpenCV's distortion.
     intrinsics: Any = None
     distortion: Any = None
+    # `light`, `depth` or `other`; by default that of the format. Masks and classes are `other`.
+    role: Any = None
 
 
 class Driver:

@@ -1,5 +1,6 @@
 """Runs the processor of a script, for the kind `python` of a topology. The program starts it; scripts do not import it."""
 
+import importlib.machinery
 import importlib.util
 import inspect
 import json
@@ -87,7 +88,9 @@ def load(options, choose):
     folder = str(path.parent)
     if folder not in sys.path:
         sys.path.insert(0, folder)
-    spec = importlib.util.spec_from_file_location("__camrig_script__", path)
+    # The loader is named, since a script need not end with `.py`.
+    loader = importlib.machinery.SourceFileLoader("__camrig_script__", str(path))
+    spec = importlib.util.spec_from_file_location(loader.name, path, loader=loader)
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     try:
@@ -106,15 +109,16 @@ def processor_of(module, file, name):
     classes = [it for it in own if issubclass(it, bases)]
     if name is not None:
         target = getattr(module, name, None)
-        if not callable(target):
-            raise Problem(f"{file} has no class or function `{name}`{choices(usable(module))}", "processor")
+        if not callable(target) or (inspect.isclass(target) and not callable(getattr(target, "process", None))):
+            kind = "no class with `process` and no function" if callable(target) else "no class or function"
+            raise Problem(f"{file} has {kind} `{name}`{choices(usable(module))}", "processor")
         return target
     if len(classes) == 1:
         return classes[0]
     if classes:
         names = ", ".join(f"`{it.__name__}`" for it in classes)
         raise Problem(f"{file} has several processors: {names}; choose one by the option `processor`", "script")
-    if inspect.isfunction(getattr(module, "process", None)):
+    if callable(getattr(module, "process", None)):
         return module.process
     raise Problem(f"{file} has no subclass of camrig.Processor and no function `process`", "script")
 
@@ -148,6 +152,15 @@ def choices(names):
     return f"; expected one of: {', '.join(f'`{name}`' for name in names)}" if names else ""
 
 
+def function_of(target):
+    """Returns the function of a target that is no class."""
+    return target if inspect.isroutine(target) else type(target).__call__
+
+
+def name_of(target):
+    return getattr(target, "__name__", type(target).__name__)
+
+
 def declared(target):
     """Returns the options of a processor: their types and defaults, by name."""
     options = {}
@@ -155,29 +168,53 @@ def declared(target):
         for base in reversed(target.__mro__):
             if base.__module__ in ("builtins", "camrig", "camrig._processors", "typing"):
                 continue
-            for name, annotation in hints(base, base.__dict__.get("__annotations__", {})).items():
+            for name, annotation in hints(base).items():
                 if not name.startswith("_") and typing.get_origin(annotation) is not typing.ClassVar:
                     options[name] = (annotation, getattr(target, name, MISSING))
     else:
-        parameters = inspect.signature(target).parameters.values()
-        types_ = hints(target, target.__annotations__)
-        for it in parameters:
+        types_ = hints(function_of(target))
+        for it in parameters_of(target):
             if it.kind is it.KEYWORD_ONLY:
                 options[it.name] = (types_.get(it.name, typing.Any), it.default)
     return options
 
 
-def hints(owner, names):
+def parameters_of(target):
+    if sys.version_info < (3, 14):
+        return list(inspect.signature(target).parameters.values())
+    from annotationlib import Format
+
+    return list(inspect.signature(target, annotation_format=Format.FORWARDREF).parameters.values())
+
+
+def hints(owner):
+    """Returns the annotations of a class itself, or of a function, by name: as types, or as text where a name is not known."""
+    if inspect.isclass(owner):
+        names = {**vars(sys.modules[owner.__module__]), **vars(owner)}
+    else:
+        names = getattr(inspect.unwrap(owner), "__globals__", {})
+    if sys.version_info < (3, 14):
+        found = inspect.get_annotations(owner)
+    else:
+        from annotationlib import Format, get_annotations
+
+        found = get_annotations(owner, format=Format.FORWARDREF)
+    return {name: resolved(annotation, names) for name, annotation in found.items()}
+
+
+def resolved(annotation, names):
+    annotation = getattr(annotation, "__forward_arg__", annotation)
+    if not isinstance(annotation, str):
+        return annotation
     try:
-        found = typing.get_type_hints(owner, include_extras=True)
+        return eval(annotation, dict(names))
     except Exception:
-        found = {}
-    return {name: found.get(name, typing.Any) for name in names}
+        return annotation
 
 
 def convert(target, given):
     """Returns the options as the processor declares them, and the problems."""
-    options, values, problems = declared(target), {}, []
+    options, values, problems = declared(target), {}, uncallable(target)
     for name, value in given.items():
         if name in OWN:
             continue
@@ -190,9 +227,24 @@ def convert(target, given):
         except Problem as problem:
             problems.append(Problem(f"option `{name}` is {json.dumps(value)}; {problem}", name))
     for name, (annotation, default) in options.items():
-        if name not in given and default is MISSING:
+        if isinstance(annotation, str):
+            fact = f"the type of option `{name}` of the script, `{annotation}`, is not known when it runs"
+            problems.append(Problem(fact, name if name in given else "script"))
+        elif name not in given and default is MISSING:
             problems.append(Problem(f"the script has no option `{name}`, which needs {wanted(annotation)}", "script"))
     return values, problems
+
+
+def uncallable(target):
+    """Returns the problems of functions that would do nothing when they are called."""
+    if inspect.isclass(target):
+        names = [it for it in ("open", "capture", "process", "finish", "close") if hasattr(target, it)]
+        called = {f"{target.__name__}.{name}": getattr(target, name) for name in names}
+    else:
+        called = {name_of(target): function_of(target)}
+    kinds = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
+    found = [name for name, it in called.items() if any(is_kind(it) for is_kind in kinds)]
+    return [Problem(f"`{name}` of the script is a coroutine or a generator; expected a plain function", "script") for name in found]
 
 
 def converted(annotation, value):
@@ -297,18 +349,35 @@ def open_camera(options):
 
 
 def described_stream(stream):
-    def numbers(given):
-        return given.tolist() if hasattr(given, "tolist") else given
-
-    distortion = numbers(stream.distortion)
+    distortion = stream.distortion
+    if distortion is not None:
+        # OpenCV returns them in a row or in a column.
+        distortion = flat(plain(distortion))
+        if len(distortion) not in (0, 4, 5) and any(distortion[5:]) or 0 < len(distortion) < 4:
+            raise Problem(
+                f"`distortion` of stream `{stream.name}` has {len(distortion)} coefficients; expected 4 or 5: k1, k2, p1, p2, k3"
+            )
+    intrinsics = plain(stream.intrinsics)
+    if intrinsics is not None and [len(flat([row])) for row in intrinsics] != [3, 3, 3]:
+        raise Problem(f"`intrinsics` of stream `{stream.name}` has not the shape (3, 3)")
     return {
         "name": stream.name,
         "format": stream.format,
         "shape": [int(length) for length in stream.shape],
         "rate": int(stream.rate),
-        "intrinsics": numbers(stream.intrinsics),
-        "distortion": distortion if distortion is None else list(distortion),
+        "role": stream.role,
+        "intrinsics": intrinsics,
+        "distortion": distortion,
     }
+
+
+def plain(given):
+    """Returns an array as lists."""
+    return given.tolist() if hasattr(given, "tolist") else given
+
+
+def flat(given):
+    return [number for it in given for number in flat(it)] if isinstance(given, (list, tuple)) else [float(given)]
 
 
 def start(options, is_matched):
@@ -318,21 +387,20 @@ def start(options, is_matched):
         instance = built(target, values)
         process, finish, takes = instance.process, instance.finish, isinstance(instance, camrig.MatchProcessor)
     else:
-        first = next(iter(inspect.signature(target).parameters), None)
-        takes = hints(target, target.__annotations__).get(first) is camrig.Match
         # A function that publishes nothing may leave the outlet out.
         positional = [
-            it
-            for it in inspect.signature(target).parameters.values()
-            if it.kind in (it.POSITIONAL_ONLY, it.POSITIONAL_OR_KEYWORD)
+            it for it in parameters_of(target) if it.kind in (it.POSITIONAL_ONLY, it.POSITIONAL_OR_KEYWORD)
         ]
+        first = hints(function_of(target)).get(positional[0].name) if positional else None
+        # Text where only type checkers import the package.
+        takes = first in (camrig.Match, "camrig.Match", "Match")
         if len(positional) >= 2:
             process = lambda frames, out: target(frames, out, **values)  # noqa: E731
         else:
             process = lambda frames, out: target(frames, **values)  # noqa: E731
         finish = lambda out: None  # noqa: E731
     if takes and not is_matched:
-        raise Problem(f"`{target.__name__}` takes matches: its topology needs `match = {{ window_millis = 17 }}`")
+        raise Problem(f"`{name_of(target)}` takes matches: its topology needs `match = {{ window_millis = 17 }}`")
     return Hosted(process, finish, takes)
 
 
