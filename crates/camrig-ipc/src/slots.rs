@@ -220,6 +220,11 @@ impl Loan {
         unsafe { self.0.pool.region.bytes_mut(range) }
     }
 
+    /// Gives every frame this number of the device.
+    pub fn set_number(&mut self, number: u64) {
+        self.0.header.frames.iter_mut().for_each(|frame| frame.number = number);
+    }
+
     /// Publishes the frameset under this sequence number: from now on it is only read, here and on each link that it
     /// is [queued](LinkWriter::publish) on.
     pub fn publish(self, sequence: u64) -> Published {

@@ -16,7 +16,7 @@ use serde::Deserialize;
 use crate::errors::{Unavailable, error};
 use crate::interpreter::attach;
 use crate::memory::{Lending, SharedLoan};
-use crate::processor::{AnyOptions, Draft, dtype_named, failure, named, shape_of};
+use crate::processor::{AnyOptions, Draft, dtype_named, failure, named, role_named, shape_of};
 
 /// A camera of a script.
 pub(crate) struct ScriptCamera {
@@ -42,6 +42,8 @@ struct DescribedStream {
     format: String,
     shape: Vec<u32>,
     rate: u32,
+    /// Without one that of its format.
+    role: Option<String>,
     /// The rows of the pinhole model.
     intrinsics: Option<[[f32; 3]; 3]>,
     distortion: Option<Vec<f32>>,
@@ -57,6 +59,9 @@ impl DescribedStream {
             None => Payload::Tensor { dtype: dtype_named(&self.format)?, shape: shape_of(&self.shape)? },
         };
         let mut info = StreamInfo::new(named(&self.name)?, payload, self.rate);
+        if let Some(role) = &self.role {
+            info.role = role_named(role)?;
+        }
         if let Some([[fx, _, ppx], [_, fy, ppy], _]) = self.intrinsics {
             let (width, height) = payload.size().unwrap_or_default();
             let given = self.distortion.as_deref().unwrap_or_default();
@@ -170,13 +175,14 @@ impl CameraOutlet {
     #[pyo3(signature = (*streams, timestamp=None, clock="system", number=None))]
     fn create(
         &self,
+        py: Python<'_>,
         streams: &Bound<'_, PyTuple>,
         timestamp: Option<f64>,
         clock: &str,
         number: Option<u64>,
     ) -> PyResult<Draft> {
         let arrival_nanos = monotonic_nanos();
-        let number = number.unwrap_or_else(|| self.next_number.load(Ordering::Relaxed));
+        let (given, number) = (number, number.unwrap_or_else(|| self.next_number.load(Ordering::Relaxed)));
         let timestamp = Timestamp { clock: clock_named(clock)?, nanos: nanos_of(timestamp)? };
         let streams: Vec<String> = streams.extract()?;
         let infos = if streams.is_empty() {
@@ -192,47 +198,59 @@ impl CameraOutlet {
         };
         let headers: FrameHeaders = infos.iter().map(header).collect();
         let kept = headers.iter().copied().collect();
-        let loan = self.output.with(|output| output.loan(arrival_nanos, headers).map_err(error))?;
-        self.next_number.store(number + 1, Ordering::Relaxed);
-        Ok(Draft::new(kept, loan.map(SharedLoan::new)))
+        let loan = self.output.with(py, |output| output.loan(arrival_nanos, headers).map_err(error))?;
+        if loan.is_none() {
+            // It is counted as dropped, with its number.
+            self.note_number(number);
+        }
+        Ok(Draft::new(kept, loan.map(SharedLoan::new), given))
     }
 
     /// Publishes a frameset that was created, or a dict of arrays by the names of their streams, which are copied.
     #[pyo3(signature = (frames, *, timestamp=None, clock="system", number=None))]
     fn publish(
         &self,
+        py: Python<'_>,
         frames: &Bound<'_, PyAny>,
         timestamp: Option<f64>,
         clock: &str,
         number: Option<u64>,
     ) -> PyResult<()> {
         if let Ok(made) = frames.cast::<Draft>() {
-            return self.publish_draft(&mut made.borrow_mut());
+            return self.publish_draft(py, made.get());
         }
-        let py = frames.py();
         let Ok(arrays) = frames.cast::<PyDict>() else {
             let given = frames.get_type().name()?;
             return Err(PyTypeError::new_err(format!(
                 "`publish` takes a result of `create`, or a dict of arrays, not {given}"
             )));
         };
-        let mut draft = self.create(&PyTuple::new(py, arrays.keys())?, timestamp, clock, number)?;
+        let draft = self.create(py, &PyTuple::new(py, arrays.keys())?, timestamp, clock, number)?;
         for (stream, array) in arrays {
             draft.fill(py, stream.extract()?, &array)?;
         }
-        self.publish_draft(&mut draft)
+        self.publish_draft(py, &draft)
     }
 }
 
 impl CameraOutlet {
-    fn publish_draft(&self, draft: &mut Draft) -> PyResult<()> {
-        let loan = draft.take_loan()?;
-        self.published.fetch_add(1, Ordering::Relaxed);
-        let Some(loan) = loan else { return Ok(()) };
-        self.output.with(|output| {
-            output.publish(loan);
+    fn publish_draft(&self, py: Python<'_>, draft: &Draft) -> PyResult<()> {
+        self.output.with(py, |output| {
+            if let Some(mut loan) = draft.take_loan()? {
+                // The next number as of now: a frameset that is not published is not lost by the device.
+                let next = || self.next_number.load(Ordering::Relaxed);
+                let number = draft.number().unwrap_or_else(next);
+                self.note_number(number);
+                loan.set_number(number);
+                output.publish(loan);
+            }
+            self.published.fetch_add(1, Ordering::Relaxed);
             Ok(())
         })
+    }
+
+    fn note_number(&self, number: u64) {
+        self.next_number.store(number.wrapping_add(1), Ordering::Relaxed);
     }
 
     fn stream(&self, name: &str) -> PyResult<&StreamInfo> {

@@ -94,6 +94,19 @@ impl SharedLoan {
 /// A lent value, and the thread that lent it.
 type Lent<T> = (ptr::NonNull<T>, ThreadId);
 
+/// A pointer that a closure carries which has to be `Send` although it stays on its thread.
+struct OnThread<T>(ptr::NonNull<T>);
+
+// SAFETY: only `Lending::with` makes it, for `Python::detach`, which calls the closure on the thread that calls it.
+unsafe impl<T> Send for OnThread<T> {}
+
+impl<T> OnThread<T> {
+    /// Returns the pointer. As a method, so that a closure captures the whole value.
+    fn pointer(&self) -> ptr::NonNull<T> {
+        self.0
+    }
+}
+
 /// A value that is lent to Python code during one call, and only to its thread.
 pub(crate) struct Lending<T>(Mutex<Option<Lent<T>>>);
 
@@ -128,23 +141,29 @@ impl<T> Lending<T> {
         call()
     }
 
-    /// Uses the value that is lent to this thread.
+    /// Uses the value that is lent to this thread, without the interpreter: an output may wait for readers, which may be scripts
+    /// of this process.
     ///
     /// # Errors
     /// Outside of a call, and on another thread.
-    pub(crate) fn with<R>(&self, act: impl FnOnce(&mut T) -> PyResult<R>) -> PyResult<R> {
+    pub(crate) fn with<R: Send>(
+        &self,
+        py: Python<'_>,
+        act: impl FnOnce(&mut T) -> PyResult<R> + Send,
+    ) -> PyResult<R> {
         let mine = |(_, lender): &mut Lent<T>| *lender == thread::current().id();
         // Taken out: a call within `act` finds nothing, so there is no second reference.
         let taken = self.lock().take_if(mine);
-        let Some((mut value, _)) = taken else {
+        let Some((value, _)) = taken else {
             return Err(errors::CamrigError::new_err(
                 "an outlet works only during the call that it was given to, and on its thread",
             ));
         };
         let _back = Then(self, taken);
+        let value = OnThread(value);
         // SAFETY: `lend` has the value borrowed until it clears the pointer, which it does on this thread, after this
         // call; the pointer was taken out, so this is the only reference.
-        act(unsafe { value.as_mut() })
+        py.detach(move || act(unsafe { value.pointer().as_mut() }))
     }
 }
 

@@ -1,10 +1,10 @@
 //! Processors written in Python, in the process that a supervisor started for them.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use camrig::frame::{
-    CameraInfo, DType, FrameHeader, JSON, Name, Payload, PixelFormat, Shape, Stream, StreamInfo,
+    CameraInfo, DType, FrameHeader, JSON, Name, Payload, PixelFormat, Role, Shape, Stream, StreamInfo,
 };
 use camrig::schemars::JsonSchema;
 use camrig::{
@@ -13,7 +13,7 @@ use camrig::{
 };
 use pyo3::exceptions::{PySystemExit, PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyList, PyTuple};
+use pyo3::types::{PyDict, PyList, PyTuple};
 use serde::Deserialize;
 
 use crate::errors::{MissingStream, error};
@@ -44,14 +44,14 @@ pub(crate) fn stock() -> Registry {
 
 /// Writes a record of Python's `logging` to camrig's log. `level` is that of `logging`.
 #[pyfunction]
-pub(crate) fn log_record(level: u32, text: &str) {
+pub(crate) fn log_record(py: Python<'_>, level: u32, text: &str) {
     let level = match level {
         40.. => log::Level::Error,
         30.. => log::Level::Warn,
         20.. => log::Level::Info,
         _ => log::Level::Debug,
     };
-    log::log!(level, "{text}");
+    py.detach(|| log::log!(level, "{text}"));
 }
 
 /// The processor of a script.
@@ -168,22 +168,28 @@ pub(crate) struct Outlet {
 impl Outlet {
     /// Name of the processor.
     #[getter]
-    fn name(&self) -> PyResult<String> {
-        self.output.with(|output| Ok(output.name().to_owned()))
+    fn name(&self, py: Python<'_>) -> PyResult<String> {
+        self.output.with(py, |output| Ok(output.name().to_owned()))
     }
 
     /// Publishes a frameset that was derived or created, or forwards one, or those of a match, unchanged.
-    fn publish(&self, frames: &Bound<'_, PyAny>) -> PyResult<()> {
+    fn publish(&self, py: Python<'_>, frames: &Bound<'_, PyAny>) -> PyResult<()> {
         if let Ok(made) = frames.cast::<Draft>() {
-            return self.publish_draft(&mut made.borrow_mut());
+            let made = made.get();
+            return self.output.with(py, |output| {
+                if let Some(loan) = made.take_loan()? {
+                    output.publish(loan);
+                }
+                Ok(())
+            });
         }
         if let Ok(frames) = frames.cast::<PyFrameSet>() {
             let frames = live(&frames.get().source)?;
-            return self.output.with(|output| output.forward(frames).map_err(error));
+            return self.output.with(py, |output| output.forward(frames).map_err(error));
         }
         if let Ok(matched) = frames.cast::<PyMatch>() {
             let matched = live_match(matched.get())?;
-            return self.output.with(|output| output.forward_match(&matched).map_err(error));
+            return self.output.with(py, |output| output.forward_match(&matched).map_err(error));
         }
         let given = frames.get_type().name()?;
         Err(PyTypeError::new_err(format!(
@@ -197,6 +203,9 @@ impl Outlet {
     /// `message` is (stream, value) or (stream, schema, value), where the value is any JSON value. Each may be
     /// a list of several. Write into its `array`, then publish it. If all slots are in use, the frameset is counted as
     /// dropped, and its pixels are discarded.
+    ///
+    /// A `y8` image is a mask or has classes (the role `other`), unless it has the name of a camera's stream, such as
+    /// `color` or `infrared-1`. A fourth element, `"light"`, `"depth"` or `"other"`, gives an image another role.
     #[pyo3(signature = (origin, *, image=None, tensor=None, message=None))]
     fn derive(
         &self,
@@ -206,7 +215,7 @@ impl Outlet {
         tensor: Option<&Bound<'_, PyAny>>,
         message: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Draft> {
-        let mut parts = parts(py, image, tensor, message)?;
+        let mut parts = parts(image, tensor, message)?;
         let stamp = |source: &Source, parts: &mut [UnpublishedFrame]| {
             let first = source.header().frames.first();
             for part in parts {
@@ -220,7 +229,7 @@ impl Outlet {
             let source = &frames.get().source;
             stamp(source, &mut parts);
             let frames = live(source)?;
-            return self.draft(parts, |output, headers| output.derive(frames, headers));
+            return self.draft(py, parts, |output, headers| output.derive(frames, headers));
         }
         let matched = origin
             .cast::<PyMatch>()
@@ -230,8 +239,8 @@ impl Outlet {
             stamp(source, &mut parts);
         }
         let matched = live_match(matched)?;
-        let source = self.source(&self.name()?, &parts);
-        self.draft(parts, |output, headers| output.derive_match(&source, &matched, headers))
+        let source = self.source(&self.name(py)?, &parts);
+        self.draft(py, parts, |output, headers| output.derive_match(&source, &matched, headers))
     }
 
     /// Makes a frameset of this processor's own: readers see `source` as its camera. The arguments are those of `derive`.
@@ -244,20 +253,21 @@ impl Outlet {
         tensor: Option<&Bound<'_, PyAny>>,
         message: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Draft> {
-        let parts = parts(py, image, tensor, message)?;
+        let parts = parts(image, tensor, message)?;
         let source = self.source(source, &parts);
-        self.draft(parts, |output, headers| output.loan(&source, monotonic_nanos(), headers))
+        self.draft(py, parts, |output, headers| output.loan(&source, monotonic_nanos(), headers))
     }
 }
 
 impl Outlet {
     fn draft(
         &self,
+        py: Python<'_>,
         parts: Vec<UnpublishedFrame>,
-        lend: impl Fn(&mut ProcessorOutput, FrameHeaders) -> Result<Option<Loan>, camrig::OutputError>,
+        lend: impl FnOnce(&mut ProcessorOutput, FrameHeaders) -> Result<Option<Loan>, camrig::OutputError> + Send,
     ) -> PyResult<Draft> {
         let headers: FrameHeaders = parts.iter().map(|part| part.header).collect();
-        let loan = self.output.with(|output| lend(output, headers).map_err(error))?;
+        let loan = self.output.with(py, |output| lend(output, headers).map_err(error))?;
         let loan = match loan {
             Some(mut loan) => {
                 for (index, part) in parts.iter().enumerate() {
@@ -269,21 +279,16 @@ impl Outlet {
             }
             None => None,
         };
-        Ok(Draft::new(parts.into_iter().map(|part| part.header).collect(), loan))
-    }
-
-    fn publish_draft(&self, draft: &mut Draft) -> PyResult<()> {
-        let Some(loan) = draft.take_loan()? else { return Ok(()) };
-        self.output.with(|output| {
-            output.publish(loan);
-            Ok(())
-        })
+        Ok(Draft::new(parts.into_iter().map(|part| part.header).collect(), loan, None))
     }
 
     /// Returns the source of this name whose framesets have these streams: the same one each time.
     fn source(&self, name: &str, parts: &[UnpublishedFrame]) -> Arc<CameraInfo> {
-        let streams: Vec<_> =
-            parts.iter().map(|part| StreamInfo::new(part.header.stream, part.header.payload, 0)).collect();
+        let stream = |FrameHeader { stream, payload, role, .. }: FrameHeader| StreamInfo {
+            role,
+            ..StreamInfo::new(stream, payload, 0)
+        };
+        let streams: Vec<_> = parts.iter().map(|part| stream(part.header)).collect();
         let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
         let known = sources.get(name).filter(|info| {
             let same = |(known, new): (&StreamInfo, &StreamInfo)| {
@@ -314,9 +319,15 @@ struct UnpublishedFrame {
 }
 
 /// A frameset that is being made: write into its arrays, then publish it.
-#[pyclass(module = "camrig")]
+#[pyclass(frozen, module = "camrig")]
 pub(crate) struct Draft {
     headers: Vec<FrameHeader>,
+    /// The device's number, if the script gave one.
+    number: Option<u64>,
+    state: Mutex<DraftState>,
+}
+
+struct DraftState {
     /// `None` if there was no slot, or after it is published.
     loan: Option<Arc<SharedLoan>>,
     published: bool,
@@ -345,29 +356,44 @@ impl Draft {
     /// If true, all slots were in use: the frameset is counted as dropped, and its pixels are discarded.
     #[getter]
     fn dropped(&self) -> bool {
-        self.loan.is_none() && !self.published
+        let state = self.lock();
+        state.loan.is_none() && !state.published
     }
 }
 
 impl Draft {
-    /// Makes a draft with this loan, or without one if all slots are in use.
-    pub(crate) fn new(headers: Vec<FrameHeader>, loan: Option<Arc<SharedLoan>>) -> Self {
-        Self { headers, loan, published: false }
+    /// Makes a draft with this loan, or without one if all slots are in use. `number` is the device's, if the script gave one.
+    pub(crate) fn new(headers: Vec<FrameHeader>, loan: Option<Arc<SharedLoan>>, number: Option<u64>) -> Self {
+        Self { headers, number, state: Mutex::new(DraftState { loan, published: false }) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, DraftState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn number(&self) -> Option<u64> {
+        self.number
     }
 
     /// Returns the loan to be published; `None` if there was no slot, and the frameset was counted as dropped.
-    pub(crate) fn take_loan(&mut self) -> PyResult<Option<Loan>> {
-        if std::mem::replace(&mut self.published, true) {
+    ///
+    /// # Errors
+    /// If it is published already, or an array still refers to it: it can be published later then.
+    pub(crate) fn take_loan(&self) -> PyResult<Option<Loan>> {
+        let mut state = self.lock();
+        if state.published {
             return Err(error("this frameset is published already"));
         }
-        let Some(shared) = self.loan.take() else { return Ok(None) };
-        let loan = shared.into_loan().map_err(|_| {
+        let loan = state.loan.take().map(SharedLoan::into_loan).transpose();
+        let loan = loan.map_err(|shared| {
+            state.loan = Some(shared);
             error(
                 "an array of this frameset is still in use, and a published frameset must not change: `del` it before \
                  `publish`",
             )
         })?;
-        Ok(Some(loan))
+        state.published = true;
+        Ok(loan)
     }
 
     /// Copies an array into a stream.
@@ -378,15 +404,16 @@ impl Draft {
     }
 
     fn array_of(&self, py: Python<'_>, index: usize) -> PyResult<Py<PyAny>> {
-        if self.published {
-            return Err(error("this frameset is published: its memory belongs to its readers"));
-        }
         let header = &self.headers[index];
-        let content = match &self.loan {
-            Some(loan) => loan.frame(index),
-            None => {
-                return Ok(py.import("camrig._arrays")?.call_method1("scratch", scratch(header))?.unbind());
+        let content = {
+            let state = self.lock();
+            if state.published {
+                return Err(error("this frameset is published: its memory belongs to its readers"));
             }
+            state.loan.as_ref().map(|loan| loan.frame(index))
+        };
+        let Some(content) = content else {
+            return Ok(py.import("camrig._arrays")?.call_method1("scratch", scratch(header))?.unbind());
         };
         let memory = Py::new(py, Memory::new(content, &header.payload)?)?;
         Ok(py.import("camrig._arrays")?.call_method1("view", (memory,))?.unbind())
@@ -401,18 +428,26 @@ fn scratch(header: &FrameHeader) -> (&'static str, Vec<usize>) {
 
 /// Reads the arguments of `derive` and `create`.
 fn parts(
-    py: Python<'_>,
     image: Option<&Bound<'_, PyAny>>,
     tensor: Option<&Bound<'_, PyAny>>,
     message: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Vec<UnpublishedFrame>> {
     let mut parts = Vec::new();
     for given in each(image) {
-        let (stream, format, shape): (String, String, Vec<u32>) = given.extract().map_err(|_| {
+        let wrong = |_| {
             PyTypeError::new_err(
                 "`image` is (stream, format, (height, width)), such as (\"mask\", \"y8\", (480, 640))",
             )
-        })?;
+        };
+        let (stream, format, shape, role) = if given.len().is_ok_and(|length| length == 4) {
+            let (stream, format, shape, role) = given.extract().map_err(wrong)?;
+            (stream, format, shape, Some(role))
+        } else {
+            let (stream, format, shape) = given.extract().map_err(wrong)?;
+            (stream, format, shape, None)
+        };
+        let (stream, format, shape, role): (String, String, Vec<u32>, Option<String>) =
+            (stream, format, shape, role);
         let format = PixelFormat::named(&format).ok_or_else(|| {
             let known: Vec<_> = PixelFormat::ALL.iter().map(|known| format!("`{known}`")).collect();
             PyValueError::new_err(format!("unknown format `{format}`; expected one of: {}", known.join(", ")))
@@ -420,8 +455,9 @@ fn parts(
         let &[height, width, ..] = shape.as_slice() else {
             return Err(PyValueError::new_err("the shape of an image is (height, width)"));
         };
-        let payload = Payload::image(format, width, height);
-        parts.push(UnpublishedFrame { header: FrameHeader::new(named(&stream)?, payload), content: None });
+        let header = FrameHeader::new(named(&stream)?, Payload::image(format, width, height));
+        let role = role.map_or_else(|| Ok(role_of(&header)), |role| role_named(&role))?;
+        parts.push(UnpublishedFrame { header: FrameHeader { role, ..header }, content: None });
     }
     for given in each(tensor) {
         let (stream, dtype, shape): (String, String, Vec<u32>) = given.extract().map_err(|_| {
@@ -442,8 +478,7 @@ fn parts(
         let stream: String = stream.extract()?;
         let schema = schema.map_or(Ok("camrig.Json".to_owned()), |schema| schema.extract())?;
         let schema = Name::new(&schema).map_err(|fault| PyValueError::new_err(fault.to_string()))?;
-        let text: String = py.import("json")?.call_method1("dumps", (value,))?.extract()?;
-        let content = text.into_bytes();
+        let content = json(&value, &stream)?.into_bytes();
         let payload = Payload::Message { schema, encoding: JSON, size_bytes: content.len() as u32 };
         parts.push(UnpublishedFrame {
             header: FrameHeader::new(named(&stream)?, payload),
@@ -455,6 +490,41 @@ fn parts(
         return Err(PyValueError::new_err(format!("a frameset has 1 to {most} frames, not {}", parts.len())));
     }
     Ok(parts)
+}
+
+/// Returns a value as JSON. Python itself would write NaN and infinities, which other programs cannot read.
+fn json(value: &Bound<'_, PyAny>, stream: &str) -> PyResult<String> {
+    let py = value.py();
+    let options = PyDict::new(py);
+    options.set_item("allow_nan", false)?;
+    let written = py.import("json")?.call_method("dumps", (value,), Some(&options));
+    let named = |fault: PyErr| {
+        if !fault.is_instance_of::<PyValueError>(py) {
+            return fault;
+        }
+        let fact = fault.value(py);
+        PyValueError::new_err(format!("the message of stream `{stream}` cannot be written as JSON: {fact}"))
+    };
+    written.map_err(named)?.extract()
+}
+
+/// Returns the role of an image of a processor: that of its format, except for a `y8` image that is not a stream of a camera.
+/// Such an image is a mask or has classes.
+fn role_of(header: &FrameHeader) -> Role {
+    const OF_CAMERAS: [Stream; 4] = [Stream::COLOR, Stream::DEPTH, Stream::INFRARED_1, Stream::INFRARED_2];
+    if header.payload.pixel_format() == Some(PixelFormat::Y8) && !OF_CAMERAS.contains(&header.stream) {
+        Role::Other
+    } else {
+        header.role
+    }
+}
+
+/// Returns the role of an image by its name.
+pub(crate) fn role_named(name: &str) -> PyResult<Role> {
+    let all = [Role::Light, Role::Depth, Role::Other];
+    all.into_iter().find(|role| role.name() == name).ok_or_else(|| {
+        PyValueError::new_err(format!("unknown role `{name}`; expected one of: `light`, `depth`, `other`"))
+    })
 }
 
 /// Returns the shape of a tensor.

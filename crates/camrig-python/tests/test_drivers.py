@@ -27,7 +27,7 @@ class Ramp(camrig.Driver):
         self.number = 0
         matrix = [[60, 0, 32], [0, 60, 24], [0, 0, 1]]
         return [
-            camrig.Stream("depth", "z16", (48, 64), 30, intrinsics=np.array(matrix), distortion=[0.1, 0, 0, 0, 0]),
+            camrig.Stream("depth", "z16", (48, 64), 30, intrinsics=np.array(matrix), distortion=np.array([[0.1, 0, 0, 0, 0]])),
             camrig.Stream("color", "rgb8", (48, 64), 30),
             camrig.Stream("heat", "f32", (2, 3), 30),
         ]
@@ -152,6 +152,50 @@ def test_gaps_of_numbers_are_losses(tmp_path):
     assert (camera["produced"], camera["lost"], camera["lost_by_reason"]) == (4, 2, {"device": 2})
 
 
+GIVES_UP = """
+import camrig
+class GivesUp(camrig.Driver):
+    def open(self):
+        self.left = 20
+        return [camrig.Stream("mask", "y8", (4, 4), 30, role="other")]
+    def capture(self, out):
+        self.left -= 1
+        made = out.create()
+        if self.left % 2:
+            return
+        array = made["mask"]
+        try:
+            out.publish(made)
+        except camrig.CamrigError:
+            del array
+            out.publish(made)
+        return self.left > 0
+"""
+
+
+def test_a_frameset_that_is_not_published_is_not_lost(tmp_path):
+    _, _, _, camera = run(tmp_path, GIVES_UP)
+    assert (camera["produced"], camera["lost"], camera["errors"]) == (10, 0, [])
+    recorded = list(camrig.open(tmp_path / "rig.mcap"))
+    assert [(frames["mask"].number, frames["mask"].role) for frames in recorded] == [(number, "other") for number in range(10)]
+
+
+def test_a_driver_and_its_reader_in_one_process_wait_for_each_other(tmp_path):
+    (tmp_path / "ramp.py").write_text(RAMP)
+    (tmp_path / "slow.py").write_text("import time\ndef process(frames):\n    time.sleep(0.005)\n")
+    camera = {"driver": "python", "process": "scripts", "slots": 2, "options": {"script": tmp_path / "ramp.py"}}
+    slow = {"kind": "python", "process": "scripts", "inputs": ["ramp"], "overflow": "block", "queue": 1}
+    slow["options"] = {"script": tmp_path / "slow.py"}
+    with camrig.Rig({"camera": {"ramp": camera}, "processor": {"slow": slow}}) as rig:
+        report = rig.wait(WATCHDOG)
+        # A rig that stands still is not left behind.
+        if report is None:
+            rig.stop()
+            rig._rig.stop(now=True)
+    assert report is not None and report.exit == "end of all inputs"
+    assert (report.link("ramp", "slow").delivered, report.link("ramp", "slow").dropped) == (30, {})
+
+
 ENDS = """
 import ctypes, os, pathlib, signal, sys, time
 import camrig
@@ -242,6 +286,12 @@ def test_what_open_returns_is_checked(tmp_path):
         ("[]", "`open` returned no stream"),
         ("[camrig.Stream('depth', 'z17', (4, 4), 30)]", "unknown type `z17`"),
         ("[camrig.Stream('depth', 'z16', (4,), 30)]", "the shape of an image is (height, width)"),
+        ("[camrig.Stream('depth', 'z16', (4, 4), 30, role='mask')]", "unknown role `mask`; expected one of: `light`, `depth`, `other`"),
+        (
+            "[camrig.Stream('depth', 'z16', (4, 4), 30, distortion=[1, 2, 3, 4, 5, 6, 7, 8])]",
+            "`distortion` of stream `depth` has 8 coefficients; expected 4 or 5: k1, k2, p1, p2, k3",
+        ),
+        ("[camrig.Stream('depth', 'z16', (4, 4), 30, intrinsics=[[1, 2]])]", "`intrinsics` of stream `depth` has not the shape (3, 3)"),
     ]:
         script = f"import camrig\nclass Wrong(camrig.Driver):\n    def open(self):\n        return {returned}\n"
         _, _, _, camera = run(tmp_path, script + "    def capture(self, out): pass\n", code=70)

@@ -132,9 +132,11 @@ class Mask(camrig.Processor):
     threshold: float = 0.5
     def process(self, frames, out):
         depth = frames.depth.meters()
-        mask = out.derive(frames, image=("mask", "y8", depth.shape), tensor=("heat", "f32", (2, 3)),
+        mask = out.derive(frames, image=[("mask", "y8", depth.shape), ("infrared-1", "y8", depth.shape),
+                                         ("gray", "y8", depth.shape, "light")], tensor=("heat", "f32", (2, 3)),
                           message=("boxes", "camrig.Boxes", {"n": frames.sequence, "of": frames.camera}))
         np.less(depth, self.threshold, out=mask.array, casting="unsafe")
+        mask["infrared-1"][:] = mask["gray"][:] = 0
         mask["heat"][:] = frames.sequence
         out.publish(mask)
         out.publish(frames)
@@ -161,6 +163,8 @@ def process(frames):
         assert frames.depth.shape == (48, 64) and frames.producer == "script"
         return
     assert np.asarray(frames["mask"]).max() == 1
+    # A mask is drawn over the color image, which only the role `other` is.
+    assert [frames[name].role for name in ["mask", "infrared-1", "gray", "boxes"]] == ["other", "light", "light", "other"]
     message = frames["boxes"].message()
     assert message["of"] == frames.camera and frames["boxes"].format == "camrig.Boxes"
     assert (np.asarray(frames["heat"]) == message["n"]).all()
@@ -172,6 +176,32 @@ def process(frames):
         assert [int(number) for number in re.findall(rf"^{camera} (\d+)$", output, re.M)] == list(range(30))
     assert actor(report, "script")["produced"] == 120 and actor(report, "script")["copied"] == 60
     assert link(report, "script")["delivered"] == 120 and all(it["errors"] == [] for it in report["actors"])
+
+
+def test_scripts_of_one_process_wait_for_each_other(rig):
+    rig.write(
+        """
+def process(frames, out):
+    made = out.derive(frames, image=("mask", "y8", (48, 64)))
+    made.array[:] = 1
+    out.publish(made)
+    out.publish(frames)
+""",
+        change=('kind = "python"', 'kind = "python"\nprocess = "scripts"\nslots = 2'),
+        more="""
+[processor.slow]
+kind = "python"
+process = "scripts"
+inputs = ["script"]
+overflow = "block"
+queue = 1
+options = { script = "slow.py" }
+""",
+    )
+    (rig.folder / "slow.py").write_text("import time\ndef process(frames):\n    time.sleep(0.002)\n")
+    _, _, report = rig.run()
+    assert link(report, "script")["delivered"] == 120 and link(report, "script")["dropped"] == {}
+    assert {it["process"] for it in report["actors"] if it["role"] == "processor"} == {"scripts"}
 
 
 def test_matches_and_functions(rig):
@@ -436,9 +466,16 @@ class Late(camrig.Processor):
     def process(self, frames, out):
         made = out.derive(frames, image=("mask", "y8", (4, 4)))
         array = made.array
-        for act in [lambda: out.publish(made), lambda: made.array, lambda: out.publish(made), lambda: out.publish(3),
+        try:
+            out.publish(made)
+        except camrig.CamrigError as error:
+            print(type(error).__name__, error)
+        del array
+        out.publish(made)
+        print("published")
+        for act in [lambda: made.array, lambda: out.publish(made), lambda: out.publish(3),
                     lambda: out.derive(frames, image=("mask", "y9", (4, 4))), lambda: out.derive(3, message=("a", 1)),
-                    lambda: frames["gyro"]]:
+                    lambda: frames["gyro"], lambda: out.derive(frames, message=("boxes", [{"score": float("nan")}]))]:
             try:
                 act()
             except Exception as error:
@@ -456,16 +493,19 @@ class Late(camrig.Processor):
         change=("restart = { backoff_millis = 1 }", "restart = { max = 0 }"),
     )
     output, _, _ = rig.run(code=70)
-    assert output.splitlines()[:8] == [
+    assert output.splitlines()[:10] == [
         "CamrigError an array of this frameset is still in use, and a published frameset must not change: `del` it before "
         "`publish`",
+        "published",
         "CamrigError this frameset is published: its memory belongs to its readers",
         "CamrigError this frameset is published already",
         "TypeError `publish` takes a result of `derive` or `create`, a FrameSet or a Match, not int",
-        output.splitlines()[4],
+        output.splitlines()[5],
         "TypeError `derive` takes a FrameSet or a Match as its origin",
-        output.splitlines()[6],
+        output.splitlines()[7],
+        output.splitlines()[8],
         "an outlet works only during the call that it was given to, and on its thread",
     ]
-    assert output.splitlines()[4].startswith("ValueError unknown format `y9`; expected one of: `rgb8`, `bgr8`, ")
-    assert "has no stream `gyro`; it has: `color`, `depth`" in output.splitlines()[6]
+    assert output.splitlines()[8].startswith("ValueError the message of stream `boxes` cannot be written as JSON: Out of range")
+    assert output.splitlines()[5].startswith("ValueError unknown format `y9`; expected one of: `rgb8`, `bgr8`, ")
+    assert "has no stream `gyro`; it has: `color`, `depth`" in output.splitlines()[7]

@@ -44,6 +44,11 @@ impl Loan {
     pub fn frame_mut(&mut self, index: usize) -> &mut [u8] {
         self.slot.frame_mut(index)
     }
+
+    /// Gives every frame this number of the device, in place of that of its header.
+    pub fn set_number(&mut self, number: u64) {
+        self.slot.set_number(number);
+    }
 }
 
 /// The headers of a frameset's frames.
