@@ -4,11 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use camrig::FrameSet;
-
-/// Maximum number of a camera's framesets that a script keeps in their slots, beside the one that it is called with. A
-/// camera has two slots more than its readers can have queued and in calls.
-const KEPT_MAX: usize = 1;
+use camrig::{FrameSet, SCRIPT_KEEPS};
 
 /// Counts a frameset as kept by a script until nothing refers to it any more.
 pub(crate) struct Kept(Arc<AtomicUsize>);
@@ -34,8 +30,8 @@ pub(crate) struct KeptFrames {
 }
 
 impl KeptFrames {
-    /// Returns the frameset for a script, or a copy of it if the script keeps too many: then it holds no slot that other
-    /// readers need.
+    /// Returns the frameset for a script, or a copy of it if the script keeps as many as its camera has slots for: then it holds
+    /// no slot that other readers need.
     pub(crate) fn given(&mut self, frames: &FrameSet) -> (FrameSet, Option<Arc<Kept>>) {
         if !self.cameras.contains_key(frames.camera()) {
             self.cameras.insert(frames.camera().to_owned(), (Arc::default(), false));
@@ -44,7 +40,7 @@ impl KeptFrames {
             return (frames.copied(), None);
         };
         let kept = count.load(Ordering::Acquire);
-        if kept <= KEPT_MAX {
+        if kept < SCRIPT_KEEPS {
             return (frames.clone(), Some(Kept::new(count)));
         }
         if !std::mem::replace(named, true) {

@@ -91,7 +91,7 @@ pub use schemars;
 pub use stock::csv::encode as encode_csv;
 pub use stock::pcd::encode as encode_pcd;
 pub use stock::ply::encode as encode_ply;
-pub use stock::python::set_interpreter;
+pub use stock::python::{SCRIPT_KEEPS, set_interpreter};
 pub use supervisor::ChangeError;
 pub use synthetic::{Synthetic, SyntheticOptions, emulated};
 pub use toml;

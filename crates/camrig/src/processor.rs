@@ -96,6 +96,10 @@ pub trait ProcessorOptions: DeserializeOwned + JsonSchema + 'static {
     /// processor whose calls wait for something else than its input, such as a network.
     const SHARES_THREAD: bool = true;
 
+    /// Maximum number of framesets of each input that the processor may keep, beside the one that it is called with: those who
+    /// publish them get so many more slots.
+    const KEEPS: usize = 0;
+
     /// Checks the options without accessing any file or device.
     ///
     /// # Errors

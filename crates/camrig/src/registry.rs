@@ -298,6 +298,10 @@ pub(crate) trait KindEntry: Send + Sync {
     fn shares_thread(&self) -> bool {
         true
     }
+    /// Returns the number of framesets of each input that it may keep.
+    fn keeps(&self) -> usize {
+        0
+    }
     /// Returns whether it processes matches, in which case its topology needs `match`.
     fn takes_matches(&self) -> bool;
     /// Returns the streams that it derives from framesets with these streams.
@@ -497,6 +501,10 @@ impl<O: ProcessorOptions> KindEntry for CheckedKind<O> {
 
     fn shares_thread(&self) -> bool {
         O::SHARES_THREAD && self.kind.shares_thread()
+    }
+
+    fn keeps(&self) -> usize {
+        O::KEEPS
     }
 
     fn takes_matches(&self) -> bool {

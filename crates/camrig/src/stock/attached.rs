@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::python::SCRIPT_KEEPS;
 use crate::error::WrongOptions;
 use crate::processor::ProcessorOptions;
 
@@ -18,6 +19,8 @@ pub(crate) struct AttachedOptions {
 }
 
 impl ProcessorOptions for AttachedOptions {
+    const KEEPS: usize = SCRIPT_KEEPS;
+
     fn check(&self) -> Result<(), WrongOptions> {
         let mut wrong = WrongOptions::default();
         if self.command.first().is_none_or(String::is_empty) {

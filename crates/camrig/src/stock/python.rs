@@ -25,6 +25,9 @@ use crate::processor::ProcessorOptions;
 /// Maximum time in which a script has to be imported for a check: a large library takes some seconds.
 const CHECK_TIME: Duration = Duration::from_secs(60);
 
+/// Maximum number of framesets of an input that a script, or a loop of Python, keeps in their slots.
+pub const SCRIPT_KEEPS: usize = 2;
+
 /// Interval at which the end of a check is looked for.
 const LOOK: Duration = Duration::from_millis(10);
 
@@ -191,6 +194,8 @@ impl PythonOptions {
 }
 
 impl ProcessorOptions for PythonOptions {
+    const KEEPS: usize = SCRIPT_KEEPS;
+
     fn probe(&self) -> Result<(), WrongOptions> {
         self.probe_by("check()")
     }

@@ -30,6 +30,8 @@ pub(super) struct Draft {
     /// Its place in the file.
     pub(super) queue: Option<usize>,
     pub(super) matching: Option<MatchDraft>,
+    /// Number of framesets of each input that it may keep.
+    pub(super) keeps: usize,
     pub(super) options: Options,
 }
 

@@ -43,7 +43,7 @@ pub(super) fn link(drafts: &[Draft], problems: &mut Problems) -> Vec<LinkSpec> {
                 problems.add(input.span(), format!("processor {} reads itself", quote(name)), "");
             } else if let Some(&from) = ids.get(name) {
                 let (overflow, queue) = (draft.overflow, draft.queue.unwrap_or(QUEUE_DEFAULT));
-                let held = draft.matching.as_ref().map_or(0, |matching| matching.queue);
+                let held = draft.matching.as_ref().map_or(0, |matching| matching.queue) + draft.keeps;
                 links.push(LinkSpec { from, to: ActorId::new(index), overflow, queue, held });
                 spans.push(input.span());
             } else {

@@ -221,7 +221,7 @@ pub(crate) struct LinkSpec {
     pub(crate) overflow: Overflow,
     /// Maximum number of queued framesets at the input.
     pub(crate) queue: usize,
-    /// Number of further framesets that the reader may hold until others match them.
+    /// Number of further framesets that the reader may hold: until others match them, or as long as it keeps them.
     pub(crate) held: usize,
 }
 

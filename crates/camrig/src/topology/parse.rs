@@ -306,6 +306,7 @@ fn draft_camera(
         overflow: Overflow::default(),
         queue: None,
         matching: None,
+        keeps: 0,
         options,
     };
     section.finish(CAMERA_KEYS);
@@ -342,6 +343,7 @@ fn draft_processor(
         name,
         span: section.span.clone(),
         matching: draft_matching(&mut section, takes_matches.then_some(kind.as_str())),
+        keeps: entry.map_or(0, |entry| entry.keeps()),
         role: Role::Processor { kind },
         process,
         host,

@@ -1,9 +1,12 @@
 //! Tests of the actors, links and processes of valid topologies.
 
 use camrig_ipc::Overflow;
+use schemars::JsonSchema;
+use serde::Deserialize;
 
-use super::{VALID, parse, registry};
+use super::{Idle, VALID, parse, registry};
 use crate::ids::ActorId;
+use crate::processor::ProcessorOptions;
 use crate::topology::{ActorSpec, LinkSpec, Placement, Role, Topology};
 
 /// Formats each actor as `name@process`.
@@ -69,4 +72,24 @@ fn slots_never_exceed_the_maximum() {
         parse(&(camera + &reader("a") + &reader("b") + &reader("c"))).unwrap().actors()[0].slots,
         camrig_ipc::MAX_SLOTS
     );
+}
+
+/// The options of a kind that keeps framesets.
+#[derive(Deserialize, JsonSchema)]
+struct Keeps {}
+
+impl ProcessorOptions for Keeps {
+    const KEEPS: usize = 3;
+}
+
+#[test]
+fn slots_include_framesets_that_a_reader_may_keep() {
+    let mut registry = registry();
+    registry.add_actor("keeper", |_: Keeps, _| Ok(Idle));
+    registry.add_options::<Keeps>("keeper");
+    let text = "[camera.left]\ndriver = 'even'\noptions.serial = 2\n\
+         [processor.keeper]\nkind = 'keeper'\ninputs = ['left']\n\
+         [processor.other]\nkind = 'idle'\ninputs = ['left']\nqueue = 1\n";
+    let topology = Topology::parse("t.toml", text, None, &registry).unwrap();
+    assert_eq!(topology.actors()[0].slots, (2 + 3 + 1) + (1 + 1) + 2);
 }
