@@ -87,7 +87,7 @@ impl PyAttached {
         let joined = py.detach(|| Attached::join(&self.rig, &registry, joining));
         let joined = Arc::new(joined.map_err(error).inspect_err(|_| self.loops.remove(&name))?);
         self.joined().push(Arc::clone(&joined));
-        Ok(Reader::new(name, shared, Box::new(move || joined.is_over())))
+        Ok(Reader::new(name, shared, Box::new(move || Ok(joined.is_over()))))
     }
 
     /// Removes the actor of a loop that has ended, and waits until the rig has done so.

@@ -9,7 +9,10 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use camrig::schemars::JsonSchema;
-use camrig::{Delivered, FrameSet, Match, Processor, ProcessorError, ProcessorOutput, Registry};
+use camrig::{
+    Delivered, FrameSet, Match, Processor, ProcessorError, ProcessorOptions, ProcessorOutput, Registry,
+    SCRIPT_KEEPS,
+};
 use pyo3::prelude::*;
 use rustix::event::{EventfdFlags, eventfd};
 use serde::de::DeserializeOwned;
@@ -20,6 +23,16 @@ use crate::kept::KeptFrames;
 
 /// The kind of the actor.
 pub(crate) const KIND: &str = "loop";
+
+/// Options of the kind: none.
+#[derive(serde::Deserialize, JsonSchema)]
+#[schemars(crate = "camrig::schemars")]
+#[serde(deny_unknown_fields)]
+pub(crate) struct LoopOptions {}
+
+impl ProcessorOptions for LoopOptions {
+    const KEEPS: usize = SCRIPT_KEEPS;
+}
 
 /// Interval at which a wait checks for signals, and for the end of the rig.
 const LOOK: Duration = Duration::from_millis(50);
@@ -190,8 +203,8 @@ impl Drop for Feed {
     }
 }
 
-/// Returns whether the rig is over.
-pub(crate) type IsOver = Box<dyn Fn() -> bool + Send + Sync>;
+/// Returns whether the rig is over; fails if it is not started.
+pub(crate) type IsOver = Box<dyn Fn() -> PyResult<bool> + Send + Sync>;
 
 /// Takes framesets, or matches, of a running rig.
 #[pyclass(frozen, module = "camrig._camrig")]
@@ -239,7 +252,7 @@ impl Reader {
             match polled {
                 Polled::Given(given) => return Self::object(py, given).map(Some),
                 Polled::Ended => return Ok(None),
-                Polled::Nothing if py.detach(|| (self.is_over)()) => return Ok(None),
+                Polled::Nothing if py.detach(|| (self.is_over)())? => return Ok(None),
                 Polled::Nothing => py.check_signals()?,
             }
         }
@@ -249,7 +262,7 @@ impl Reader {
     fn poll(&self, py: Python<'_>) -> PyResult<(bool, Option<Py<PyAny>>)> {
         match py.detach(|| self.shared.poll(&mut self.shared.lock())) {
             Polled::Given(given) => Ok((false, Some(Self::object(py, given)?))),
-            Polled::Nothing => Ok((py.detach(|| (self.is_over)()), None)),
+            Polled::Nothing => Ok((py.detach(|| (self.is_over)())?, None)),
             Polled::Ended => Ok((true, None)),
         }
     }

@@ -1,13 +1,15 @@
 //! Rigs that this interpreter runs: the supervisor and the actors of process `main` are threads of it.
 
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use camrig::{ControlValue, Edit, NoOptions, Registry, Rig, RigHandle, RunningRig, edit_topology};
+use camrig::status::control::{Answer, Edit, Edits, Request};
+use camrig::{ControlValue, Registry, Rig, RigHandle, RunningRig, edit_topology};
 use pyo3::prelude::*;
 
 use crate::errors::error;
-use crate::feed::{KIND, Loops, Reader};
+use crate::feed::{KIND, LoopOptions, Loops, Reader};
 use crate::logs::{self, BY};
 use crate::processor::stock;
 
@@ -24,8 +26,8 @@ pub(crate) struct PyRig {
     registry: Registry,
     loops: Loops,
     limits: Limits,
-    /// The topology that `start` starts: loops are added to it before.
-    planned: Mutex<String>,
+    /// The topology that `start` starts: loops are added to it before. `None` from then on.
+    planned: Arc<Mutex<Option<String>>>,
     running: Mutex<Option<RunningRig>>,
     /// Set by `start`.
     handle: Arc<OnceLock<RigHandle>>,
@@ -44,34 +46,64 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// The error of a request to a rig that is not running yet.
+fn not_started() -> PyErr {
+    error("the rig is not started: use `with camrig.Rig(...) as rig`")
+}
+
+/// Changes a rig that runs, as another program would: changes of others meanwhile stay.
+fn change(handle: &RigHandle, edit: Edit) -> Result<(), String> {
+    let edits = Edits { edits: vec![edit], by: BY.to_owned(), ..Edits::default() };
+    match handle.answer(Request::Edit(edits)) {
+        Answer::Refused { message, .. } | Answer::Failed { message } => Err(message),
+        _ => Ok(()),
+    }
+}
+
 impl PyRig {
     fn handle(&self) -> PyResult<&RigHandle> {
-        self.handle.get().ok_or_else(|| error("the rig is not started: use `with camrig.Rig(...) as rig`"))
+        self.handle.get().ok_or_else(not_started)
     }
 
     fn rig(&self, text: &str) -> PyResult<Rig> {
-        let rig = Rig::parse(&self.name, text, None, &self.registry).map_err(error)?;
-        let rig = self.limits.time.into_iter().fold(rig, Rig::stop_after);
-        Ok(self.limits.framesets.into_iter().fold(rig, Rig::stop_after_framesets))
+        Rig::parse(&self.name, text, None, &self.registry).map_err(error)
     }
 
     /// Changes the topology that is planned, or runs.
-    fn edit(&self, edit: &Edit) -> PyResult<()> {
-        let _changing = lock(&self.changing);
-        let Some(handle) = self.handle.get() else {
-            let mut planned = lock(&self.planned);
-            *planned = edit_topology(&planned, edit).map_err(error)?;
+    fn edit(&self, edit: Edit) -> PyResult<()> {
+        if let Some(planned) = lock(&self.planned).as_mut() {
+            *planned = edit_topology(planned, &edit).map_err(error)?;
             return Ok(());
-        };
-        let text = edit_topology(&handle.topology().map_err(error)?, edit).map_err(error)?;
-        handle.apply(&self.rig(&text)?, BY).map_err(error)?;
-        Ok(())
+        }
+        let handle = self.handle()?;
+        let _changing = lock(&self.changing);
+        change(handle, edit).map_err(error)
     }
 
     fn text(&self) -> PyResult<String> {
-        match self.handle.get() {
-            Some(handle) => handle.topology().map_err(error),
-            None => Ok(lock(&self.planned).clone()),
+        let planned = lock(&self.planned).clone();
+        planned.map_or_else(|| self.handle()?.topology().map_err(error), Ok)
+    }
+
+    /// Starts the rig in a thread of its own, since scripts are imported to check them: a signal ends the wait. A rig
+    /// that starts after that ends immediately.
+    fn start_checked(&self, py: Python<'_>, text: &str) -> PyResult<RunningRig> {
+        let rig = py.detach(|| self.rig(text))?;
+        let rig = self.limits.time.into_iter().fold(rig, Rig::stop_after);
+        let rig = self.limits.framesets.into_iter().fold(rig, Rig::stop_after_framesets);
+        // Without a place to wait in: the thread keeps a rig that nobody takes, and drops it.
+        let (sender, started) = sync_channel(0);
+        let start = move || {
+            let _ = sender.send(rig.start().map_err(|fault| fault.to_string()));
+        };
+        camrig_ipc::spawn_thread("start", start).map_err(error)?;
+        let started = Mutex::new(started);
+        loop {
+            match py.detach(|| lock(&started).recv_timeout(LOOK)) {
+                Ok(started) => return started.map_err(error),
+                Err(RecvTimeoutError::Timeout) => py.check_signals()?,
+                Err(fault @ RecvTimeoutError::Disconnected) => return Err(error(fault)),
+            }
         }
     }
 }
@@ -91,7 +123,8 @@ impl PyRig {
         let (program, arguments) = worker.split_first().ok_or_else(|| error("workers need a command"))?;
         camrig::set_interpreter(program.into());
         let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
-        let registry = loops.register::<NoOptions>(stock(), KIND).with_worker_command(program, &arguments);
+        let registry = loops.register::<LoopOptions>(stock(), KIND).with_options::<LoopOptions>(KIND);
+        let registry = registry.with_worker_command(program, &arguments);
         let seconds = seconds.map(Duration::try_from_secs_f64).transpose();
         let time = seconds.map_err(|fault| error(format_args!("`seconds`: {fault}")))?;
         Ok(Self {
@@ -99,7 +132,7 @@ impl PyRig {
             registry,
             loops,
             limits: Limits { framesets, time },
-            planned: Mutex::new(text),
+            planned: Arc::new(Mutex::new(Some(text))),
             running: Mutex::default(),
             handle: Arc::default(),
             changing: Arc::default(),
@@ -110,16 +143,11 @@ impl PyRig {
     /// Checks the topology, starts the rig, and waits until its framesets flow, or it has ended.
     fn start(&self, py: Python<'_>) -> PyResult<()> {
         logs::start();
-        let text = lock(&self.planned).clone();
-        let handle = py.detach(|| {
-            let running = self.rig(&text)?.start().map_err(error)?;
-            let handle = running.handle();
-            if self.handle.set(handle.clone()).is_err() {
-                return Err(error("the rig was started already"));
-            }
-            *lock(&self.running) = Some(running);
-            Ok(handle)
-        })?;
+        let text = lock(&self.planned).take().ok_or_else(|| error("the rig was started already"))?;
+        let running = self.start_checked(py, &text).inspect_err(|_| *lock(&self.planned) = Some(text))?;
+        let handle = running.handle();
+        *lock(&self.running) = Some(running);
+        let handle = self.handle.get_or_init(|| handle);
         while py.detach(|| handle.status().seconds == 0.0 && !handle.wait_timeout(LOOK)) {
             py.check_signals()?;
         }
@@ -140,9 +168,13 @@ impl PyRig {
         let own = own.map(|(key, value)| (key.to_owned(), value.to_owned()));
         let settings = own.into_iter().chain(settings).collect();
         let edit = Edit::Add { name: name.clone(), kind: KIND.to_owned(), inputs, settings };
-        py.detach(|| self.edit(&edit)).inspect_err(|_| self.loops.remove(&name))?;
-        let handle = Arc::clone(&self.handle);
-        let is_over = move || handle.get().is_some_and(|handle| handle.wait_timeout(Duration::ZERO));
+        py.detach(|| self.edit(edit)).inspect_err(|_| self.loops.remove(&name))?;
+        let (planned, handle) = (Arc::clone(&self.planned), Arc::clone(&self.handle));
+        let is_over = move || match handle.get() {
+            Some(handle) => Ok(handle.wait_timeout(Duration::ZERO)),
+            None if lock(&planned).is_some() => Err(not_started()),
+            None => Ok(false),
+        };
         Ok(Reader::new(name, shared, Box::new(is_over)))
     }
 
@@ -151,21 +183,18 @@ impl PyRig {
         let (Some(handle), changing) = (self.handle.get().cloned(), Arc::clone(&self.changing)) else {
             return;
         };
-        let (rig_name, registry) = (self.name.clone(), self.registry.clone());
         let remove = move || {
             let _changing = lock(&changing);
-            let Ok(text) = handle.topology() else { return };
-            let Ok(text) = edit_topology(&text, &Edit::Remove { name }) else { return };
             // A rig that stops ends it too.
-            let _ = Rig::parse(&rig_name, &text, None, &registry).map(|rig| handle.apply(&rig, BY));
+            let _ = change(&handle, Edit::Remove { name });
         };
         // Without a thread the actor stays, and discards its input.
         let _ = camrig_ipc::spawn_thread("leave", remove);
     }
 
     /// The names of the cameras and of the processors.
-    fn actors(&self) -> PyResult<(Vec<String>, Vec<String>)> {
-        let text = self.text()?;
+    fn actors(&self, py: Python<'_>) -> PyResult<(Vec<String>, Vec<String>)> {
+        let text = py.detach(|| self.text())?;
         let table: camrig::toml::Table = text.parse().map_err(error)?;
         let of = |role: &str| {
             let table = table.get(role).and_then(camrig::toml::Value::as_table);
@@ -215,11 +244,12 @@ impl PyRig {
         py.detach(|| self.loops.close());
     }
 
-    /// Stops the rig in order; the second call ends it immediately.
+    /// Stops the rig in order; the second call ends it immediately. Returns whether it was started.
     #[pyo3(signature = (*, now=false))]
-    fn stop(&self, py: Python<'_>, now: bool) {
-        let Some(handle) = self.handle.get() else { return };
+    fn stop(&self, py: Python<'_>, now: bool) -> bool {
+        let Some(handle) = self.handle.get() else { return false };
         py.detach(|| if now { handle.interrupt() } else { handle.stop() });
+        true
     }
 
     /// Waits until the rig has ended, and returns its report as JSON; `None` after `timeout` seconds.
@@ -245,10 +275,15 @@ impl PyRig {
     }
 }
 
-/// A rig to which no reference is left is stopped in order.
+/// A rig to which no reference is left is stopped in order. The other threads of the interpreter continue.
 impl Drop for PyRig {
     fn drop(&mut self) {
         self.loops.close();
+        let running = lock(&self.running).take();
+        if running.is_some() {
+            // Without an interpreter, `running` is dropped as well.
+            Python::try_attach(|py| py.detach(|| drop(running)));
+        }
     }
 }
 

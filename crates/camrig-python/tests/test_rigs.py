@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 import tracemalloc
 
@@ -161,6 +162,64 @@ def test_a_loop_joins_a_running_rig_and_its_end_removes_it():
         assert link.produced == link.delivered + link.dropped_sum + link.in_flight, link
 
 
+def test_changes_of_others_outlast_the_changes_of_loops():
+    with camrig.Rig(topology(paced=True)) as rig:
+        ended = threading.Event()
+
+        def come_and_go():
+            while not ended.is_set():
+                loop = rig.frames("left")
+                next(loop)
+                loop.close()
+
+        thread = threading.Thread(target=come_and_go)
+        thread.start()
+        try:
+            for number in range(12):
+                slots = f"slots={10 + number % 3}"
+                command = [program(), "set", "left", slots, "--rig", str(os.getpid())]
+                done = subprocess.run(command, capture_output=True, text=True, timeout=WATCHDOG)
+                assert done.returncode == 0, done.stderr
+                # Loops join and leave after it.
+                joined = len(rig.status().changes) + 4
+                until = time.monotonic() + WATCHDOG
+                while len(rig.status().changes) < joined:
+                    assert time.monotonic() < until
+                assert slots.replace("=", " = ") in rig.topology, number
+        finally:
+            ended.set()
+            thread.join(WATCHDOG)
+
+
+def test_readers_that_keep_framesets_have_slots_for_them(tmp_path):
+    (tmp_path / "script.py").write_text("def process(frames): pass\n")
+    script = {"kind": "python", "inputs": ["left"], "queue": 1, "options": {"script": tmp_path / "script.py"}}
+    rig = camrig.Rig(topology(processor={"script": script}))
+    loop = rig.frames("left", queue=2, overflow="block")
+    with rig:
+        next(loop)
+        # For each the queue, its call, and two that it keeps; one to write into, and one that was written.
+        assert rig.status().actor("left").slots == (1 + 1 + 2) + (2 + 1 + 2) + 2
+
+
+def test_a_rig_is_started_once():
+    rig = camrig.Rig(topology(paced=True))
+    loop = rig.frames("left")
+
+    async def first():
+        return await anext(loop)
+
+    for take in [lambda: next(loop), lambda: asyncio.run(first())]:
+        with pytest.raises(camrig.CamrigError, match="the rig is not started: use `with"):
+            take()
+    with rig:
+        taken = next(loop).sequence
+        pid = rig.status().processes[1].pid
+        with pytest.raises(camrig.CamrigError, match="the rig was started already"):
+            rig.start()
+        assert next(loop).sequence > taken and rig.status().processes[1].pid == pid
+
+
 def test_a_slow_loop_drops_and_counts():
     rig = camrig.Rig(topology(paced=True), framesets=30)
     loop = rig.frames("left", queue=1)
@@ -217,6 +276,23 @@ def test_loops_of_asyncio():
     assert ticks > 10
 
 
+def test_several_tasks_take_from_one_loop():
+    async def take(loop, found):
+        async for frames in loop:
+            found.append(frames.sequence)
+
+    async def main(loop):
+        found = [[], []]
+        await asyncio.wait_for(asyncio.gather(*(take(loop, it) for it in found)), WATCHDOG)
+        return found
+
+    rig = camrig.Rig(topology(paced=True), framesets=20)
+    loop = rig.frames("left", overflow="block")
+    with rig:
+        found = asyncio.run(main(loop))
+    assert sorted(sum(found, [])) == list(range(20))
+
+
 def test_matches_are_awaited():
     async def main(matches):
         first = await anext(matches)
@@ -267,6 +343,15 @@ def test_a_rig_changes_while_it_runs(tmp_path):
         assert rig.status().actor("check").kind == "verify"
         (tmp_path / "two.toml").write_text(rig.topology)
         assert rig.apply(tmp_path / "two.toml") == []
+        with pytest.raises(camrig.CamrigError, match="topology `/nowhere.toml` cannot be read: "):
+            rig.apply("/nowhere.toml")
+
+
+def test_values_of_a_dict_are_those_of_a_file(tmp_path):
+    given = {"driver": "synthetic", "options": {"rate": np.float32(0.5), "numbers": np.arange(2), "file": tmp_path}}
+    rig = camrig.Rig({"camera": {"left": given}, "metrics": {"port": np.int64(9)}})
+    for line in ["rate = 0.5", "numbers = [0, 1]", f'file = "{tmp_path}"', "port = 9"]:
+        assert line in rig.topology.splitlines(), rig.topology
 
 
 def test_scripts_run_by_this_interpreter(tmp_path):
@@ -310,6 +395,12 @@ def test_errors_name_the_fact():
         camrig.Rig("/nowhere.toml")
     with pytest.raises(camrig.CamrigError, match="a value that TOML cannot hold"):
         camrig.Rig({"camera": {"left": {"driver": None}}})
+    for wrong, fact in [
+        ({"camera": [1]}, "`camera` is of the type `list`; expected a dict"),
+        ({"camera": {"left": {"driver": object()}}}, "a value of the type `object` cannot be in a topology"),
+    ]:
+        with pytest.raises(camrig.CamrigError, match=fact):
+            camrig.Rig(wrong)
     rig = camrig.Rig(topology())
     for act in [rig.status, lambda: rig.set("left", exposure=1), rig.wait]:
         with pytest.raises(camrig.CamrigError, match="the rig is not started: use `with"):
@@ -377,6 +468,63 @@ def test_a_keyboard_interrupt_ends_the_rig_in_order(whole_group):
     assert process.returncode == -signal.SIGINT and errors.rstrip().endswith("KeyboardInterrupt"), errors
     assert "Traceback" in errors and len(re.findall("Traceback", errors)) == 1
     wait_for_the_end_of(workers)
+
+
+IMPORTS = """
+import pathlib, time
+pathlib.Path("importing").write_text("")
+while not pathlib.Path("end").exists():
+    time.sleep(0.01)
+def process(frames): pass
+"""
+
+
+def wait_for_file(path):
+    until = time.monotonic() + WATCHDOG
+    while not path.exists():
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+def test_a_keyboard_interrupt_ends_a_start_that_waits_for_a_script(tmp_path):
+    (tmp_path / "script.py").write_text(IMPORTS)
+    code = f"""
+import camrig
+left = {{"driver": "synthetic", "options": {OPTIONS!r}}}
+script = {{"kind": "python", "inputs": ["left"], "options": {{"script": "script.py"}}}}
+with camrig.Rig({{"camera": {{"left": left}}, "processor": {{"script": script}}}}):
+    print("started")
+"""
+    command = [*ENDS_WITH_PARENT, sys.executable, "-c", code]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    wait_for_file(tmp_path / "importing")
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=WATCHDOG)
+    (tmp_path / "end").write_text("")
+    assert (process.returncode, output) == (-signal.SIGINT, ""), errors
+    assert errors.rstrip().endswith("KeyboardInterrupt") and errors.count("Traceback") == 1, errors
+
+
+def test_other_threads_continue_while_a_forgotten_rig_ends(tmp_path):
+    (tmp_path / "script.py").write_text(
+        "import camrig, pathlib, time\n"
+        "class Last(camrig.Processor):\n"
+        "    folder: pathlib.Path\n"
+        "    def process(self, frames, out):\n        pass\n"
+        "    def finish(self, out):\n"
+        "        (self.folder / 'finishing').write_text('')\n"
+        "        while not (self.folder / 'end').exists():\n            time.sleep(0.01)\n"
+        "        (self.folder / 'finished').write_text('')\n"
+    )
+    options = {"script": tmp_path / "script.py", "folder": tmp_path}
+    script = {"kind": "python", "inputs": ["left"], "options": options}
+    rig = camrig.Rig(topology(paced=True, processor={"script": script})).start()
+    thread = threading.Thread(target=lambda: (wait_for_file(tmp_path / "finishing"), (tmp_path / "end").write_text("")))
+    thread.start()
+    del rig
+    thread.join(WATCHDOG)
+    # Otherwise it is killed.
+    assert (tmp_path / "finished").exists()
 
 
 def test_no_worker_outlives_a_killed_interpreter():

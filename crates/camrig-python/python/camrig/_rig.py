@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from camrig import _camrig, _status
@@ -14,12 +15,39 @@ from camrig._camrig import CamrigError
 BOOT = "import sys; sys.path[:] = filter(None, sys.path); from camrig import _worker; _worker."
 
 
+def read(topology):
+    """Returns the name and the text of a topology: of a file, or of a dict."""
+    if not isinstance(topology, (str, os.PathLike)):
+        return "dict", serialized(topology)
+    try:
+        return str(topology), Path(topology).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CamrigError(f"topology `{Path(topology)}` cannot be read: {error}") from error
+
+
 def serialized(topology):
     """Returns a dict as the text of a topology file. Actors keep their order."""
-    keys = dict(topology)
-    actors = [(role, keys.pop(role, {})) for role in ("camera", "processor")]
-    tables = [keys] + [{role: {name: table}} for role, named in actors for name, table in named.items()]
-    return "\n".join(_camrig.to_toml(json.dumps(table, default=str)) for table in tables)
+    keys = table(topology, "a topology")
+    actors = [(role, table(keys.pop(role, {}), f"`{role}`")) for role in ("camera", "processor")]
+    tables = [keys] + [{role: {name: own}} for role, named in actors for name, own in named.items()]
+    return "\n".join(_camrig.to_toml(json.dumps(it, default=plain)) for it in tables)
+
+
+def table(given, what):
+    if isinstance(given, Mapping):
+        return dict(given)
+    raise CamrigError(f"{what} is of the type `{type(given).__name__}`; expected a dict")
+
+
+def plain(value):
+    """Returns a value that JSON lacks as one that it has: paths, and numbers and arrays of NumPy."""
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, Mapping):
+        return dict(value)
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise CamrigError(f"a value of the type `{type(value).__name__}` cannot be in a topology")
 
 
 class Loop:
@@ -27,6 +55,8 @@ class Loop:
 
     def __init__(self, reader, leave):
         self._reader, self._leave = reader, leave
+        # Of tasks that wait.
+        self._waiting = []
 
     @property
     def name(self):
@@ -57,11 +87,19 @@ class Loop:
     async def _readable(self):
         loop, descriptor = asyncio.get_running_loop(), self._reader.fileno()
         ready = loop.create_future()
-        loop.add_reader(descriptor, lambda: ready.done() or ready.set_result(None))
+        if not self._waiting:
+            loop.add_reader(descriptor, self._wake)
+        self._waiting.append(ready)
         try:
             await ready
         finally:
-            loop.remove_reader(descriptor)
+            self._waiting.remove(ready)
+            if not self._waiting:
+                loop.remove_reader(descriptor)
+
+    def _wake(self):
+        for ready in self._waiting:
+            ready.done() or ready.set_result(None)
 
     def close(self):
         """Ends the loop, and removes its actor from the rig."""
@@ -98,11 +136,16 @@ class Reads:
     """The common base of rigs of this interpreter and of others, which have `_actors()`, `_read(name, inputs, settings)`, `_leave`."""
 
     def frames(self, *inputs, overflow="drop-oldest", queue=2, name=None):
+        """Iterates over the framesets of these actors; of all cameras without any.
+
+        Before the start of the rig, the loop gets every frameset from the first one; otherwise those from now on.
+        """
         return self._loop(name or "loop", inputs, loop_settings(overflow, queue))
 
     def matches(
         self, *inputs, window, clock=None, partial=False, overflow="drop-oldest", queue=2, name=None
     ):
+        """Iterates over matches: one frameset of each input, at most `window` seconds apart."""
         settings = loop_settings(overflow, queue) + match_settings(window, clock, partial)
         return self._loop(name or "loop", inputs, settings)
 
@@ -126,7 +169,7 @@ class Devices:
         """Sets options of a camera's device while it runs; returns the resulting values."""
         found = {}
         for name, value in {**(options or {}), **{name.replace("_", "-"): it for name, it in more.items()}}.items():
-            found[name] = json.loads(self._rig.set(camera, name, json.dumps(value)))
+            found[name] = json.loads(self._rig.set(camera, name, json.dumps(value, default=plain)))
         return found
 
 
@@ -134,14 +177,7 @@ class Rig(Reads, Devices):
     """A rig: cameras in processes of their own, and loops over their framesets in this one."""
 
     def __init__(self, topology, *, framesets=None, seconds=None):
-        if isinstance(topology, (str, os.PathLike)):
-            path = Path(topology)
-            try:
-                name, text = str(topology), path.read_text(encoding="utf-8")
-            except (OSError, UnicodeDecodeError) as error:
-                raise CamrigError(f"topology `{path}` cannot be read: {error}") from error
-        else:
-            name, text = "dict", serialized(topology)
+        name, text = read(topology)
         worker = [sys.executable, "-c", f"{BOOT}serve()"]
         self._rig = _camrig.Rig(name, text, worker, framesets, seconds)
         self._report = None
@@ -155,7 +191,11 @@ class Rig(Reads, Devices):
         try:
             self._rig.start()
         except KeyboardInterrupt:
-            self.close()
+            self._rig.close_loops()
+            # A worker that imports a script does not end in order.
+            if self._rig.stop():
+                self._rig.stop(now=True)
+                self.wait()
             raise
         report = self.wait(0)
         if report is not None and report.failure and report.seconds == 0:
@@ -204,13 +244,12 @@ class Rig(Reads, Devices):
         return self._rig.topology()
 
     def status(self):
+        """Returns the present status, or the last one of a rig that has ended."""
         return _status.parse(_status.RigStatus, self._rig.status())
 
     def apply(self, topology):
         """Changes the running rig to another topology, a path or a dict; returns the changes."""
-        if isinstance(topology, (str, os.PathLike)):
-            return self._rig.apply(Path(topology).read_text(encoding="utf-8"))
-        return self._rig.apply(serialized(topology))
+        return self._rig.apply(read(topology)[1])
 
 
 def attach(rig=None):
@@ -230,9 +269,11 @@ class Attached(Reads, Devices):
 
     @property
     def topology(self):
+        """The topology that runs, as the text of a file."""
         return self._rig.topology()
 
     def status(self):
+        """Returns the present status. Raises `CamrigError` if the rig has ended."""
         return _status.parse(_status.RigStatus, self._rig.status())
 
     def close(self):
