@@ -1,6 +1,10 @@
 """The examples: their whole output, and their types."""
 
+import ast
+import dataclasses
 import importlib.util
+import inspect
+import re
 import runpy
 import subprocess
 import sys
@@ -13,6 +17,7 @@ import nbformat
 from conftest import WATCHDOG
 
 EXAMPLES = Path(__file__).parents[3] / "examples/python"
+CHAPTER = Path(__file__).parents[3] / "docs/src/python.md"
 
 
 def test_the_sums_of_a_recording(recording):
@@ -61,12 +66,18 @@ def test_the_notebook():
     ]
 
 
-def test_types_of_the_examples():
+def test_types_of_the_examples_and_of_the_book(tmp_path):
     files = sorted(str(file) for file in EXAMPLES.glob("*.py"))
     # `tools.py` checks those whose packages are too large for the gate.
     packages = {"edges.py": "torch", "show_in_rerun.py": "rerun"}
     files = [file for file in files if (package := packages.get(Path(file).name)) is None or importlib.util.find_spec(package)]
     assert len(files) >= 5
+    # The blocks of the book.
+    blocks = re.findall(r"^```python\S*\n(.*?)^```$", CHAPTER.read_text(), re.M | re.S)
+    for number, block in enumerate(blocks):
+        file = tmp_path / f"block_{number}.py"
+        file.write_text(block)
+        files.append(str(file))
     for command in [["mypy", "--strict"], ["pyright", "--pythonpath", sys.executable]]:
         arguments = [sys.executable, "-m", *command, *files]
         found = subprocess.run(arguments, capture_output=True, text=True, cwd=EXAMPLES, timeout=WATCHDOG)
@@ -83,3 +94,26 @@ def test_the_stubs_name_what_the_package_has():
         for name in vars(kind):
             if not name.startswith("_"):
                 assert f"def {name}(" in body or f"    {name}: " in body, f"{kind.__name__}.{name}"
+
+
+def test_every_public_class_and_member_is_described():
+    """In the stubs, which editors show, and at run time, as `help` does."""
+    stubs = ast.parse(Path(camrig.__file__).with_name("__init__.pyi").read_text())
+    missing = []
+    for kind in [it for it in stubs.body if isinstance(it, (ast.ClassDef, ast.FunctionDef))]:
+        members = [it for it in getattr(kind, "body", []) if isinstance(it, ast.FunctionDef) and isinstance(kind, ast.ClassDef)]
+        # One of several overloads suffices.
+        described = {it.name for it in members if ast.get_docstring(it)}
+        missing += [f"{kind.name}.{it.name} (stub)" for it in members if it.name[0] != "_" and it.name not in described]
+        if kind.name[0] != "_" and not ast.get_docstring(kind):
+            missing.append(f"{kind.name} (stub)")
+    for name in camrig.__all__:
+        kind = getattr(camrig, name)
+        if not isinstance(kind, str) and (not kind.__doc__ or kind.__doc__.startswith(f"{name}(")):
+            missing.append(name)
+        if isinstance(kind, type):
+            fields = {it.name for it in dataclasses.fields(kind)} if dataclasses.is_dataclass(kind) else set()
+            own = {it: inspect.getattr_static(kind, it) for it in dir(kind) if it[0] != "_" and it not in fields}
+            missing += [f"{name}.{it}" for it, member in own.items() if not isinstance(member, (str, float)) and not member.__doc__]
+    # Those of `Exception` have no source.
+    assert [it for it in missing if not it.endswith((".add_note", ".with_traceback", ".args"))] == []
