@@ -108,6 +108,10 @@ test-looking:
 test-python *args:
     crates/camrig-python/test {{ args }}
 
+# Test the Python package with free-threaded Python 3.14, which is built from Debian's source if it is not installed
+test-python-free-threaded *args:
+    crates/camrig-python/test-free-threaded {{ args }}
+
 # Build the Python package into target/wheels, for `pip install`; arguments are those of `maturin build`
 wheel *args:
     crates/camrig-python/wheel {{ features }} {{ args }}

@@ -1,15 +1,22 @@
 """Frames as arrays: views of memory, which stays as long as a view does."""
 
 import gc
+import importlib
 import io
 import subprocess
 import sys
+import sysconfig
+from concurrent.futures import ThreadPoolExecutor
 
 import camrig
-import cv2
 import numpy as np
 import pytest
 from conftest import WATCHDOG
+
+HAS_GIL = not sysconfig.get_config_var("Py_GIL_DISABLED")
+
+# OpenCV has no wheels for free-threaded Python.
+cv2 = importlib.import_module("cv2") if HAS_GIL else None
 
 
 @pytest.fixture
@@ -26,8 +33,9 @@ def test_an_array_is_a_view_that_cannot_be_written(frames):
         array[0, 0] = 1
     with pytest.raises(ValueError, match="cannot set WRITEABLE flag"):
         array.flags.writeable = True
-    with pytest.raises(cv2.error):
-        cv2.rectangle(np.asarray(frames.color), (0, 0), (4, 4), (255, 0, 0))
+    if cv2 is not None:
+        with pytest.raises(cv2.error):
+            cv2.rectangle(np.asarray(frames.color), (0, 0), (4, 4), (255, 0, 0))
     # A write into the frame's own buffer is refused by the buffer itself.
     with pytest.raises(TypeError, match="read-write bytes-like object"):
         io.BytesIO(bytes(6144)).readinto(depth)
@@ -107,10 +115,11 @@ def test_calibration_is_that_of_opencv(frames):
     # The points are those that OpenCV computes from the same numbers.
     points = frames.points()
     assert points.xyz.dtype == np.float32 and points.xyz.shape == (len(points.rgb), 3) and points.rgb.dtype == np.uint8
-    seen, _ = cv2.projectPoints(points.xyz.astype(np.float64), np.zeros(3), np.zeros(3), matrix, coefficients)
-    columns, rows = np.rint(seen[:, 0]).astype(int).T
     meters = frames.depth.meters()
-    assert np.allclose(meters[rows, columns], points.xyz[:, 2], atol=1e-4)
+    if cv2 is not None:
+        seen, _ = cv2.projectPoints(points.xyz.astype(np.float64), np.zeros(3), np.zeros(3), matrix, coefficients)
+        columns, rows = np.rint(seen[:, 0]).astype(int).T
+        assert np.allclose(meters[rows, columns], points.xyz[:, 2], atol=1e-4)
     assert len(points.xyz) == (meters > 0).sum()
     assert points.rgb.any() and not frames.points(color=False).rgb.any()
 
@@ -177,3 +186,27 @@ def test_a_missing_numpy_is_named():
         "ImportError: camrig needs NumPy for arrays, and this Python has none: `pip install numpy`; "
         "without it `memoryview(frame)` and `frame.tobytes()` work"
     )
+
+
+@pytest.mark.skipif(HAS_GIL, reason="this Python has a GIL")
+def test_free_threaded_python_stays_without_its_gil():
+    code = "import sys, camrig, numpy; print(sys._is_gil_enabled())"
+    found = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=WATCHDOG)
+    assert (found.stdout, found.stderr) == ("False\n", "")
+
+
+def test_threads_use_the_frames_of_one_frameset(recording):
+    opened = camrig.open(recording)["left"]
+    expected = [(it.depth.tobytes(), it.color.rgb().tobytes(), it.points().xyz.tobytes()) for it in opened]
+
+    def read(frames):
+        assert np.from_dlpack(frames.depth).sum() == np.asarray(frames.depth).sum()
+        return frames.depth.tobytes(), frames.color.rgb().tobytes(), frames.points().xyz.tobytes()
+
+    with ThreadPoolExecutor(4) as pool:
+        for frames, content in zip(opened, expected):
+            depth = frames.depth
+            assert list(pool.map(read, [frames] * 4)) == [content] * 4
+            list(pool.map(lambda _: np.asarray(depth).copy(), range(16)))
+            gc.collect()
+            assert depth.exports == 0
