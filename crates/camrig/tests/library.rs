@@ -6,7 +6,7 @@
 
 use std::path::Path;
 use std::sync::Mutex;
-use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use camrig::frame::MetadataKey;
@@ -14,7 +14,8 @@ use camrig::prelude::*;
 use camrig::status::{ActorState, RigStatus, socket};
 use camrig::toml::Table;
 use camrig::{
-    ActorTable, ControlValue, Exit, Overflow, Registry, Report, Rig, RunningRig, StartError, TopologyBuilder,
+    ActorTable, ControlValue, Exit, Overflow, ProcessorOptions, Registry, Report, Rig, RunningRig,
+    StartError, TopologyBuilder, WrongOptions,
 };
 use libtest_mimic::{Arguments, Trial};
 
@@ -36,13 +37,15 @@ fn main() -> ExitCode {
     if let Some(code) = registry().serve_worker() {
         return code;
     }
-    let tests: [(&str, fn()); 10] = [
+    let tests: [(&str, fn()); 12] = [
         ("a_rig_ends_at_its_limit_with_a_report", a_rig_ends_at_its_limit_with_a_report),
         ("two_rigs_run_at_the_same_time", two_rigs_run_at_the_same_time),
         ("one_rig_runs_after_another", one_rig_runs_after_another),
         ("a_stop_ends_a_rig_in_order", a_stop_ends_a_rig_in_order),
         ("an_interrupt_ends_a_rig_that_stops", an_interrupt_ends_a_rig_that_stops),
         ("a_camera_is_set_while_it_runs", a_camera_is_set_while_it_runs),
+        ("a_change_of_the_calibration_moves_a_camera", a_change_of_the_calibration_moves_a_camera),
+        ("a_restart_keeps_a_change_under_way", a_restart_keeps_a_change_under_way),
         ("a_dropped_rig_leaves_nothing", a_dropped_rig_leaves_nothing),
         ("a_wrong_topology_starts_nothing", a_wrong_topology_starts_nothing),
         ("a_taken_address_starts_nothing", a_taken_address_starts_nothing),
@@ -78,7 +81,35 @@ impl Processor for Stuck {
     }
 }
 
-/// Everything that the rigs here name.
+/// Tells the place of the camera of each frameset.
+struct Places;
+
+/// The last place that [`Places`] has seen, in metres along the first axis.
+static PLACE: Mutex<Option<f64>> = Mutex::new(None);
+
+impl Processor for Places {
+    fn process(&mut self, frames: &FrameSet, _: &mut ProcessorOutput) -> Result<(), ProcessorError> {
+        *PLACE.lock().unwrap() = frames.info().pose.as_ref().map(|pose| pose.translation_meters[0]);
+        Ok(())
+    }
+}
+
+/// Options whose probe takes until [`GO`] has a word.
+#[derive(Debug, serde::Deserialize, camrig::schemars::JsonSchema)]
+#[schemars(crate = "camrig::schemars")]
+struct Slow {}
+
+static PROBES: Mutex<Option<SyncSender<()>>> = Mutex::new(None);
+static GO: Mutex<Option<Receiver<()>>> = Mutex::new(None);
+
+impl ProcessorOptions for Slow {
+    fn probe(&self) -> Result<(), WrongOptions> {
+        PROBES.lock().unwrap().take().unwrap().send(()).unwrap();
+        GO.lock().unwrap().take().unwrap().recv().unwrap();
+        Ok(())
+    }
+}
+
 /// Tells number and exposure of each frameset.
 struct Exposures;
 
@@ -94,8 +125,12 @@ impl Processor for Exposures {
     }
 }
 
+/// Everything that the rigs here name.
 fn registry() -> Registry {
     Registry::new()
+        .with_processor("places", |_: NoOptions| Ok(Places))
+        .with_processor("slow", |_: Slow| Ok(Places))
+        .with_options::<Slow>("slow")
         .with_processor("stuck", |_: NoOptions| Ok(Stuck))
         .with_processor("exposures", |_: NoOptions| Ok(Exposures))
 }
@@ -255,6 +290,65 @@ fn a_camera_is_set_while_it_runs() {
         assert_finished(&running.wait(), "set", Exit::Asked);
         assert_eq!(handle.controls("left").unwrap_err(), "the rig has ended");
     }
+}
+
+/// A camera restarts for another calibration, and has its pose then.
+fn a_change_of_the_calibration_moves_a_camera() {
+    let folder = tempfile::tempdir().unwrap();
+    let rig = |x: f64| {
+        let file = folder.path().join(format!("{x}.toml"));
+        let calibration = format!(
+            "version = 1\nroot = 'left'\n[camera.left]\nserial = '1'\ntranslation_meters = [{x}, 0, 0]\n\
+             quaternion_xyzw = [0, 0, 0, 1]\n"
+        );
+        std::fs::write(&file, calibration).unwrap();
+        let text = format!(
+            "placement = 'in-process'\ncalibration = '{}'\n\
+             [camera.left]\ndriver = 'synthetic'\noptions = {{ serial = '1', color = 'off', depth = '424x240@30' }}\n\
+             [processor.places]\nkind = 'places'\ninputs = ['left']\n",
+            file.display()
+        );
+        Rig::parse("t.toml", &text, None, &registry()).unwrap()
+    };
+    let running = rig(0.5).start().unwrap();
+    let wait_for_place = |place| {
+        while *PLACE.lock().unwrap() != Some(place) {
+            assert!(!running.wait_timeout(Duration::from_millis(2)), "it ended");
+        }
+    };
+    wait_for_place(0.5);
+    let changes = running.handle().apply(&rig(7.75), "a test").unwrap();
+    assert_eq!(changes, ["restart camera `left`: calibration"]);
+    wait_for_place(7.75);
+    running.stop();
+    assert_eq!(running.wait().exit, Exit::Asked);
+}
+
+/// A restart that waits for a change is one of the changed rig.
+fn a_restart_keeps_a_change_under_way() {
+    let running = rig("restarted", "in-process").start().unwrap();
+    wait_until_it_flows(&running);
+    let handle = running.handle();
+    let more = "[processor.more]\nkind = 'slow'\ninputs = ['left']\n";
+    let more = Rig::parse("t.toml", &(handle.topology().unwrap() + more), None, &registry()).unwrap();
+    let ((probes, probing), (go, goes)) = (sync_channel(1), sync_channel(1));
+    *PROBES.lock().unwrap() = Some(probes);
+    *GO.lock().unwrap() = Some(goes);
+    std::thread::scope(|scope| {
+        let changed = scope.spawn(|| handle.apply(&more, "a test"));
+        probing.recv().unwrap();
+        let restarted = scope.spawn(|| handle.restart(&["right"], "a test"));
+        // It has begun long before the rig has answered this often.
+        for _ in 0..1000 {
+            handle.topology().unwrap();
+        }
+        go.send(()).unwrap();
+        assert_eq!(changed.join().unwrap().unwrap(), ["add processor `more` in process `main`"]);
+        assert_eq!(restarted.join().unwrap().unwrap(), ["restart camera `right`: as requested"]);
+    });
+    assert!(handle.topology().unwrap().contains("[processor.more]"));
+    running.stop();
+    running.wait();
 }
 
 /// Measures how long changes of a rig with a camera of 30 framesets per second take: `just bench-changes`.

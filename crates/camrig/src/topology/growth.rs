@@ -3,8 +3,6 @@
 //! Replaced and removed entries stay in the lists, so that an identifier never changes its meaning: a late message about an
 //! actor is not mistaken for one about its successor.
 
-use std::sync::Arc;
-
 use super::{ActorSpec, Diff, LinkSpec, Topology};
 use crate::ids::{ActorId, LinkId, ProcessId};
 
@@ -43,8 +41,12 @@ impl Topology {
         live: &[ActorId],
         is_live: impl Fn(LinkId) -> bool,
     ) -> Growth {
-        // Actors that begin from now on get the new text.
-        self.source = Arc::clone(&new.source);
+        // Actors that begin from now on get the new text and the new poses. Every field is named, so that none is forgotten.
+        let Self {
+            source, calibration, actors: _, links: _, processes: _, commands: _, schedulings: _, ..
+        } = &mut *self;
+        source.clone_from(&new.source);
+        calibration.clone_from(&new.calibration);
         let mut growth = Growth::default();
         let before: Vec<_> = live.iter().map(|&id| (self.actor(id).name.clone(), id)).collect();
         let live = |name: &str| before.iter().find(|(known, _)| known == name).map(|(_, id)| *id);
@@ -206,6 +208,27 @@ mod tests {
         let (grown, growth) = grow(start);
         assert_eq!((growth.leaves, growth.ends), (vec![V], vec![end(1, true, false)]));
         assert_eq!((growth.order, grown.links().len()), (vec![C, M], 2));
+    }
+
+    #[test]
+    fn a_restarted_camera_gets_its_new_pose() {
+        let folder = tempfile::tempdir().unwrap();
+        let calibrated = |name: &str, x: f64| {
+            let file = folder.path().join(name);
+            let text = "version = 1\nroot = 'c'\n[camera.c]\nserial = '1'\nquaternion_xyzw = [0, 0, 0, 1]\n";
+            std::fs::write(&file, format!("{text}translation_meters = [{x}, 0, 0]\n")).unwrap();
+            parse(&format!("calibration = '{}'\n{OLD}", file.display()))
+        };
+        let x = |topology: &Topology, id| Some(topology.calibrated(id)?.pose.translation_meters[0]);
+        // One that is added, and one in place of another.
+        for (mut grown, before) in [(parse(OLD), None), (calibrated("old", 1.0), Some(1.0))] {
+            assert_eq!(x(&grown, C), before);
+            let new = calibrated("new", 2.0);
+            let diff = Diff::of(&grown, &new, &[], &[]).unwrap();
+            let growth = grown.grow(&new, &diff, &[C, M, V], |_| true);
+            assert_eq!(growth.joins, [(ActorId(3), C, Some(C))]);
+            assert_eq!(x(&grown, ActorId(3)), Some(2.0));
+        }
     }
 
     #[test]
