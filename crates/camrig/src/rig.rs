@@ -293,12 +293,8 @@ impl RigHandle {
     /// # Errors
     /// As for [`Self::apply`], and if the rig has no such actor.
     pub fn restart(&self, actors: &[&str], by: &str) -> Result<Vec<String>, ChangeError> {
-        let topology = self.control.whole_topology().ok_or(ChangeError::Over)?;
-        let actors = actors.iter().map(|&actor| actor.to_owned()).collect();
-        self.control.apply(WantedTopology {
-            restarts: actors,
-            ..WantedTopology::whole(Topology::clone(&topology), by)
-        })
+        let restarts = actors.iter().map(|&actor| actor.to_owned()).collect();
+        self.control.edit(Edits { restarts, by: by.to_owned(), ..Edits::default() })
     }
 
     /// As [`RunningRig::stop`].
@@ -377,10 +373,11 @@ impl RigHandle {
 
     /// As [`RunningRig::wait_timeout`].
     pub fn wait_timeout(&self, timeout: Duration) -> bool {
-        let until = std::time::Instant::now() + timeout.min(LONG);
+        // A time beyond the clock's range has no end.
+        let until = std::time::Instant::now().checked_add(timeout);
         let mut stage = Stage::Starting;
         loop {
-            let left = until.saturating_duration_since(std::time::Instant::now());
+            let left = until.map_or(LONG, |until| until.saturating_duration_since(std::time::Instant::now()));
             stage = self.control.wait(stage, left);
             if stage == Stage::Over || left.is_zero() {
                 return stage == Stage::Over;
