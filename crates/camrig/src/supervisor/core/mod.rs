@@ -313,7 +313,7 @@ impl Core {
                 if self.process(process) == Some(ProcessState::Starting) {
                     self.processes[process.index()] = ProcessState::Down;
                     self.leaving.remove(&process);
-                    self.fail_process(process, &format!("cannot be started: {error}"));
+                    self.fail_process(process, &format!("cannot be started: {error}"), false);
                 }
             }
             Event::Exited(process, how) => self.on_exited(process, &how),

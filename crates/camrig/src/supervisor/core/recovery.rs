@@ -78,6 +78,7 @@ impl Core {
     /// Handles the end of a process: its actors have failed.
     pub(super) fn on_exited(&mut self, process: ProcessId, how: &str) {
         let was_asked = self.process(process) == Some(ProcessState::Exiting);
+        let was_up = self.is_up(process);
         if !self.release(process) {
             return;
         }
@@ -87,7 +88,7 @@ impl Core {
             // All its actors had left. Others that joined meanwhile begin in the next process of this name.
             self.begin_due_instances();
         } else {
-            self.fail_process(process, how);
+            self.fail_process(process, how, was_up);
         }
     }
 
@@ -96,10 +97,13 @@ impl Core {
         self.commands.extend(ended.into_iter().map(Command::EndLinks));
     }
 
-    /// Fails every actor of a process that has ended.
-    pub(super) fn fail_process(&mut self, process: ProcessId, how: &str) {
+    /// Fails every actor of a process that has ended. Those without an instance in a process that `was_up` have already failed:
+    /// they start again with the others.
+    pub(super) fn fail_process(&mut self, process: ProcessId, how: &str, was_up: bool) {
         let message = format!("process `{}` {how}", self.setup.processes[process.index()]);
-        let is_left = |id: &ActorId| !self.actor(*id).has_ended() && !self.is_waiting(*id);
+        let is_between = |id: ActorId| was_up && self.actor(id).due.is_some();
+        let is_left =
+            |id: &ActorId| !self.actor(*id).has_ended() && !self.is_waiting(*id) && !is_between(*id);
         let left: Vec<_> = self.actors_of(process).filter(is_left).collect();
         for id in left {
             // The failure of one actor may have ended another.

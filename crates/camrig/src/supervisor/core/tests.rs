@@ -117,6 +117,43 @@ fn the_process_of_an_actor_that_is_not_ready_again_is_replaced() {
     assert_eq!(run.observe_after(START_TIMEOUT), []);
 }
 
+/// The death of the process is a failure of the actors that it was running, not of one that waits for its restart.
+#[test]
+fn an_actor_without_an_instance_does_not_fail_with_its_process() {
+    for (unavailable, waits) in [(false, ActorState::Restarting), (true, ActorState::WaitingForDevice)] {
+        let mut run = Run::new(None);
+        for actor in &mut run.core.setup.actors {
+            actor.process = WORKER;
+        }
+        for actor in &mut run.core.actors {
+            actor.recovery = Recovery::new(
+                RestartPolicy { device_timeout: START_TIMEOUT, ..run.core.setup.actors[0].restart },
+                true,
+            );
+        }
+        run.on(Event::Connected(WORKER));
+        run.on(Event::Ready(WORKER, CAMERA));
+        run.on(Event::Ready(WORKER, READER));
+        run.observe_after(Duration::ZERO);
+        let failure = Failure { unavailable, ..Failure::new("broken") };
+        run.on(Event::Failed(WORKER, CAMERA, failure));
+        run.on(Event::Exited(WORKER, "was killed".to_owned()));
+        let states = [CAMERA, READER].map(|id| (run.core.actor(id).state, run.core.actor(id).errors.len()));
+        assert_eq!(states, [(waits, 1), (ActorState::Restarting, 1)]);
+        // Both begin with the next process.
+        let started = run.observe_after(MILLI);
+        assert_eq!(started, [Command::StartProcess(WORKER)]);
+        let begun = run.on(Event::Connected(WORKER));
+        let both = vec![(CAMERA, false), (READER, false)];
+        let begin = Command::Begin { process: WORKER, actors: both, go: true, stop_cameras: false };
+        assert_eq!(begun, [begin]);
+        // A process that does not start is a failure of both.
+        let mut run = Run::new(None);
+        run.on(Event::NotStarted(WORKER, "no memory".to_owned()));
+        assert_eq!(run.core.actor(CAMERA).state, ActorState::Failed);
+    }
+}
+
 /// Its readers on the same thread could not continue without the process either.
 #[test]
 fn the_process_of_a_stalled_thread_is_replaced_with_all_its_actors() {
