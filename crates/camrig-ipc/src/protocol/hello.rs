@@ -49,7 +49,7 @@ mod tests {
     fn a_hello_of_this_version_is_accepted_and_no_other() {
         assert_eq!(hello(), *b"camrig\r\n\x0c\0\0\0");
         assert_eq!(checked(hello()), Ok(()));
-        let other = "the worker speaks version 513 of camrig's protocol, this program speaks version 12";
+        let other = "the worker speaks version 513 of camrig's protocol, this program speaks version 13";
         assert_eq!(checked(*b"camrig\r\n\x01\x02\0\0"), Err(other.to_owned()));
         let garbage = "the worker does not speak camrig's protocol";
         assert_eq!(checked(*b"camrig\n\n\x01\0\0\0"), Err(garbage.to_owned()));

@@ -77,6 +77,8 @@ pub enum ActorCommand {
 pub struct DeviceRequest {
     /// The supervisor's number of the request, which the answer repeats.
     pub number: u64,
+    /// The monotonic time, in nanoseconds, after which nobody waits for the answer: the camera does not make the call then.
+    pub until_nanos: u64,
     /// The call to make.
     pub call: DeviceCall,
 }

@@ -28,7 +28,7 @@ pub(crate) fn assert_documented(fields: &[(usize, &str)]) {
 }
 
 /// Version of the handshake and of all messages: must be incremented with every change of one of them.
-pub const VERSION: u32 = 12;
+pub const VERSION: u32 = 13;
 
 #[cfg(all(test, not(shuttle)))]
 mod tests {

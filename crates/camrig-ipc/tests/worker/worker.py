@@ -14,7 +14,7 @@ import threading
 import time
 import zlib
 
-VERSION = 12
+VERSION = 13
 WIDTH, HEIGHT = 64, 48
 HEAD_BYTES, HEADER_BYTES = 64, 8192
 DROPPED_NEWEST, DROPPED_GONE = 2, 3

@@ -10,6 +10,7 @@ use camrig_frame::{Control, ControlValue};
 use camrig_ipc::protocol::{DeviceAnswer, DeviceCall, DeviceRequest, SET_TIME};
 use tokio::sync::Notify;
 
+use crate::clock::monotonic_nanos;
 use crate::error::DriverError;
 use crate::files;
 use crate::registry::ErasedCamera;
@@ -17,6 +18,9 @@ use crate::registry::ErasedCamera;
 /// Maximum number of calls that a camera waits for between two framesets. A set from another host takes two: its agent asks
 /// for the controls too.
 const ANNOUNCED_MAX: u32 = 2;
+
+/// The answer to a call for which nobody waits any more.
+const TOO_LATE: &str = "the call came too late";
 
 /// The streams of an open camera.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,16 +111,19 @@ impl DeviceCalls {
         camera: &mut dyn ErasedCamera,
         streams: &mut Streams,
     ) -> Result<(), DriverError> {
-        while let Some(DeviceRequest { number, call }) = self.take() {
+        while let Some(DeviceRequest { number, until_nanos, call }) = self.take() {
             self.0.is_followed.set(false);
+            let is_late = || monotonic_nanos() > until_nanos;
             let answer = match call {
+                // It was refused, so that it must have no effect.
+                _ if is_late() => Err(TOO_LATE.to_owned()),
                 DeviceCall::Controls => Ok(camera.controls()),
                 DeviceCall::ControlsToSet => {
                     self.0.is_followed.set(true);
                     Ok(camera.controls())
                 }
                 DeviceCall::Set { settings, options } => {
-                    let set = set(&settings, camera);
+                    let set = set(&settings, camera, is_late);
                     if set.is_ok() && options.is_some() {
                         *self.0.options.borrow_mut() = options;
                     }
@@ -153,19 +160,24 @@ impl DeviceCalls {
     }
 }
 
-/// Sets controls, and returns them with the resulting values of the device. If one is refused, those before it get their old
-/// values again.
-fn set(settings: &[(String, ControlValue)], camera: &mut dyn ErasedCamera) -> DeviceAnswer {
+/// Sets controls, and returns them with the resulting values of the device. If one is refused, or it takes too long, they get
+/// their old values again.
+fn set(
+    settings: &[(String, ControlValue)],
+    camera: &mut dyn ErasedCamera,
+    is_late: impl Fn() -> bool,
+) -> DeviceAnswer {
     let before = camera.controls();
-    for (name, value) in Control::in_order(settings, &before) {
-        if let Err(error) = camera.set(name, value) {
-            for (name, value) in Control::restored(&before, &camera.controls()) {
-                if let Err(error) = camera.set(&name, &value) {
-                    log::warn!("option `{name}` cannot be set back: {error}");
-                }
+    let mut ordered = Control::in_order(settings, &before).into_iter();
+    let refused =
+        ordered.find_map(|(name, value)| camera.set(name, value).err()).map(|error| error.to_string());
+    if let Some(reason) = refused.or_else(|| is_late().then(|| TOO_LATE.to_owned())) {
+        for (name, value) in Control::restored(&before, &camera.controls()) {
+            if let Err(error) = camera.set(&name, &value) {
+                log::warn!("option `{name}` cannot be set back: {error}");
             }
-            return Err(error.to_string());
         }
+        return Err(reason);
     }
     let is_set = |name: &String| settings.iter().any(|(set, _)| set == name);
     Ok(camera.controls().into_iter().filter(|control| is_set(&control.name)).collect())
@@ -203,7 +215,7 @@ mod tests {
         let mut camera = driver.open("left", "model = 'any'\ndepth = '64x48@30'\ncolor = 'off'").unwrap();
         let calls = DeviceCalls::new(|_, answer| assert!(answer.is_ok(), "{answer:?}"));
         let mut make = |number, call| {
-            calls.add(DeviceRequest { number, call });
+            calls.add(DeviceRequest { number, until_nanos: u64::MAX, call });
             calls.make(&mut *camera, &mut Streams::On.clone()).unwrap();
         };
         // Without a runtime there is no timer, so that nothing can wait.
@@ -227,7 +239,7 @@ mod tests {
         let mut announced = pin!(calls.next_announced());
         let mut context = Context::from_waker(Waker::noop());
         assert!(announced.as_mut().poll(&mut context).is_pending());
-        calls.add(DeviceRequest { number: 6, call: set });
+        calls.add(DeviceRequest { number: 6, until_nanos: u64::MAX, call: set });
         assert!(announced.as_mut().poll(&mut context).is_ready());
     }
 
@@ -244,17 +256,51 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let _entered = runtime.enter();
         let mut context = Context::from_waker(Waker::noop());
-        calls.add(DeviceRequest { number: 1, call: DeviceCall::ControlsToSet });
+        calls.add(DeviceRequest { number: 1, until_nanos: u64::MAX, call: DeviceCall::ControlsToSet });
         let mut streams = Streams::On;
         let mut made = pin!(calls.make_with_announced(&mut *camera, &mut streams));
         // Nothing turns the timer, so that its time never ends.
         assert!(made.as_mut().poll(&mut context).is_pending());
-        calls.add(DeviceRequest { number: 2, call: DeviceCall::ControlsToSet });
+        calls.add(DeviceRequest { number: 2, until_nanos: u64::MAX, call: DeviceCall::ControlsToSet });
         assert!(made.as_mut().poll(&mut context).is_pending());
         assert_eq!(answered.get(), 2);
-        calls.add(DeviceRequest { number: 3, call: DeviceCall::Set { settings, options: None } });
+        calls.add(DeviceRequest {
+            number: 3,
+            until_nanos: u64::MAX,
+            call: DeviceCall::Set { settings, options: None },
+        });
         assert!(made.as_mut().poll(&mut context).is_ready());
         assert_eq!(answered.get(), 3);
+    }
+
+    /// As after a driver that hung: the call was refused meanwhile.
+    #[test]
+    fn a_call_that_comes_too_late_is_not_made() {
+        let registry = Registry::new();
+        let driver = registry.driver("synthetic").unwrap();
+        let mut camera = driver.open("left", "model = 'any'\ndepth = '64x48@30'\ncolor = 'off'").unwrap();
+        let answers = Rc::new(RefCell::new(Vec::new()));
+        let taken = Rc::clone(&answers);
+        let calls = DeviceCalls::new(move |_, answer: DeviceAnswer| {
+            taken.borrow_mut().push(answer.map(|controls| controls[0].value.clone()));
+        });
+        let settings = vec![("exposure".to_owned(), ControlValue::Number(900.0))];
+        let (before, mut streams) = (camera.controls(), Streams::On);
+        for call in
+            [DeviceCall::Set { settings: settings.clone(), options: Some(String::new()) }, DeviceCall::Pause]
+        {
+            calls.add(DeviceRequest { number: 1, until_nanos: monotonic_nanos() - 1, call });
+        }
+        calls.make(&mut *camera, &mut streams).unwrap();
+        assert_eq!(answers.take(), [Err(TOO_LATE.to_owned()), Err(TOO_LATE.to_owned())]);
+        assert_eq!((camera.controls(), streams, calls.options()), (before.clone(), Streams::On, None));
+        // Also if its time ends while the device is set.
+        assert_eq!(set(&settings, &mut *camera, || true), Err(TOO_LATE.to_owned()));
+        assert_eq!(camera.controls(), before);
+        assert_eq!(
+            set(&settings, &mut *camera, || false).unwrap()[0].value,
+            Some(ControlValue::Number(900.0))
+        );
     }
 
     #[test]
@@ -270,7 +316,11 @@ mod tests {
         let mut made = pin!(calls.make_with_announced(&mut *camera, &mut streams));
         let mut asked = 0;
         let is_done = loop {
-            calls.add(DeviceRequest { number: asked, call: DeviceCall::ControlsToSet });
+            calls.add(DeviceRequest {
+                number: asked,
+                until_nanos: u64::MAX,
+                call: DeviceCall::ControlsToSet,
+            });
             asked += 1;
             match made.as_mut().poll(&mut context) {
                 std::task::Poll::Pending if asked < 9 => {}

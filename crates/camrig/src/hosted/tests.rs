@@ -287,7 +287,7 @@ fn call(
     number: u64,
     call: DeviceCall,
 ) -> Result<String, String> {
-    assert!(hosted.call_device(FIRST, DeviceRequest { number, call }));
+    assert!(hosted.call_device(FIRST, DeviceRequest { number, until_nanos: u64::MAX, call }));
     let ActorEvent::Answered { actor: FIRST, number: answered, answer } = next(events) else { panic!() };
     assert_eq!(answered, number);
     let shown = |control: &Control| format!("{} {}", control.name, control.value.as_ref().unwrap());
@@ -393,7 +393,12 @@ fn a_call_to_a_camera_without_the_option_is_refused() {
     let parts = [actor(FIRST, camera("silent")), actor(SECOND, processor("idle")), local_link(&link_state)];
     let (hosted, events) = start(parts);
     (0..2).for_each(|_| assert!(matches!(next(&events), ActorEvent::Ready { .. })));
-    assert!(hosted.call_device(SECOND, DeviceRequest { number: 3, call: DeviceCall::Controls }));
+    assert!(
+        hosted.call_device(
+            SECOND,
+            DeviceRequest { number: 3, until_nanos: u64::MAX, call: DeviceCall::Controls }
+        )
+    );
     let answer = Err("processor `actor-1` has no device".to_owned());
     assert_eq!(next(&events), ActorEvent::Answered { actor: SECOND, number: 3, answer });
 }

@@ -19,6 +19,7 @@ pub(super) struct Calls {
 /// A call that waits for its answer; the first one of a camera was sent to it.
 struct WaitingCall {
     number: u64,
+    until_nanos: u64,
     call: DeviceCall,
     /// `None` if nothing waits for the answer.
     caller: Option<SyncSender<DeviceAnswer>>,
@@ -31,21 +32,21 @@ impl WaitingCall {
     }
 
     fn request(&self) -> DeviceRequest {
-        DeviceRequest { number: self.number, call: self.call.clone() }
+        DeviceRequest { number: self.number, until_nanos: self.until_nanos, call: self.call.clone() }
     }
 }
 
 impl Calls {
-    /// Adds a call to a camera. Returns the request to send, unless another one is under way; then [`Self::end`] returns it.
+    /// Adds a call to a camera, which it makes until this monotonic time. Returns the request to send, unless another one is under way; then [`Self::end`] returns it.
     pub(super) fn begin(
         &mut self,
         camera: ActorId,
         name: &str,
-        call: DeviceCall,
+        (call, until_nanos): (DeviceCall, u64),
         caller: Option<SyncSender<DeviceAnswer>>,
     ) -> Option<DeviceRequest> {
         self.next += 1;
-        let added = WaitingCall { number: self.next, call, caller };
+        let added = WaitingCall { number: self.next, until_nanos, call, caller };
         let waiting = self.waiting.entry(camera).or_default();
         if waiting.len() == CALLS_MAX {
             added.answer(Err(format!("camera `{name}` already has {CALLS_MAX} calls to answer")));
@@ -90,10 +91,11 @@ mod tests {
     use super::*;
 
     const LEFT: ActorId = ActorId(1);
+    const UNTIL: u64 = 9;
 
     fn begin(calls: &mut Calls) -> (Option<u64>, Receiver<DeviceAnswer>) {
         let (caller, answers) = sync_channel(1);
-        let request = calls.begin(LEFT, "left", DeviceCall::Controls, Some(caller));
+        let request = calls.begin(LEFT, "left", (DeviceCall::Controls, UNTIL), Some(caller));
         (request.map(|request| request.number), answers)
     }
 
@@ -104,7 +106,7 @@ mod tests {
         let (second, waits) = begin(&mut calls);
         assert_eq!((first, second), (Some(1), None));
         assert!(calls.end(LEFT, 2, Ok(Vec::new())).is_none());
-        let next = DeviceRequest { number: 2, call: DeviceCall::Controls };
+        let next = DeviceRequest { number: 2, until_nanos: UNTIL, call: DeviceCall::Controls };
         let ended = calls.end(LEFT, 1, Err("first".to_owned()));
         assert_eq!(ended, Some((DeviceCall::Controls, Some(next))));
         assert_eq!(answers.try_recv().unwrap().unwrap_err(), "first");

@@ -163,11 +163,17 @@ impl RunControl {
         let states = cameras.iter().map(state).collect::<Result<Vec<_>, _>>()?;
         let mut done = Vec::new();
         for (camera, state) in cameras.iter().zip(states) {
-            if (state == ActorState::Paused) == paused {
+            if paused && state == ActorState::Paused {
+                continue;
+            }
+            if !paused && state != ActorState::Paused {
+                if self.unpause(camera) {
+                    done.push(format!("{word} camera `{camera}`"));
+                }
                 continue;
             }
             if let Err(fact) = self.call_own_device(camera, call.clone()) {
-                let fact = format!("camera `{camera}` cannot {word}: {fact}");
+                let fact = format!("camera `{camera}` cannot {word}: {}", fact_of(camera, fact));
                 self.note(&done, by)?;
                 return Err(if done.is_empty() {
                     ChangeError::Refused(fact)
@@ -179,6 +185,13 @@ impl RunControl {
         }
         self.note(&done, by)?;
         Ok(done)
+    }
+
+    /// Starts the streams of a camera that was paused and restarts, or waits for its device. Returns whether it was paused.
+    fn unpause(&self, camera: &str) -> bool {
+        let (answer, answered) = mpsc::sync_channel(1);
+        let asked = self.messages.send(Message::Unpause(camera.to_owned(), answer));
+        asked.is_ok() && answered.recv().unwrap_or_default()
     }
 
     /// Notes changes for the log and the report.
@@ -337,9 +350,10 @@ impl RunControl {
         let (settings, options) = (setting.values.clone(), setting.options.clone());
         let is_asked_by_name = options.is_none();
         let set = self.call_own_device(&setting.camera, DeviceCall::Set { settings, options });
-        set.map_err(
-            |fact| if is_asked_by_name { fact } else { format!("camera `{}`: {fact}", setting.camera) },
-        )
+        set.map_err(|fact| {
+            let Setting { camera, .. } = setting;
+            if is_asked_by_name { fact } else { format!("camera `{camera}`: {}", fact_of(camera, fact)) }
+        })
     }
 
     /// Restores the earlier values of devices, and the options of later instances.
@@ -356,6 +370,11 @@ impl RunControl {
             }
         }
     }
+}
+
+/// Returns an error of a camera as it stands behind the camera's name.
+fn fact_of(camera: &str, error: String) -> String {
+    error.strip_prefix(&format!("camera `{camera}` ")).map(|fact| format!("it {fact}")).unwrap_or(error)
 }
 
 /// The place of a setting.

@@ -48,6 +48,7 @@ use self::progress::Progress;
 pub(crate) use self::progress::Stage;
 pub(crate) use self::requests::answer;
 use self::shell::Shell;
+use crate::clock::monotonic_nanos;
 use crate::control::{ActorEvent, DeviceAnswer, DeviceCall};
 use crate::ids::ProcessId;
 use crate::registry::Registry;
@@ -60,6 +61,9 @@ const MESSAGES: usize = 1024;
 
 /// Maximum time until a device has answered a call. Real cameras take a few milliseconds for each option.
 const CALL_TIME: Duration = Duration::from_secs(10);
+
+/// Maximum time for an answer in time to arrive: a call that is made is not refused.
+const ANSWER_TIME: Duration = Duration::from_secs(1);
 
 /// The refusal of a topology that names other hosts.
 pub(crate) const OTHER_HOSTS: &str = "the topology names other hosts: only `run` starts one, and a rig that began without \
@@ -88,8 +92,11 @@ enum Message {
     Actor(ActorEvent),
     /// From the worker with this process ID.
     Worker(ProcessId, u32, WorkerEvent),
-    /// A call to the open device of the camera with this name, and the place for its answer.
-    Device(String, DeviceCall, SyncSender<DeviceAnswer>),
+    /// A call to the open device of the camera with this name, the monotonic time until which it is made, and the place for
+    /// its answer.
+    Device(String, (DeviceCall, u64), SyncSender<DeviceAnswer>),
+    /// A request to start the streams of the paused camera with this name. The answer is false if it is not paused.
+    Unpause(String, SyncSender<bool>),
     Stop,
     Drain,
     Interrupt,
@@ -191,8 +198,9 @@ impl RunControl {
     fn ask_own_device(&self, camera: &str, call: DeviceCall) -> Result<DeviceAnswer, String> {
         let (answer, answered) = sync_channel(1);
         let over = || "the rig has ended".to_owned();
+        let call = (call, monotonic_nanos().saturating_add(CALL_TIME.as_nanos() as u64));
         self.messages.send(Message::Device(camera.to_owned(), call, answer)).map_err(|_| over())?;
-        answered.recv_timeout(CALL_TIME).map_err(|error| match error {
+        answered.recv_timeout(CALL_TIME + ANSWER_TIME).map_err(|error| match error {
             RecvTimeoutError::Timeout => {
                 format!("camera `{camera}` did not answer within {} s", CALL_TIME.as_secs())
             }

@@ -241,6 +241,7 @@ impl Shell {
             Message::Change(request) => self.change(*request),
             Message::Note(changes, by) => self.note_change(&changes, by),
             Message::Device(camera, call, answer) => self.call_device(&camera, call, answer),
+            Message::Unpause(camera, answer) => drop(answer.try_send(self.unpause(&camera))),
             Message::Stop => self.decide(Event::Stop),
             Message::Drain => self.decide(Event::Drain),
             Message::Interrupt => self.decide(Event::Interrupt),
@@ -296,21 +297,41 @@ impl Shell {
     }
 
     /// Sends a call to the open device of the camera with this name.
-    fn call_device(&mut self, camera: &str, call: DeviceCall, answer: SyncSender<DeviceAnswer>) {
-        let actors = self.core.setup().actors.iter();
-        let cameras = actors.enumerate().filter(|(_, actor)| actor.is_camera);
-        // A replacement for a camera has the same name.
-        let Some(id) = cameras.clone().rfind(|(_, actor)| actor.name == camera) else {
-            let names: Vec<_> = cameras.map(|(_, actor)| format!("`{}`", actor.name)).collect();
+    fn call_device(&mut self, camera: &str, call: (DeviceCall, u64), answer: SyncSender<DeviceAnswer>) {
+        let Some(id) = self.camera(camera) else {
+            let names: Vec<_> = self.cameras().map(|(_, name)| format!("`{name}`")).collect();
             let message = format!("the rig has no camera `{camera}`; it has: {}", names.join(", "));
             // The requesting thread may have ended.
             return drop(answer.try_send(Err(message)));
         };
-        self.begin_call(ActorId::new(id.0), call, Some(answer));
+        self.begin_call(id, call, Some(answer));
+    }
+
+    /// Returns the cameras of the rig, with their names.
+    fn cameras(&self) -> impl Iterator<Item = (ActorId, &str)> {
+        let actors = self.shown_actors().map(|id| (id, &self.core.setup().actors[id.index()]));
+        actors.filter(|(_, actor)| actor.is_camera).map(|(id, actor)| (id, actor.name.as_str()))
+    }
+
+    fn camera(&self, name: &str) -> Option<ActorId> {
+        self.cameras().find(|(_, own)| *own == name).map(|(id, _)| id)
+    }
+
+    /// Starts the streams of a paused camera; without an instance it begins the next one with streams. Returns whether it was
+    /// paused.
+    fn unpause(&mut self, camera: &str) -> bool {
+        let Some(id) = self.camera(camera).filter(|&id| self.core.is_paused(id)) else { return false };
+        if self.core.actor(id).state.is_between_instances() {
+            self.decide(Event::Unpaused(id));
+        } else {
+            // After the call that pauses its new instance.
+            self.begin_call(id, (DeviceCall::Resume, u64::MAX), None);
+        }
+        true
     }
 
     /// Sends a camera a call, or leaves it for after those before.
-    fn begin_call(&mut self, id: ActorId, call: DeviceCall, answer: Option<SyncSender<DeviceAnswer>>) {
+    fn begin_call(&mut self, id: ActorId, call: (DeviceCall, u64), answer: Option<SyncSender<DeviceAnswer>>) {
         let name = &self.core.setup().actors[id.index()].name;
         if let Some(request) = self.calls.begin(id, name, call, answer) {
             self.send_call(id, request);
@@ -355,7 +376,7 @@ impl Shell {
                 self.hosted.iter().for_each(Hosted::stop_cameras);
             }
             Command::Actor(id, command) => self.send_actor(id, command),
-            Command::Pause(id) => self.begin_call(id, DeviceCall::Pause, None),
+            Command::Pause(id) => self.begin_call(id, (DeviceCall::Pause, u64::MAX), None),
             Command::EndLinks(id) => {
                 let name = &self.core.setup().actors[id.index()].name;
                 self.calls.fail(id, &format!("camera `{name}` has ended"));

@@ -3,6 +3,7 @@
 //! Each fault is injected into a running rig of real processes. The tests check facts: the log, that framesets flow
 //! again, the report's counts, and that no other link lost any.
 
+use camrig_status::ActorState;
 use camrig_status::control::{self, Answer, Edit, Edits, Request};
 use libtest_mimic::Trial;
 use rustix::process::Signal;
@@ -431,6 +432,31 @@ fn late_call() {
     end_in_order(rig, &[], &[]);
 }
 
+/// A paused camera that is resumed while it has no instance begins the next one with its streams.
+fn resumed_while_it_restarts() {
+    let topology =
+        STEADY.replace("process = 'front'\n", "process = 'front'\nrestart = { backoff_millis = 3000 }\n");
+    let mut rig = started(&topology, Placement::MultiProcess);
+    let socket = crate::changes::socket(&mut rig);
+    let ask = |paused| {
+        let cameras = vec!["front".to_owned()];
+        control::ask(&socket, &Request::Pause { cameras, paused, by: "a test".to_owned() }).unwrap()
+    };
+    let changes = |line: &str| Answer::Changes(vec![line.to_owned()]);
+    assert_eq!(ask(true), changes("pause camera `front`"));
+    rig.kill_worker("front");
+    rig.wait_for("the failure", |rig| {
+        let status = rig.status();
+        let front = status.actors.iter().find(|actor| actor.name == "front")?;
+        (front.state == ActorState::Restarting).then_some(())
+    });
+    assert_eq!(ask(false), changes("resume camera `front`"));
+    assert_eq!(ask(false), Answer::Changes(Vec::new()));
+    wait_for_more_of_both(&mut rig);
+    rig.signal(Signal::TERM);
+    assert_eq!(rig.finish().code(), Some(0));
+}
+
 /// A camera whose process is stopped delivers nothing, and does not respond to commands.
 fn stopped_camera() {
     let topology = STEADY.replace("process = 'front'\n", "process = 'front'\nstall_timeout_millis = 2000\n");
@@ -513,6 +539,7 @@ pub(crate) fn add_to(trials: &mut Vec<Trial>) {
     test(trials, "recovery::a_camera_never_returns", hanging_camera);
     test(trials, "recovery::a_call_of_a_device_never_returns", hanging_call);
     test(trials, "recovery::a_device_answers_a_call_too_late", late_call);
+    test(trials, "recovery::a_paused_camera_is_resumed_while_it_restarts", resumed_while_it_restarts);
     test(trials, "recovery::a_camera_is_stopped", stopped_camera);
     test(trials, "recovery::a_processor_never_returns", hanging_processor);
     for placement in [Placement::InProcess, Placement::Mixed] {

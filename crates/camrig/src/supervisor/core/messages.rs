@@ -44,6 +44,8 @@ pub(in crate::supervisor) enum Event {
     Interrupt,
     /// A process reports that a camera has stopped its streams (true), or was asked to start them again.
     Paused(ProcessId, ActorId, bool),
+    /// The streams of a paused camera without an instance are to start with its next one.
+    Unpaused(ActorId),
     /// The rig changes while it runs.
     Change(Changing),
     /// The rig cannot be started: end the processes that have been started.

@@ -324,6 +324,7 @@ impl Core {
                     self.on_paused(id, paused);
                 }
             }
+            Event::Unpaused(id) => self.actor_mut(id).is_paused = false,
             Event::Change(changing) => self.change(changing),
             Event::Drain => {
                 self.asked = true;
@@ -397,6 +398,11 @@ impl Core {
 
     pub(super) fn actor(&self, id: ActorId) -> &Actor {
         &self.actors[id.index()]
+    }
+
+    /// Returns whether a camera that has not ended was paused, also between two instances.
+    pub(super) fn is_paused(&self, id: ActorId) -> bool {
+        self.actor(id).is_paused && !self.actor(id).has_ended()
     }
 
     /// Returns whether a process accepts commands.

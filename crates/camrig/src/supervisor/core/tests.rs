@@ -188,12 +188,30 @@ fn a_paused_camera_does_not_stall_and_is_paused_again_after_a_restart() {
         "{ready:?}"
     );
     run.on(Event::Paused(WORKER, CAMERA, true));
+    assert!(run.core.is_paused(CAMERA));
     let resumed = run.on(Event::Paused(WORKER, CAMERA, false));
     assert_eq!(resumed, [Command::SetState(CAMERA, ActorState::Running)]);
     // From now on it stalls when it delivers nothing.
     run.observe_after(MILLI);
     run.observe_after(START_TIMEOUT);
     assert_eq!(run.core.actor(CAMERA).state, ActorState::Stalled);
+}
+
+#[test]
+fn a_paused_camera_that_is_resumed_between_two_instances_is_not_paused_again() {
+    let mut run = Run::new(None);
+    run.on(Event::Connected(WORKER));
+    run.on(Event::Ready(ProcessId::MAIN, READER));
+    run.on(Event::Ready(WORKER, CAMERA));
+    run.observe_after(MILLI);
+    run.on(Event::Paused(WORKER, CAMERA, true));
+    run.on(Event::Failed(WORKER, CAMERA, Failure::new("broken")));
+    assert!(run.core.is_paused(CAMERA));
+    assert_eq!(run.on(Event::Unpaused(CAMERA)), []);
+    assert!(!run.core.is_paused(CAMERA));
+    run.observe_after(MILLI);
+    let ready = run.on(Event::Ready(WORKER, CAMERA));
+    assert_eq!(ready.last(), Some(&Command::SetState(CAMERA, ActorState::Running)));
 }
 
 #[test]
