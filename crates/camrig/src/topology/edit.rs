@@ -1,11 +1,13 @@
 //! Small changes of the text of a topology, which keep its comments and its order.
 
+use std::collections::BTreeSet;
+
 use camrig_status::control::Edit;
 use toml_edit::{DocumentMut, Item, Table, TableLike, Value, value};
 
+use super::Placement;
 use super::parse::{CAMERA_KEYS, PLACEMENTS, PROCESSOR_KEYS};
 use super::problem::quote;
-use super::{MAIN, Placement};
 
 /// Returns the text of a topology with a change.
 ///
@@ -13,6 +15,7 @@ use super::{MAIN, Placement};
 /// If there is no such actor, or already one.
 pub fn edit(text: &str, edit: &Edit) -> Result<String, String> {
     let mut document = parse(text)?;
+    let before = processes_of(&document);
     match edit {
         Edit::Add { name, kind, inputs, settings } => {
             if find(&mut document, name).is_some() {
@@ -50,7 +53,8 @@ pub fn edit(text: &str, edit: &Edit) -> Result<String, String> {
             }
         }
     }
-    forget_unused_processes(&mut document);
+    let after = processes_of(&document);
+    forget_processes(&mut document, |name| before.contains(name) && !after.contains(name));
     Ok(document.to_string())
 }
 
@@ -124,8 +128,8 @@ fn is_same(one: &Item, other: &Item) -> bool {
     value(one).is_some_and(|one| value(other) == Some(one))
 }
 
-/// Returns the text with this placement in place of its own, and of those of its actors.
-pub(super) fn placed(text: &str, placement: Placement) -> String {
+/// Returns the text with this placement in place of its own, and of those of its actors, which are in these processes then.
+pub(super) fn placed(text: &str, placement: Placement, processes: &[String]) -> String {
     let Ok(mut document) = parse(text) else { return text.to_owned() };
     let name = PLACEMENTS.iter().find(|(_, known)| *known == placement).map(|(name, _)| *name);
     document.insert("placement", value(name.unwrap_or_default()));
@@ -135,7 +139,7 @@ pub(super) fn placed(text: &str, placement: Placement) -> String {
             actor.as_table_like_mut().and_then(|actor| actor.remove("process"));
         }
     }
-    forget_unused_processes(&mut document);
+    forget_processes(&mut document, |name| !processes.iter().any(|used| used == name));
     document.to_string()
 }
 
@@ -195,21 +199,23 @@ fn set(table: &mut dyn TableLike, role: &str, key: &str, text: &str) -> Result<(
     Ok(())
 }
 
-/// Removes the tables of processes without actors, which are an error.
-fn forget_unused_processes(document: &mut DocumentMut) {
-    let in_process = document.get("placement").and_then(Item::as_str) == Some("in-process");
-    let mut used = Vec::new();
-    for role in ROLES {
-        let actors = document.get(role).and_then(Item::as_table_like);
-        for (name, actor) in actors.into_iter().flat_map(TableLike::iter) {
-            let word = |key| actor.get(key).and_then(Item::as_str);
-            let own = if in_process { MAIN } else { word("thread").unwrap_or(name) };
-            used.push(word("process").unwrap_or(own).to_owned());
-        }
-    }
+/// Returns the names that the processes of actors may have: one that is the supervisor's may have its own program.
+fn processes_of(document: &DocumentMut) -> BTreeSet<String> {
+    let actors = ROLES.into_iter().filter_map(|role| document.get(role)?.as_table_like());
+    let names = |(name, actor): (&str, &Item)| {
+        let word = |key| actor.get(key).and_then(Item::as_str);
+        let names = word("process")
+            .map_or_else(|| vec![word("thread").unwrap_or(name), name], |process| vec![process]);
+        names.into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    actors.flat_map(TableLike::iter).flat_map(names).collect()
+}
+
+/// Removes the tables of processes that have no actors any more, which would be an error.
+fn forget_processes(document: &mut DocumentMut, is_unused: impl Fn(&str) -> bool) {
     let Some(processes) = document.get_mut("process").and_then(Item::as_table_like_mut) else { return };
-    let unused: Vec<_> = processes.iter().map(|(name, _)| name.to_owned()).collect();
-    for name in unused.into_iter().filter(|name| !used.contains(name)) {
+    let names: Vec<_> = processes.iter().map(|(name, _)| name.to_owned()).collect();
+    for name in names.into_iter().filter(|name| is_unused(name)) {
         processes.remove(&name);
     }
     if processes.is_empty() {
@@ -318,9 +324,25 @@ driver = 'synthetic'
         assert!(!edit(text, &moved).unwrap().contains("[process.eye]"));
     }
 
+    /// As of a detector in Python, which has a process of its own also in a rig of one process.
+    #[test]
+    fn the_process_of_an_actor_with_its_own_program_stays_with_it() {
+        let text = "placement = \"in-process\"\n\n[camera.left]\ndriver = \"synthetic\"\n\n\
+                    [processor.detect]\nkind = \"python\"\ninputs = [\"left\"]\n\n[process.detect]\nnice = 5\n";
+        let set = Edit::Set { name: "left".to_owned(), settings: settings(&[("slots", "9")]) };
+        assert_eq!(edit(text, &set).unwrap(), text.replacen("c\"\n\n[p", "c\"\nslots = 9\n\n[p", 1));
+        let removed = edit(text, &Edit::Remove { name: "detect".to_owned() }).unwrap();
+        assert!(!removed.contains("[process"), "{removed}");
+        let placed = placed(text, Placement::InProcess, &["main".to_owned(), "detect".to_owned()]);
+        assert!(placed.contains("[process.detect]"), "{placed}");
+        // A table that no actor had is a mistake of the file, which `check` reports.
+        let stray = format!("{text}[process.detekt]\nnice = 5\n");
+        assert!(edit(&stray, &set).unwrap().contains("[process.detekt]"));
+    }
+
     #[test]
     fn a_placement_takes_the_place_of_all_others() {
-        let text = placed(TEXT, Placement::InProcess);
+        let text = placed(TEXT, Placement::InProcess, &["main".to_owned()]);
         assert!(text.contains("placement = \"in-process\""), "{text}");
         assert!(!text.contains("vision") && text.contains("# by the door"), "{text}");
     }

@@ -373,7 +373,7 @@ impl Topology {
     /// Returns the text of a file with this topology, and with the placement that overrides that of the file.
     pub(crate) fn running_text(&self) -> String {
         match self.placement {
-            Some(placement) => edit::placed(&self.source.text, placement),
+            Some(placement) => edit::placed(&self.source.text, placement, &self.processes),
             None => self.source.text.clone(),
         }
     }
