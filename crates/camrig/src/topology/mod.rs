@@ -313,19 +313,22 @@ impl Topology {
         is_probed: impl Fn(ActorId) -> bool,
     ) -> Result<(), Problems> {
         let mut problems = Problems::new(Arc::clone(&self.source));
-        let (mut probed, mut refused) = (Probed::new(), Vec::new());
+        let (mut probed, mut refused, mut processes) = (Probed::new(), Vec::new(), Vec::new());
         let actors = self.actors.iter().enumerate();
         for (_, actor) in
             actors.filter(|(index, actor)| actor.host.is_none() && is_probed(ActorId::new(*index)))
         {
+            processes.push(self.process(actor.process).to_owned());
             let how = (Probe::Unknown, time.bound(actor.start_timeout));
             let ActorSpec { name, role, options, .. } = actor;
             if !probe::probe_options(name, role, options, registry, how, &mut probed, &mut problems) {
                 refused.push(options.span.clone());
             }
         }
-        probe::probe_commands(&self.processes, &self.commands, &refused, &mut problems);
-        probe::probe_schedulings(&self.processes, &self.schedulings, &mut problems);
+        processes.sort();
+        processes.dedup();
+        probe::probe_commands(&processes, &self.commands, &refused, &mut problems);
+        probe::probe_schedulings(&processes, &self.schedulings, &mut problems);
         if let Some(calibration) = &self.calibration {
             calibration.probe(&probed, &mut problems);
         }

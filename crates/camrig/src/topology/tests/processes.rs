@@ -41,6 +41,39 @@ fn a_process_has_the_scheduling_of_its_table() {
     assert_eq!((of("vision"), of("left")), (Some(expected), None));
 }
 
+/// The program of an actor that runs may be gone: a change of others does not need it.
+#[test]
+fn programs_of_actors_that_go_on_are_not_looked_up() {
+    let text = VALID.to_owned()
+        + "[process.vision]\ncommand = ['/nowhere/detector']\n[process.left]\ncommand = ['/nowhere/eye']\n";
+    let topology = parse(&text).unwrap();
+    let problems = |names: &[&str]| {
+        let begins = |id| names.contains(&topology.actor(id).name.as_str());
+        let probed = topology.probe_some(&registry(), StartTime::default(), begins);
+        probed.map_or_else(|problems| problems.to_string(), |()| String::new())
+    };
+    assert_eq!(problems(&["right"]), "");
+    let of_left = problems(&["left"]);
+    assert!(of_left.contains("/nowhere/eye") && !of_left.contains("/nowhere/detector"), "{of_left}");
+}
+
+#[test]
+fn a_process_needs_a_cpu() {
+    refused(
+        r#"camera.left = { driver = "even", options.serial = 2 }
+[process.left]
+cpus = []
+"#,
+        r#"
+error: `cpus` of process `left` is empty
+ --> t.toml:3:8
+  |
+3 | cpus = []
+  |        ^^ must be an array of integers, 0 to 1023
+"#,
+    );
+}
+
 #[test]
 fn wrong_scheduling_is_reported() {
     refused(
