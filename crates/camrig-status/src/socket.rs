@@ -267,7 +267,9 @@ pub(crate) fn connect(name: &str) -> Result<UnixStream> {
 /// When the system's list of sockets cannot be read.
 pub fn names() -> Result<Vec<String>> {
     let prefix = if getuid().is_root() { "camrig-".to_owned() } else { prefix(getuid()) };
-    let names = fs::read_to_string(NAMES)?;
+    let names = fs::read(NAMES)?;
+    // Names of other programs may have any bytes.
+    let names = String::from_utf8_lossy(&names);
     let names = names.lines().filter_map(|line| line.split_whitespace().last()?.strip_prefix('@'));
     // There is one line per listener and one per connection that waits for it.
     let mut names: Vec<_> = names.filter(|name| name.starts_with(&prefix)).map(str::to_owned).collect();
@@ -281,27 +283,67 @@ pub fn names() -> Result<Vec<String>> {
 /// other users are searched.
 ///
 /// # Errors
-/// If there is none, or several.
+/// If there is none, or several, or one that may be meant does not answer.
 pub fn find(wanted: Option<&str>) -> std::result::Result<String, FindError> {
     let (own, others): (Vec<_>, Vec<_>) =
         names()?.into_iter().partition(|name| name.starts_with(&prefix(getuid())));
     let called = |names: Vec<String>| -> Vec<_> {
-        // A rig that does not answer is starting or ending.
-        let rigs = names.into_iter().filter_map(|name| Some((read(&name).ok()?, name)));
-        rigs.filter(|(rig, _)| wanted.is_none_or(|wanted| is_called(rig, wanted))).collect()
+        let rigs = names.into_iter().filter_map(|name| Some((answer_of(&name).ok()?, name)));
+        let is_meant = |answer: &Option<RigStatus>| {
+            // One that does not answer may have the name.
+            wanted.is_none_or(|wanted| answer.as_ref().is_none_or(|rig| is_called(rig, wanted)))
+        };
+        rigs.filter(|(answer, _)| is_meant(answer)).collect()
     };
-    let own = called(own);
-    only(if own.is_empty() { called(others) } else { own }, wanted)
+    let mut rigs: Vec<_> = called(own);
+    if !rigs.iter().any(|(answer, name)| answer.is_some() || is_meant_surely(name, wanted)) {
+        rigs.extend(called(others));
+    }
+    only(&rigs, wanted)
 }
 
-fn only(mut rigs: Vec<(RigStatus, String)>, wanted: Option<&str>) -> std::result::Result<String, FindError> {
-    let Some((last, name)) = rigs.pop() else { return Err(FindError::Nothing(wanted.map(str::to_owned))) };
-    if rigs.is_empty() {
-        return Ok(name);
+/// Returns the status of a rig; `None` if it does not answer in time, as one that is stopped.
+///
+/// # Errors
+/// When it is ending, or belongs to another user.
+fn answer_of(name: &str) -> Result<Option<RigStatus>> {
+    match read(name) {
+        Err(error) if error.kind() == ErrorKind::TimedOut => Ok(None),
+        answered => answered.map(Some),
     }
-    rigs.push((last, name));
-    let shown = rigs.iter().map(|(rig, _)| format!("`{}` (process {})", one_line(&rig.topology), rig.pid));
-    Err(FindError::Several(shown.collect()))
+}
+
+/// Returns the process ID in the name of a rig's status socket.
+fn pid_of(name: &str) -> &str {
+    name.split('-').nth(2).unwrap_or_default()
+}
+
+/// Returns whether a rig that does not answer is the wanted one, whatever its name is.
+fn is_meant_surely(name: &str, wanted: Option<&str>) -> bool {
+    wanted.is_none_or(|wanted| wanted == pid_of(name))
+}
+
+/// Returns the only one of these rigs, of which some do not answer.
+fn only(
+    rigs: &[(Option<RigStatus>, String)],
+    wanted: Option<&str>,
+) -> std::result::Result<String, FindError> {
+    let answered: Vec<_> = rigs.iter().filter(|(answer, _)| answer.is_some()).collect();
+    let silent: Vec<_> =
+        rigs.iter().filter(|(answer, _)| answer.is_none()).map(|(_, name)| name.as_str()).collect();
+    let is_meant = silent.iter().any(|name| is_meant_surely(name, wanted));
+    match &answered[..] {
+        [] if silent.is_empty() => Err(FindError::Nothing(wanted.map(str::to_owned))),
+        [(_, name)] if !is_meant => Ok(name.clone()),
+        several if several.len() > 1 || !several.is_empty() && wanted.is_none() => {
+            let shown = rigs.iter().map(|(answer, name)| match answer {
+                Some(rig) => format!("`{}` (process {})", one_line(&rig.topology), rig.pid),
+                None => format!("process {}, which does not answer", pid_of(name)),
+            });
+            Err(FindError::Several(shown.collect()))
+        }
+        _ => Err(FindError::Silent(silent.into_iter().map(|name| pid_of(name).to_owned()).collect())),
+    }
 }
 
 fn is_called(rig: &RigStatus, wanted: &str) -> bool {
@@ -319,6 +361,8 @@ pub enum FindError {
     Nothing(Option<String>),
     /// Several rigs are running: their names.
     Several(Vec<String>),
+    /// The rigs that may be meant do not answer: their process IDs.
+    Silent(Vec<String>),
 }
 
 impl From<Error> for FindError {
@@ -335,6 +379,9 @@ impl fmt::Display for FindError {
                 write!(f, "no running rig has the name or process ID `{wanted}`")
             }
             Self::Nothing(None) => f.write_str("no rig is running"),
+            Self::Silent(pids) => {
+                write!(f, "the rig does not answer in time; its process is {}", pids.join(" or "))
+            }
             Self::Several(rigs) => {
                 write!(f, "several rigs are running; name one of: {}", rigs.join(", "))
             }
@@ -393,6 +440,46 @@ mod tests {
             thread::yield_now();
         }
         assert_eq!(read(&name).unwrap_err().kind(), ErrorKind::ConnectionRefused);
+    }
+
+    /// A program of any user may have such a socket.
+    #[test]
+    fn sockets_of_other_programs_may_have_any_name() {
+        let name = [&[0xff, 0xfe][..], &std::process::id().to_le_bytes()].concat();
+        let _other = UnixListener::bind_addr(&SocketAddr::from_abstract_name(name).unwrap()).unwrap();
+        assert!(fs::read_to_string(NAMES).is_err());
+        let socket = StatusSocket::open().unwrap();
+        assert!(names().unwrap().contains(&socket.name().to_owned()));
+    }
+
+    #[test]
+    fn a_rig_that_does_not_answer_is_not_passed_over() {
+        let name = |pid: u32| format!("camrig-0-{pid}-5");
+        let answers = |pid, topology: &str| {
+            let topology = topology.to_owned();
+            (Some(RigStatus { topology, pid, ..RigStatus::default() }), name(pid))
+        };
+        let silent = |pid| (None, name(pid));
+        let error = |rigs: &[_], wanted| only(rigs, wanted).unwrap_err().to_string();
+        assert_eq!(only(&[answers(7, "a")], None).unwrap(), name(7));
+        // It would not be the one that was meant.
+        let several =
+            "several rigs are running; name one of: `a` (process 7), process 8, which does not answer";
+        assert_eq!(error(&[answers(7, "a"), silent(8)], None), several);
+        assert_eq!(only(&[answers(7, "a"), silent(8)], Some("a")).unwrap(), name(7));
+        let stopped = "the rig does not answer in time; its process is 8";
+        for (rigs, wanted) in [
+            (vec![silent(8)], None),
+            (vec![silent(8)], Some("b")),
+            (vec![answers(9, "8"), silent(8)], Some("8")),
+        ] {
+            assert_eq!(error(&rigs, wanted), stopped);
+        }
+        assert_eq!(error(&[], Some("b")), "no running rig has the name or process ID `b`");
+        // The socket of one that is asked.
+        let socket = StatusSocket::open().unwrap();
+        let pid = std::process::id().to_string();
+        assert_eq!((answer_of(socket.name()).unwrap(), pid_of(socket.name())), (None, pid.as_str()));
     }
 
     #[test]

@@ -445,7 +445,7 @@ pub(super) fn select(wanted: Option<&str>) -> Result<String, ExitCode> {
         ExitCode::from(match error {
             FindError::Unlisted(_) => code::SOFTWARE,
             FindError::Several(_) => code::USAGE,
-            FindError::Nothing(_) => code::UNAVAILABLE,
+            FindError::Nothing(_) | FindError::Silent(_) => code::UNAVAILABLE,
         })
     })
 }
