@@ -23,7 +23,7 @@ use crate::streams;
 pub const OUT_KIND: &str = "wire-out";
 
 /// The driver of the camera that receives framesets of another host.
-pub const IN_DRIVER: &str = "wire-in";
+pub const IN_DRIVER: &str = camrig::status::RELAY;
 
 /// The process of an end that uses the session of its agent.
 const AGENT_PROCESS: &str = "main";

@@ -65,11 +65,9 @@ impl PyAttached {
     /// The names of the cameras and of the processors.
     fn actors(&self, py: Python<'_>) -> PyResult<(Vec<String>, Vec<String>)> {
         let status = self.read_status(py)?;
-        let names = |role| {
-            let actors = status.actors.iter().filter(move |actor| actor.role == role);
-            actors.map(|actor| actor.name.clone()).collect()
-        };
-        Ok((names(ActorRole::Camera), names(ActorRole::Processor)))
+        let cameras = status.cameras().map(|camera| camera.plain_name().to_owned());
+        let processors = status.actors.iter().filter(|actor| actor.role == ActorRole::Processor);
+        Ok((cameras.collect(), processors.map(|actor| actor.name.clone()).collect()))
     }
 
     /// Adds a loop over the framesets, or the matches, of these actors. `command` starts the worker that hands its setup over.

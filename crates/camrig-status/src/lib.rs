@@ -66,7 +66,23 @@ pub struct RigStatus {
     pub hosts: Vec<HostStatus>,
 }
 
+/// The driver of a camera that passes on framesets of another host.
+pub const RELAY: &str = "wire-in";
+
 impl RigStatus {
+    /// Returns the cameras of all hosts, in the order of their rows, without those that pass on framesets of another host.
+    /// Requests name them by [`ActorStatus::plain_name`].
+    pub fn cameras(&self) -> impl Iterator<Item = &ActorStatus> {
+        self.actors.iter().filter(|actor| actor.role == ActorRole::Camera && actor.kind != RELAY)
+    }
+
+    /// Returns the row where an actor runs: another one if it passes on framesets of an actor of another host.
+    pub fn origin<'s>(&'s self, actor: &'s ActorStatus) -> &'s ActorStatus {
+        let name = actor.plain_name();
+        let is_origin = |other: &&ActorStatus| other.kind != RELAY && other.plain_name() == name;
+        if actor.kind == RELAY { self.actors.iter().find(is_origin).unwrap_or(actor) } else { actor }
+    }
+
     /// Returns whether the rig may still start: its framesets do not flow yet, and no actor has ended permanently.
     pub fn is_starting(&self) -> bool {
         self.seconds == 0.0 && !self.actors.iter().any(|actor| actor.state.has_ended())
@@ -154,6 +170,13 @@ pub struct ActorStatus {
     /// A camera's streams, in the order of their frames.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub streams: Vec<StreamStatus>,
+}
+
+impl ActorStatus {
+    /// Returns its name in the topology over all hosts, by which requests call it: its own without the host.
+    pub fn plain_name(&self) -> &str {
+        self.name.rsplit_once('/').map_or(&self.name, |(_, name)| name)
+    }
 }
 
 /// What a processor found that its user has to know, such as a camera that has moved.

@@ -34,6 +34,9 @@ const OPTIONAL: [usize; 12] = [5, 1, 2, 12, 11, 6, 10, 9, 7, 8, 3, 4];
 /// The name of this screen, in front of the title.
 const NAME: &str = "camrig top  ";
 
+/// The end of the title while the rig does not answer.
+const SILENCE: &str = ", it does not answer";
+
 /// The last line while nothing is selected.
 const FIRST_KEYS: &str = "q quits, the rig keeps running; up and down select an actor and show its last error; ? shows the other keys";
 
@@ -51,6 +54,8 @@ pub(crate) struct Dashboard {
     rates: BTreeMap<String, VecDeque<f64>>,
     table: TableState,
     pub(crate) mode: Mode,
+    /// Whether the rig did not answer the last request for its status: the numbers are old.
+    pub(crate) is_silent: bool,
 }
 
 impl Dashboard {
@@ -64,6 +69,7 @@ impl Dashboard {
             }
         }
         self.status = status;
+        self.is_silent = false;
     }
 
     /// Moves the selection by one row.
@@ -89,7 +95,8 @@ impl Dashboard {
             Constraint::Length(lines_of(&foot_text, width)),
         ];
         let [head, _, body, hosts, foot] = Layout::vertical(rows).areas(frame.area());
-        frame.render_widget(head_line(&self.status, width), head);
+        let silence = if self.is_silent { SILENCE } else { "" };
+        frame.render_widget(head_line(&self.status, silence, width), head);
         self.draw_table(frame, body);
         let lines: Vec<_> = self.status.hosts.iter().take(HOSTS_MAX).map(host_line).map(Line::from).collect();
         frame.render_widget(Paragraph::new(lines), hosts);
@@ -164,13 +171,13 @@ impl Dashboard {
     }
 }
 
-/// Returns the name of the screen and the title, or the title alone where both do not fit.
-fn head_line(status: &RigStatus, width: usize) -> Line<'static> {
-    let named = title(status, "", usize::MAX);
+/// Returns the name of the screen and the title, which ends with `silence`, or the title alone where both do not fit.
+fn head_line(status: &RigStatus, silence: &str, width: usize) -> Line<'static> {
+    let named = title(status, silence, usize::MAX);
     if NAME.len() + named.chars().count() <= width {
         Line::from(vec![NAME.bold(), named.into()])
     } else {
-        Line::from(title(status, "", width))
+        Line::from(title(status, silence, width))
     }
 }
 
@@ -235,6 +242,23 @@ right  synthetic  right    waiting-for-device   0.0                            1
 view   view       right    running             30.0                      ████     -     -        6     2.3         0
 q quits, the rig keeps running; up and down select an actor and show its last error; ? shows the other keys"
         );
+    }
+
+    #[test]
+    fn a_rig_that_does_not_answer_is_shown_as_it_was() {
+        let mut dashboard = Dashboard::default();
+        dashboard.update(example());
+        dashboard.is_silent = true;
+        for (width, expected) in [
+            (100, "camrig top  demo, 1:02:03, 3 actors in 3 processes, it does not answer"),
+            (40, "demo, 1:02:03, it does not answer"),
+        ] {
+            let shown = screen(&mut dashboard, width, 7);
+            assert_eq!(shown.lines().next(), Some(expected));
+            assert!(shown.contains("\nleft "), "{shown}");
+        }
+        dashboard.update(example());
+        assert!(!screen(&mut dashboard, 100, 7).contains("answer"));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The effects of keys: a key and the selected actor decide the next mode. It does not depend on a terminal or a rig.
 
-use camrig_status::control::{Edit, Edits, Request};
+use camrig_status::control::{Attach, Edit, Edits, Request};
 use camrig_status::{ActorRole, ActorState, ActorStatus, RigStatus};
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
@@ -67,12 +67,7 @@ pub(crate) enum Effect {
     /// Sends a request to the rig.
     Ask(Request),
     /// Adds a processor, and removes it when it has taken a frameset of each input.
-    Once {
-        add: Request,
-        /// Its name.
-        name: String,
-        remove: Request,
-    },
+    Once(Attach),
 }
 
 /// The rig in front of which a key is pressed.
@@ -132,14 +127,15 @@ impl View<'_> {
     }
 
     fn change(&self, key: char, actor: &ActorStatus) -> (Mode, Effect) {
-        let name = actor.name.clone();
+        // Requests name it as the topology does, also where it runs on another host, or passes on framesets of one.
+        let (name, origin) = (actor.plain_name().to_owned(), self.status.origin(actor));
         match key {
             'r' => {
                 let edits = Edits { restarts: vec![name], by: self.by.to_owned(), ..Edits::default() };
                 (waiting(), Effect::Ask(Request::Edit(edits)))
             }
-            'p' if actor.role == ActorRole::Camera => {
-                let paused = actor.state != ActorState::Paused;
+            'p' if origin.role == ActorRole::Camera => {
+                let paused = origin.state != ActorState::Paused;
                 let request = Request::Pause { cameras: vec![name], paused, by: self.by.to_owned() };
                 (waiting(), Effect::Ask(request))
             }
@@ -163,32 +159,31 @@ impl View<'_> {
 
     /// Records the selected actor, or all cameras.
     fn record(&self) -> (Mode, Effect) {
-        let what = self.selected.map_or("rig", |actor| &actor.name);
-        let file = quoted(&format!("{what}-{}.mcap", self.now));
-        self.ask_edit(vec![self.added(RECORD, &[("queue", QUEUE), ("file", &file)]).1])
+        let what = self.selected.map_or("rig", ActorStatus::plain_name);
+        let (name, file) = (self.named(RECORD), quoted(&format!("{what}-{}.mcap", self.now)));
+        let settings = settings(&[("process", &quoted(&name)), ("queue", QUEUE), ("file", &file)]);
+        self.ask_edit(vec![Edit::Add { name, kind: RECORD.to_owned(), inputs: self.inputs(), settings }])
     }
 
     /// Writes the pictures of one frameset of the selected actor, or of all cameras.
     fn snapshot(&self) -> (Mode, Effect) {
-        let settings = [("folder", "\".\""), ("every", EVERY), ("depth16", "true")];
-        let (name, add) = self.added(SNAPSHOT, &settings);
-        let remove = self.edits(vec![Edit::Remove { name: name.clone() }]);
-        (waiting(), Effect::Once { add: self.edits(vec![add]), name, remove })
+        let settings = settings(&[("folder", "\".\""), ("every", EVERY), ("depth16", "true")]);
+        let (name, inputs, by) = (self.named(SNAPSHOT), self.inputs(), self.by.to_owned());
+        let attach = Attach { name, kind: SNAPSHOT.to_owned(), inputs, settings, program: Vec::new(), by };
+        (waiting(), Effect::Once(attach))
     }
 
-    /// Returns the name of a processor of the selected actor, or of all cameras, and the edit that adds it with a process of
-    /// its own.
-    fn added(&self, kind: &str, settings: &[(&str, &str)]) -> (String, Edit) {
-        let cameras = self.status.actors.iter().filter(|actor| actor.role == ActorRole::Camera);
-        let inputs: Vec<_> = match self.selected {
-            Some(actor) => vec![actor.name.clone()],
-            None => cameras.map(|camera| camera.name.clone()).collect(),
-        };
-        let name = format!("{kind}-{}", self.now);
-        let process = quoted(&name);
-        let settings = std::iter::once(("process", process.as_str())).chain(settings.iter().copied());
-        let settings = settings.map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
-        (name.clone(), Edit::Add { name, kind: kind.to_owned(), inputs, settings })
+    /// Returns the name of a processor of this kind.
+    fn named(&self, kind: &str) -> String {
+        format!("{kind}-{}", self.now)
+    }
+
+    /// Returns the name of the selected actor, or those of all cameras.
+    fn inputs(&self) -> Vec<String> {
+        match self.selected {
+            Some(actor) => vec![actor.plain_name().to_owned()],
+            None => self.status.cameras().map(|camera| camera.plain_name().to_owned()).collect(),
+        }
     }
 
     fn ask_edit(&self, edits: Vec<Edit>) -> (Mode, Effect) {
@@ -198,6 +193,10 @@ impl View<'_> {
     fn edits(&self, edits: Vec<Edit>) -> Request {
         Request::Edit(Edits { edits, by: self.by.to_owned(), ..Edits::default() })
     }
+}
+
+fn settings(settings: &[(&str, &str)]) -> Vec<(String, String)> {
+    settings.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())).collect()
 }
 
 fn quoted(text: &str) -> String {
@@ -287,20 +286,41 @@ mod tests {
     #[test]
     fn pictures_of_one_frameset_are_written() {
         let once = |inputs: &[&str]| {
-            let settings =
-                [("process", "\"snapshot-T\""), ("folder", "\".\""), ("every", EVERY), ("depth16", "true")];
-            let settings = settings.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec();
+            let settings = settings(&[("folder", "\".\""), ("every", EVERY), ("depth16", "true")]);
             let inputs = inputs.iter().map(|&input| input.to_owned()).collect();
             let (name, kind) = ("snapshot-T".to_owned(), SNAPSHOT.to_owned());
-            let request = |edit| {
-                Request::Edit(Edits { edits: vec![edit], by: "a test".to_owned(), ..Edits::default() })
-            };
-            let remove = request(Edit::Remove { name: name.clone() });
-            let add = request(Edit::Add { name: name.clone(), kind, inputs, settings });
-            (waiting(), Effect::Once { add, name, remove })
+            let by = "a test".to_owned();
+            let attach = Attach { name, kind, inputs, settings, program: Vec::new(), by };
+            (waiting(), Effect::Once(attach))
         };
         assert_eq!(press(Mode::Browse, "w", None), once(&["left", "right"]));
         assert_eq!(press(Mode::Browse, "w", Some(0)), once(&["left"]));
+    }
+
+    /// Requests name actors of another host as the topology does.
+    #[test]
+    fn keys_change_actors_of_other_hosts() {
+        let mut status = example();
+        let camera = status.actors[0].clone();
+        let relay = camrig_status::RELAY.to_owned();
+        status.actors[0].kind = relay;
+        status.actors.push(ActorStatus { name: "arm/left".to_owned(), state: ActorState::Paused, ..camera });
+        let press = |key, selected: Option<usize>| {
+            let selected = selected.map(|index| &status.actors[index]);
+            let view = View { status: &status, selected, by: "a test", now: "T" };
+            pressed(Mode::Browse, KeyEvent::new(KeyCode::Char(key), KeyModifiers::NONE), &view).1
+        };
+        // The row where it runs, and the one where its framesets are read.
+        for row in [0, 3] {
+            let request =
+                Request::Pause { cameras: vec!["left".to_owned()], paused: false, by: "a test".to_owned() };
+            assert_eq!(press('p', Some(row)), Effect::Ask(request));
+            assert_eq!(press('r', Some(row)), edits(Vec::new(), &["left"]));
+        }
+        for (selected, expected) in [(Some(3), &["left"][..]), (None, &["right", "left"])] {
+            let Effect::Once(Attach { inputs, .. }) = press('w', selected) else { panic!() };
+            assert_eq!(inputs, expected);
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use camrig_status::control::{Answer, Request};
+use camrig_status::control::{Answer, Attach, AttachedConnection, Request};
 use camrig_status::{RigStatus, spawn_thread};
 use jiff::Zoned;
 use ratatui::crossterm::cursor::Hide;
@@ -37,7 +37,7 @@ const ENDING: [i32; 4] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM];
 pub enum Ended {
     /// The user quit.
     Quit,
-    /// The rig no longer answers.
+    /// The rig has ended.
     Rig,
 }
 
@@ -46,7 +46,7 @@ pub trait ShownRig: Clone + Send + 'static {
     /// Reads its status.
     ///
     /// # Errors
-    /// When the rig does not answer.
+    /// When the rig does not answer; `ConnectionRefused` when it has ended.
     fn read(&self) -> io::Result<RigStatus>;
 
     /// Sends a request, and waits for its answer.
@@ -54,6 +54,17 @@ pub trait ShownRig: Clone + Send + 'static {
     /// # Errors
     /// When the rig does not answer.
     fn ask(&self, request: &Request) -> io::Result<Answer>;
+
+    /// Adds a processor as [`camrig_status::control::attach`] does, and waits for the answer.
+    ///
+    /// # Errors
+    /// When the rig does not answer.
+    fn attach(&self, attach: Attach) -> io::Result<(Answer, Option<AttachedConnection>)>;
+}
+
+/// Returns whether a rig has ended that answers with this error: one that is stopped or busy has not.
+fn has_ended(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::ConnectionRefused
 }
 
 /// Shows the status of a rig, and changes it by keys, until the user quits or the rig ends. Afterwards the terminal has its
@@ -78,8 +89,11 @@ fn show_until_end(rig: &impl ShownRig, in_use: &Mutex<()>) -> io::Result<Ended> 
     drop(guard);
     let mut screen = Screen { dashboard: Dashboard::default(), answer: None };
     loop {
-        let Ok(status) = rig.read() else { return Ok(Ended::Rig) };
-        screen.dashboard.update(status);
+        match rig.read() {
+            Ok(status) => screen.dashboard.update(status),
+            Err(error) if has_ended(&error) => return Ok(Ended::Rig),
+            Err(_) => screen.dashboard.is_silent = true,
+        }
         let until = Instant::now() + INTERVAL;
         loop {
             screen.take_answer();
@@ -153,9 +167,7 @@ impl Screen {
             Effect::Quit => return true,
             Effect::Step { down } => self.dashboard.step(down),
             Effect::Ask(request) => self.ask(rig.clone(), move |rig| rig.ask(&request)),
-            Effect::Once { add, name, remove } => {
-                self.ask(rig.clone(), move |rig| once(rig, &add, &name, &remove));
-            }
+            Effect::Once(attach) => self.ask(rig.clone(), move |rig| once(rig, attach)),
         }
         false
     }
@@ -194,25 +206,28 @@ impl Screen {
     }
 }
 
-/// Adds a processor, waits until it has taken a frameset of each input, and removes it.
-fn once(rig: &impl ShownRig, add: &Request, name: &str, remove: &Request) -> io::Result<Answer> {
-    let added = rig.ask(add)?;
-    if !matches!(added, Answer::Changes(_)) {
-        return Ok(added);
-    }
+/// Adds a processor, waits until it has taken a frameset of each input, and removes it. The rig removes it as well when this
+/// process ends meanwhile.
+fn once(rig: &impl ShownRig, attach: Attach) -> io::Result<Answer> {
+    let name = attach.name.clone();
+    let (added, attached) = rig.attach(attach)?;
+    let Some(attached) = attached else { return Ok(added) };
     let until = Instant::now() + ONCE_TIME;
     let mut is_over = false;
-    let has_taken = || -> io::Result<bool> {
-        let status = rig.read()?;
-        let mut own = status.links.iter().filter(|link| link.to == name).peekable();
-        Ok(own.peek().is_some() && own.all(|link| link.delivered > 0))
+    // One that does not answer in time is asked again.
+    let has_taken = || match rig.read() {
+        Ok(status) => {
+            let mut own = status.links.iter().filter(|link| link.to == name).peekable();
+            Ok(own.peek().is_some() && own.all(|link| link.delivered > 0))
+        }
+        Err(error) if has_ended(&error) => Err(error),
+        Err(_) => Ok(false),
     };
     while !is_over && !has_taken()? {
         std::thread::sleep(LOOK);
         is_over = Instant::now() >= until;
     }
-    let removed = rig.ask(remove)?;
-    Ok(match removed {
+    Ok(match attached.leave()? {
         Answer::Changes(_) if is_over => {
             Answer::refused(format!("not every camera delivered a frameset within {} s", ONCE_TIME.as_secs()))
         }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 use camrig::console::{print_note, print_stderr};
 use camrig::frame::{Frame, FrameHeader, StreamInfo};
 use camrig::schemars::JsonSchema;
-use camrig::status::{ActorRole, socket};
+use camrig::status::socket;
 use camrig::{
     Attached, FrameSet, Joining, Processor, ProcessorError, ProcessorOutput, Registry, Rig, RunningRig,
     hand_over_command, monotonic_nanos, take_signals,
@@ -57,7 +57,8 @@ pub(super) fn calibrate(
     let most = args.moments.unwrap_or(MOMENTS) as usize;
     let shared = Arc::new(Shared::new(&names, root, most));
     let attached = join(&rig, names, &boards, &shared)?;
-    let until = args.time.map(|time| Instant::now() + time);
+    // A time beyond the clock's range has no end.
+    let until = args.time.and_then(|time| Instant::now().checked_add(time));
     let mut shown = Shown::new(args.json);
     let ended = loop {
         let signal = signals.recv_timeout(LOOK);
@@ -125,11 +126,8 @@ fn start(
 /// Returns the names of these cameras, or of all that have not ended, sorted.
 fn cameras(rig: &str, wanted: &[String]) -> Result<Vec<String>, CommandError> {
     let status = socket::read(rig).map_err(|error| CommandError::Unavailable(error.to_string()))?;
-    let cameras = status
-        .actors
-        .iter()
-        .filter(|actor| actor.role == ActorRole::Camera && !actor.state.has_ended())
-        .map(|actor| actor.name.clone());
+    let cameras = status.cameras().filter(|camera| !camera.state.has_ended());
+    let cameras = cameras.map(|camera| camera.plain_name().to_owned());
     let mut names: Vec<_> = cameras.collect();
     names.sort();
     if let Some(unknown) = wanted.iter().find(|name| !names.contains(name)) {

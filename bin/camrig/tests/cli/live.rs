@@ -274,6 +274,43 @@ fn a_processor_is_attached_for_a_while() {
     lab.end();
 }
 
+/// A rig that is stopped for a while has not ended: its processor stays, and so does the command that attached it.
+#[test]
+fn an_attached_processor_stays_while_its_rig_is_stopped() {
+    let mut lab = Lab::start(&[]);
+    let pid = lab.pid();
+    let path = lab.test.folder().to_owned();
+    let read = |name: &str| fs::read_to_string(path.join(name)).unwrap();
+    let attach = |lab: &mut Lab, more: &[&str]| {
+        let args = ["attach", "stats", "--inputs", "left", "--rig", &pid];
+        lab.test.set_args(&[&args, more].concat());
+        let file = |name: &str| fs::File::create(path.join(name)).unwrap();
+        let attached = lab.test.start(file("stdout"), file("stderr"));
+        wait_for("the command", || read("stdout").contains("\nadd processor `stats-").then_some(()));
+        attached
+    };
+    let attached = attach(&mut lab, &[]);
+    lab.rig.signal(Signal::STOP);
+    let stopped = format!("error: the rig does not answer in time; its process is {pid}\n");
+    // By the end of the second one, the command has not been answered either.
+    for _ in 0..2 {
+        lab.says(&["top", "--once", &pid], "", &stopped, 69);
+    }
+    lab.rig.signal(Signal::CONT);
+    assert!(lab.said(&["topology", &pid]).unwrap().contains("[processor.stats-"));
+    attached.signal(Signal::TERM);
+    assert_eq!(attached.code(), Some(0), "{}", read("stderr"));
+    assert!(read("stdout").contains("\nend process `stats-"), "{}{}", read("stdout"), read("stderr"));
+    lab.says(&["topology", &pid], RIG, "", 0);
+    // A rig that ends before the time is over.
+    let attached = attach(&mut lab, &["--for", "60s"]);
+    lab.rig.signal(Signal::TERM);
+    assert_eq!(attached.code(), Some(69));
+    let early = "` has ended before the time of `--for` was over\n";
+    assert!(read("stderr").ends_with(early), "{}", read("stderr"));
+    lab.end();
+}
+
 #[test]
 fn cameras_of_a_running_rig_are_shown_in_a_page() {
     let lab = Lab::start(&[]);

@@ -21,7 +21,7 @@ pub use self::outgoing::WireOutOptions;
 pub const OUT: &str = "wire-out";
 
 /// Name of the driver that receives.
-pub const IN: &str = "wire-in";
+pub const IN: &str = camrig::status::RELAY;
 
 /// Maximum length of a crossing's key in bytes.
 const KEY_BYTES_MAX: usize = 256;

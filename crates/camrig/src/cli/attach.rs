@@ -1,17 +1,17 @@
 //! Commands that add a processor to a running rig, and remove it when they end.
 
+use std::io::ErrorKind;
 use std::net::{Ipv4Addr, TcpListener};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use camrig_status::control::{self, Answer, Attach};
-use camrig_status::{ActorStatus, RigStatus, socket};
+use camrig_status::{ActorState, RigStatus, socket};
 use clap::Args;
 
-use super::live::{by, parse_settings, print_answer, quoted, select, topology_of, unanswered};
+use super::live::{by, parse_settings, print_answer, quoted, select, unanswered};
 use super::{code, parse_time, signals};
 use crate::console::{print, print_error, print_stderr};
-use crate::hosts::FIRST;
 use crate::registry::Registry;
 
 /// Interval at which an attached processor is checked.
@@ -144,30 +144,52 @@ impl Attachment {
         };
         let printed = print_answer(answer, false);
         let Some(attached) = attached else { return printed };
-        let until = time.map(|time| Instant::now() + time);
+        // A time beyond the clock's range has no end.
+        let until = time.and_then(|time| Instant::now().checked_add(time));
+        let is_in_time = || time.is_some() && until.is_none_or(|until| Instant::now() < until);
+        let (mut failure, mut too_early) = (None, false);
         let mut is_over = printed != ExitCode::SUCCESS || begun().is_err();
         while !is_over {
             let left = until.map_or(LOOK, |until| until.saturating_duration_since(Instant::now()).min(LOOK));
             let signal = signals.recv_timeout(left).is_ok();
-            let Ok(status) = socket::read(&rig) else { return rig_has_ended() };
-            let actor = status.actors.iter().find(|actor| actor.name == name);
-            let has_ended = actor.is_none_or(|actor| actor.state.has_ended());
-            is_over = signal || has_ended || until.is_some_and(|until| Instant::now() >= until);
+            let has_ended = match socket::read(&rig) {
+                Ok(status) => {
+                    let actor = status.actors.iter().find(|actor| actor.name == name);
+                    let failed = actor.filter(|actor| actor.state == ActorState::Failed);
+                    failure = failed.map(|actor| actor.error.clone());
+                    actor.is_none_or(|actor| actor.state.has_ended())
+                }
+                // One that is stopped or busy has not ended, and has the processor.
+                Err(error) => error.kind() == ErrorKind::ConnectionRefused,
+            };
+            too_early = has_ended && !signal && is_in_time();
+            is_over = signal || has_ended || time.is_some() && !is_in_time();
         }
-        match attached.leave() {
+        let printed = match attached.leave() {
             // It was removed before.
             Ok(Answer::Changes(changes)) if changes.is_empty() => ExitCode::SUCCESS,
             Ok(answer) => print_answer(answer, false),
-            Err(_) => rig_has_ended(),
+            Err(_) => {
+                print_stderr("the rig has ended");
+                ExitCode::SUCCESS
+            }
+        };
+        if let Some(error) = failure {
+            print_error(format_args!("processor `{name}` failed: {error}"));
+            return ExitCode::from(code::SOFTWARE);
         }
+        if too_early {
+            print_error(format_args!("processor `{name}` has ended before the time of `--for` was over"));
+            return ExitCode::from(code::UNAVAILABLE);
+        }
+        printed
     }
 
     /// Returns the request to the rig with this socket. An error was printed.
     fn request(self, rig: &str) -> Result<Attach, ExitCode> {
         let Self { kind, mut inputs, settings, is_own, .. } = self;
         if inputs.is_empty() {
-            let (_, topology) = topology_of(rig)?;
-            inputs = socket::read(rig).map_or_else(|_| Vec::new(), |status| cameras_of(&topology, &status));
+            inputs = cameras_of(&socket::read(rig).map_err(|error| unanswered(&error))?);
         }
         if inputs.is_empty() {
             print_error("the rig has no camera");
@@ -180,52 +202,45 @@ impl Attachment {
     }
 }
 
-fn rig_has_ended() -> ExitCode {
-    print_stderr("the rig has ended");
-    ExitCode::SUCCESS
-}
-
-/// Returns the names of the cameras of a topology that have not ended, on whichever host they are. The status has more rows:
-/// an actor of another host appears here as a camera too.
-fn cameras_of(topology: &str, status: &RigStatus) -> Vec<String> {
-    let table: toml::Table = topology.parse().unwrap_or_default();
-    let cameras = table.get("camera").and_then(toml::Value::as_table).into_iter().flatten();
-    let runs = |(name, camera): &(&String, &toml::Value)| {
-        let host = camera.get("host").and_then(toml::Value::as_str).filter(|host| *host != FIRST);
-        let row = host.map_or_else(|| (*name).clone(), |host| format!("{host}/{name}"));
-        let has_ended = |actor: &ActorStatus| actor.name == row && actor.state.has_ended();
-        !status.actors.iter().any(has_ended)
-    };
-    cameras.filter(runs).map(|(name, _)| name.clone()).collect()
+/// Returns the names of the cameras that have not ended, on whichever host they are.
+fn cameras_of(status: &RigStatus) -> Vec<String> {
+    let cameras = status.cameras().filter(|camera| !camera.state.has_ended());
+    cameras.map(|camera| camera.plain_name().to_owned()).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use camrig_status::{ActorRole, ActorState};
+    use camrig_status::{ActorRole, ActorState, ActorStatus, RELAY};
 
     use super::*;
 
     #[test]
     fn all_cameras_are_those_of_every_host_once() {
-        let topology = "[camera.left]\ndriver = 'd'\nhost = 'arm'\n[camera.right]\ndriver = 'd'\nhost = 'main'\n\
-                        [camera.over]\ndriver = 'd'\n[camera.gone]\ndriver = 'd'\nhost = 'arm'\n";
-        let actor = |name: &str, state| ActorStatus {
+        let actor = |name: &str, kind: &str, role, state| ActorStatus {
             name: name.to_owned(),
-            role: ActorRole::Camera,
+            kind: kind.to_owned(),
+            role,
             state,
             ..ActorStatus::default()
         };
+        let camera = |name, state| actor(name, "synthetic", ActorRole::Camera, state);
+        let relay = |name| actor(name, RELAY, ActorRole::Camera, ActorState::Running);
         let status = RigStatus {
             actors: vec![
-                actor("left", ActorState::Running),
-                actor("mask", ActorState::Running),
-                actor("right", ActorState::Running),
-                actor("over", ActorState::Finished),
-                actor("arm/left", ActorState::Running),
-                actor("arm/gone", ActorState::Failed),
+                relay("left"),
+                relay("mask"),
+                camera("right", ActorState::Running),
+                camera("over", ActorState::Finished),
+                camera("arm/left", ActorState::Running),
+                camera("arm/gone", ActorState::Failed),
+                actor("arm/mask", "mask", ActorRole::Processor, ActorState::Running),
+                relay("arm/right"),
             ],
             ..RigStatus::default()
         };
-        assert_eq!(cameras_of(topology, &status), ["left", "right"]);
+        assert_eq!(cameras_of(&status), ["right", "left"]);
+        let origins: Vec<_> = status.actors.iter().map(|actor| status.origin(actor).name.as_str()).collect();
+        let expected = ["arm/left", "arm/mask", "right", "over", "arm/left", "arm/gone", "arm/mask", "right"];
+        assert_eq!(origins, expected);
     }
 }

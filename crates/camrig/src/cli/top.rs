@@ -3,7 +3,7 @@
 use std::io;
 use std::process::ExitCode;
 
-use camrig_status::control::{self, Answer, Request};
+use camrig_status::control::{self, Answer, Attach, AttachedConnection, Request};
 use camrig_status::{LinkStatus, RigStatus, socket};
 use clap::Args;
 
@@ -62,6 +62,10 @@ impl camrig_top::ShownRig for Asked {
 
     fn ask(&self, request: &Request) -> io::Result<Answer> {
         control::ask(&self.0, request)
+    }
+
+    fn attach(&self, attach: Attach) -> io::Result<(Answer, Option<AttachedConnection>)> {
+        control::attach(&self.0, attach)
     }
 }
 
