@@ -7,6 +7,7 @@
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};
+use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -17,6 +18,9 @@ use crate::folders::probe_folder;
 
 /// The permissions of a new file, before the process's umask removes some.
 const MODE: u32 = 0o666;
+
+/// Maximum number of links that are followed, as by the system.
+const LINKS_MAX: usize = 40;
 
 /// A file that gets its name when it is complete. If it is dropped before, nothing is left.
 #[derive(Debug)]
@@ -32,7 +36,7 @@ impl NewFile {
     /// # Errors
     /// If the folder cannot be written, or `path` is a folder or a file that may not be written.
     pub fn replacing(path: &Path) -> io::Result<Self> {
-        let path = if path.is_symlink() { fs::canonicalize(path)? } else { path.to_owned() };
+        let path = target(path)?;
         let existing = match File::options().write(true).open(&path) {
             Ok(file) => Some(file.metadata()?.permissions()),
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => None,
@@ -108,6 +112,17 @@ impl NewFile {
     }
 }
 
+/// Returns the path to which links lead, also that of a file that does not exist yet.
+fn target(path: &Path) -> io::Result<PathBuf> {
+    let mut path = path.to_owned();
+    for _ in 0..LINKS_MAX {
+        let Ok(link) = fs::read_link(&path) else { return Ok(path) };
+        path.pop();
+        path.push(link);
+    }
+    Err(Errno::LOOP.into())
+}
+
 /// Creates a file. A path that exists is an error, also if it is a link that leads nowhere.
 fn open_new(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).create_new(true).mode(MODE).open(path)
@@ -120,7 +135,7 @@ fn open_new(path: &Path) -> io::Result<File> {
 /// If it cannot be written; an existing file is unchanged.
 pub fn write(path: &Path, content: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
     if is_special(path) {
-        return content(&mut File::options().write(true).open(path)?);
+        return content(&mut open_special(path)?);
     }
     let mut new = NewFile::replacing(path)?;
     content(new.file())?;
@@ -135,9 +150,24 @@ pub fn check(path: &Path) -> io::Result<()> {
     if is_special(path) { Ok(()) } else { NewFile::replacing(path).map(drop) }
 }
 
-/// Returns whether `path` is neither a regular file nor a folder. Permissions of links have no meaning of their own.
+/// Opens a special file. The standard streams are those of this process, so that its later lines come behind.
+fn open_special(path: &Path) -> io::Result<File> {
+    match path.to_str() {
+        Some("/dev/stdout" | "/dev/fd/1" | "/proc/self/fd/1") => {
+            Ok(io::stdout().as_fd().try_clone_to_owned()?.into())
+        }
+        Some("/dev/stderr" | "/dev/fd/2" | "/proc/self/fd/2") => {
+            Ok(io::stderr().as_fd().try_clone_to_owned()?.into())
+        }
+        _ => File::options().append(true).open(path),
+    }
+}
+
+/// Returns whether `path` is neither a regular file nor a folder, or a descriptor of a process, such as `/dev/stdout`, which
+/// may lead to a file that others write too.
 fn is_special(path: &Path) -> bool {
-    fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir())
+    let is_descriptor = ["/dev", "/proc"].iter().any(|folder| path.starts_with(folder)) && path.is_symlink();
+    is_descriptor || fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir())
 }
 
 #[cfg(test)]
@@ -249,6 +279,35 @@ mod tests {
         check(Path::new("/dev/full")).unwrap();
         let error = write_text(Path::new("/dev/full"), "text").unwrap_err();
         assert_eq!(error.to_string(), "No space left on device (os error 28)");
+    }
+
+    /// As `--report /dev/stdout` in a script whose output is a file.
+    #[test]
+    fn a_descriptor_is_written_directly() {
+        let folder = folder("files-descriptor");
+        let path = folder.path().join("out");
+        fs::write(&path, "first\n").unwrap();
+        let mut out = File::options().append(true).open(&path).unwrap();
+        let descriptor = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&out));
+        check(Path::new(&descriptor)).unwrap();
+        write_text(Path::new(&descriptor), "report\n").unwrap();
+        out.write_all(b"last\n").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "first\nreport\nlast\n");
+    }
+
+    #[test]
+    fn a_link_to_a_file_that_does_not_exist_yet_is_followed() {
+        let folder = folder("files-future");
+        let (first, link) = (folder.path().join("first"), folder.path().join("link"));
+        symlink("link", &first).unwrap();
+        symlink(folder.path().join("target"), &link).unwrap();
+        check(&first).unwrap();
+        write_text(&first, "new").unwrap();
+        assert_eq!(fs::read_to_string(folder.path().join("target")).unwrap(), "new");
+        assert!(first.is_symlink() && link.is_symlink());
+        let circle = folder.path().join("circle");
+        symlink("circle", &circle).unwrap();
+        assert!(check(&circle).is_err());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! `board`: a board to print, and its description.
 
-use std::path::PathBuf;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 
 use camrig::clap;
 use camrig_calib::{Board, Sheet};
@@ -65,6 +66,7 @@ pub(super) fn board(args: &BoardArgs) -> Result<String, CommandError> {
     let is_pdf = args.output.extension().is_some_and(|extension| extension == "pdf");
     let content = if is_pdf { sheet.to_pdf() } else { sheet.to_svg().into_bytes() };
     let description = args.output.with_extension("toml");
+    check_replaced(&description)?;
     write(&args.output, &content)?;
     write(&description, board.to_toml().as_bytes())?;
     let [width, height] = sheet.size_millimeters();
@@ -75,6 +77,19 @@ pub(super) fn board(args: &BoardArgs) -> Result<String, CommandError> {
         args.output.display(),
         description.display(),
     ))
+}
+
+/// Refuses to replace a file that describes no board: it is not named, and may be the topology of a rig.
+fn check_replaced(description: &Path) -> Result<(), CommandError> {
+    let known = match std::fs::read_to_string(description) {
+        Ok(text) => Board::from_toml(&text).is_ok(),
+        Err(error) => error.kind() == ErrorKind::NotFound,
+    };
+    if known {
+        return Ok(());
+    }
+    let fact = "it exists and describes no board; name the drawing otherwise";
+    Err(CommandError::Write { path: description.to_owned(), error: std::io::Error::other(fact) })
 }
 
 fn described(args: &BoardArgs) -> Result<Board, camrig_calib::BoardError> {
@@ -95,6 +110,21 @@ fn described(args: &BoardArgs) -> Result<Board, camrig_calib::BoardError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_description_of_a_board_is_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("rig.toml");
+        assert!(check_replaced(&path).is_ok());
+        std::fs::write(&path, Board::new(5, 7, 30.0).unwrap().to_toml()).unwrap();
+        assert!(check_replaced(&path).is_ok());
+        std::fs::write(&path, "[camera.left]\ndriver = 'synthetic'\n").unwrap();
+        let error = check_replaced(&path).unwrap_err().to_string();
+        assert!(
+            error.ends_with("rig.toml`: it exists and describes no board; name the drawing otherwise"),
+            "{error}"
+        );
+    }
 
     #[test]
     fn lengths_have_units() {

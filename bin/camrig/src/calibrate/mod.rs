@@ -46,6 +46,8 @@ pub(crate) fn add_to(app: App) -> App {
 
 /// Calibrates from a recording, a topology, or a running rig.
 fn calibrate_source(args: &args::CalibrateArgs, registry: &Registry) -> Result<String, CommandError> {
+    // Not only after minutes of a capture.
+    check_output(&args.output)?;
     match &args.source {
         Some(path) if path.extension().is_some_and(|extension| extension == "toml") => {
             live::calibrate(args, Some(path), registry)
@@ -115,6 +117,11 @@ impl CommandError {
 fn read(path: &Path) -> Result<String, CommandError> {
     std::fs::read_to_string(path)
         .map_err(|error| CommandError::Read(format!("cannot read `{}`: {error}", path.display())))
+}
+
+/// Checks that [`write()`] can write a file, as far as this can be known before.
+fn check_output(path: &Path) -> Result<(), CommandError> {
+    camrig::files::check(path).map_err(|error| CommandError::Write { path: path.to_owned(), error })
 }
 
 /// Writes a file, replacing one that may exist.
