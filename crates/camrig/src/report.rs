@@ -32,7 +32,7 @@ pub struct Report {
     pub actors: Vec<ActorReport>,
     /// In the order of the topology.
     pub links: Vec<LinkReport>,
-    /// One for each processor with `match`.
+    /// One for each processor with `match`, then one for each of its instances that a change has replaced.
     pub matching: Vec<MatchingStatus>,
     /// The supervisor's own first.
     pub processes: Vec<ProcessReport>,

@@ -29,17 +29,25 @@ pub(super) fn line(report: &Report) -> Option<String> {
     }
     let mut parts = vec![facts.join(", ")];
     parts.retain(|part| !part.is_empty());
-    parts.extend(report.matching.iter().filter_map(unmatched));
+    parts.extend(unmatched(&report.matching));
     parts.extend(report.actors.iter().filter(|actor| actor.state == ActorState::Failed).map(failure));
     let (topology, seconds) = (&report.topology, report.seconds);
     (!parts.is_empty()).then(|| format!("{topology}: ended after {seconds:.1} s: {}", parts.join("; ")))
 }
 
-/// Describes a matching that got framesets and found no match.
-fn unmatched(matching: &MatchingStatus) -> Option<String> {
-    let (sum, reasons) = sums(matching.cameras.iter().flat_map(|camera| &camera.unmatched));
-    let is_empty = matching.matches == 0 && sum > 0;
-    is_empty.then(|| format!("`{}` matched none of {sum} framesets ({reasons})", matching.processor))
+/// Describes each processor that got framesets and found no match, with all its instances.
+fn unmatched(matching: &[MatchingStatus]) -> Vec<String> {
+    let mut instances: BTreeMap<&str, Vec<&MatchingStatus>> = BTreeMap::new();
+    for instance in matching {
+        instances.entry(&instance.processor).or_default().push(instance);
+    }
+    let describe = |(processor, instances): (&str, Vec<&MatchingStatus>)| {
+        let cameras = instances.iter().flat_map(|instance| &instance.cameras);
+        let (sum, reasons) = sums(cameras.flat_map(|camera| &camera.unmatched));
+        let is_empty = instances.iter().all(|instance| instance.matches == 0) && sum > 0;
+        is_empty.then(|| format!("`{processor}` matched none of {sum} framesets ({reasons})"))
+    };
+    instances.into_iter().filter_map(describe).collect()
 }
 
 fn failure(actor: &ActorReport) -> String {
@@ -115,6 +123,17 @@ mod tests {
         let said = line(&report).unwrap();
         let none = ": `fusion` matched none of 73 framesets (missing 29, unsettled 44)";
         assert!(said.ends_with(none), "{said}");
+        // As after a change that replaced it.
+        let earlier = report.matching[0].clone();
+        report.matching.push(earlier);
+        let said = line(&report).unwrap();
+        assert!(
+            said.ends_with(": `fusion` matched none of 146 framesets (missing 58, unsettled 88)"),
+            "{said}"
+        );
+        report.matching[1].matches = 340;
+        assert_eq!(line(&report), None);
+        report.matching.pop();
         report.matching[0].cameras.clear();
         assert_eq!(line(&report), None);
     }

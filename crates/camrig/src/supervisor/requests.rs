@@ -10,6 +10,9 @@ use crate::topology::Topology;
 /// Maximum length of the origin of a request, in bytes.
 const BY_BYTES_MAX: usize = 200;
 
+/// Maximum length of the name of a topology, in bytes: that of a path.
+const NAME_BYTES_MAX: usize = 4096;
+
 /// Answers a request, on the thread of its client.
 pub(crate) fn answer(control: &super::RunControl, request: Request) -> Answer {
     let changed = match request {
@@ -67,8 +70,13 @@ fn attach(control: &super::RunControl, attach: Attach) -> Result<Vec<String>, Ch
 }
 
 fn check_by(by: &str) -> Result<(), ChangeError> {
-    if by.len() > BY_BYTES_MAX || by.contains(char::is_control) {
-        let fact = format!("`by` has more than {BY_BYTES_MAX} bytes, or several lines");
+    check_line("by", by, BY_BYTES_MAX)
+}
+
+/// Checks a text that is shown as part of a line.
+fn check_line(key: &str, text: &str, most: usize) -> Result<(), ChangeError> {
+    if text.len() > most || text.contains(char::is_control) {
+        let fact = format!("`{key}` has more than {most} bytes, or several lines");
         return Err(ChangeError::Refused(fact));
     }
     Ok(())
@@ -77,6 +85,7 @@ fn check_by(by: &str) -> Result<(), ChangeError> {
 fn apply(control: &super::RunControl, apply: Apply) -> Result<Vec<String>, ChangeError> {
     let Apply { name, text, restarts, base, live, dry_run, by } = apply;
     check_by(&by)?;
+    check_line("name", &name, NAME_BYTES_MAX)?;
     let topology = Topology::parse(&name, &text, None, &control.registry).map_err(ChangeError::Problems)?;
     control.apply(WantedTopology { topology, restarts, base, live, dry_run, by })
 }

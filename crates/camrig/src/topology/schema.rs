@@ -230,8 +230,7 @@ struct Match {
     /// Whether a match without one of these cameras is dropped, or delivered without it.
     #[schemars(extend("default" = "drop"))]
     missing: Option<Missing>,
-    /// The clock of the timestamps.
-    #[schemars(extend("default" = "global"))]
+    /// The clock of the timestamps; by default one that all cameras have, or `estimated`.
     clock: Option<Clock>,
     /// The most framesets of each camera that wait for the others.
     #[schemars(range(min = 1, max = QUEUE_MAX), extend("default" = MATCH_QUEUE_DEFAULT))]
@@ -265,8 +264,8 @@ pub(crate) fn schema(registry: &Registry) -> Value {
     let kinds = registry.kinds().map(|(name, entry)| (name, entry.schema().into_json()));
     file["properties"]["host"]["propertyNames"] = names();
     file["properties"]["process"]["propertyNames"] = names();
-    describe_actors(&mut file["properties"]["camera"], "driver", drivers.collect());
-    describe_actors(&mut file["properties"]["processor"], "kind", kinds.collect());
+    describe_actors(&mut file["properties"]["camera"], "driver", &drivers.collect::<Vec<_>>(), false);
+    describe_actors(&mut file["properties"]["processor"], "kind", &kinds.collect::<Vec<_>>(), true);
     file
 }
 
@@ -275,12 +274,14 @@ fn names() -> Value {
     json!({ "pattern": "^[A-Za-z0-9][A-Za-z0-9_-]*$", "maxLength": NAME_BYTES_MAX })
 }
 
-/// Describes the names of actors, and the options of each maker of actors.
-fn describe_actors(actors: &mut Value, key: &str, makers: Vec<(&str, Value)>) {
+/// Describes the names of actors, and the options of each maker of actors. With `has_programs` the program of a process may have
+/// more makers.
+fn describe_actors(actors: &mut Value, key: &str, makers: &[(&str, Value)], has_programs: bool) {
     actors["propertyNames"] = names();
     let actor = &mut actors["additionalProperties"];
     let names: Vec<_> = makers.iter().map(|(name, _)| *name).collect();
-    actor["properties"][key]["enum"] = json!(names);
+    // Another program may have more: that of a process, or of the agent of another host.
+    actor["properties"][key]["anyOf"] = json!([{ "enum": names }, {}]);
     let of_maker = |(name, options): (&str, Value)| {
         let mut then = json!({ "properties": { "options": options } });
         if options.get("required").is_some() {
@@ -288,7 +289,13 @@ fn describe_actors(actors: &mut Value, key: &str, makers: Vec<(&str, Value)>) {
         }
         json!({ "if": { "properties": { key: { "const": name } }, "required": [key] }, "then": then })
     };
-    actor["allOf"] = makers.into_iter().map(of_maker).collect();
+    let mut all: Vec<_> = makers.iter().cloned().map(of_maker).collect();
+    if !has_programs {
+        all.push(
+            json!({ "if": { "required": ["host"] }, "else": { "properties": { key: { "enum": names } } } }),
+        );
+    }
+    actor["allOf"] = json!(all);
 }
 
 #[cfg(test)]
@@ -334,7 +341,16 @@ mod tests {
     fn options_are_those_of_the_driver() {
         let file = schema(&registry());
         let camera = &file["properties"]["camera"]["additionalProperties"];
-        assert_eq!(camera["properties"]["driver"]["enum"], json!(["even"]));
+        assert_eq!(camera["properties"]["driver"]["anyOf"][0]["enum"], json!(["even"]));
+        // Only the agent of another host may have more drivers, and any process may have a program with more kinds.
+        let known = &camera["allOf"][1];
+        assert_eq!(known["else"]["properties"]["driver"]["enum"], json!(["even"]));
+        assert_eq!(known["if"]["required"], json!(["host"]));
+        let processor = &file["properties"]["processor"]["additionalProperties"];
+        assert_eq!(processor["properties"]["kind"]["anyOf"][0]["enum"], json!(["idle"]));
+        assert!(processor["allOf"].as_array().unwrap().iter().all(|rule| rule["else"].is_null()));
+        // It depends on the cameras.
+        assert!(processor["properties"]["match"]["properties"]["clock"]["default"].is_null());
         let even = &camera["allOf"][0];
         assert_eq!(even["if"]["properties"]["driver"]["const"], "even");
         assert_eq!(even["then"]["required"], json!(["options"]));

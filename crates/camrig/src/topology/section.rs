@@ -159,9 +159,13 @@ impl<'i> Section<'_, 'i> {
     pub(super) fn integers(&mut self, key: &str, range: RangeInclusive<i64>) -> Option<Vec<i64>> {
         let wanted = format!("an array of integers, {} to {}", range.start(), range.end());
         let array = self.take(key, &wanted, |value| match value {
-            DeValue::Array(array) if !array.is_empty() => Ok(array),
+            DeValue::Array(array) => Ok(array),
             value => Err(value),
         })?;
+        if array.get_ref().is_empty() {
+            let title = format!("{} is empty", self.describe(key));
+            self.problems.add(array.span(), title, format!("must be {wanted}"));
+        }
         let mut integers = Vec::new();
         for value in array.get_ref() {
             let title = match value.get_ref() {
