@@ -121,11 +121,16 @@ struct Equations {
 impl Problem<'_> {
     /// Returns the distance of each corner from its projection by the state, in pixels.
     pub(crate) fn errors(&self, state: &State) -> Vec<f64> {
+        Self::errors_of(&self.observations, state)
+    }
+
+    /// As [`Self::errors`], of these corners.
+    pub(crate) fn errors_of(corners: &[Observation], state: &State) -> Vec<f64> {
         let error = |seen: &Observation| {
             let (lens, camera) = (&state.lenses[seen.camera], &state.cameras[seen.camera]);
             Self::error(seen, lens, camera, &state.board(seen))
         };
-        self.observations.iter().map(error).collect()
+        corners.iter().map(error).collect()
     }
 
     fn error(seen: &Observation, lens: &Lens, camera: &Isometry3<f64>, board: &Isometry3<f64>) -> f64 {

@@ -6,7 +6,7 @@ use camrig_frame::Intrinsics;
 use nalgebra::{Matrix6, Point3, Vector2};
 
 use crate::board::board_of;
-use crate::board_pose::{BoardPose, Sight, board_pose};
+use crate::board_pose::{BoardPose, MIN_CORNERS, Sight, board_pose};
 use crate::bundle::{Covariances, ErrorWeight, Observation, Problem, State};
 use crate::graph::{self, Posed};
 use crate::lens::Lens;
@@ -21,9 +21,8 @@ const SCALE_PIXELS: std::ops::RangeInclusive<f64> = 2.0..=30.0;
 const FALSE_TIMES: f64 = 4.0;
 /// The error up to which no corner is false, in pixels.
 const FALSE_PIXELS: f64 = 0.3;
-/// Number of passes that look for false corners, and of passes for views that do not fit.
+/// Number of passes that look for false corners.
 const ROUNDS: usize = 4;
-const VIEW_ROUNDS: usize = 12;
 /// A view does not fit the others if its usual error is this much more than that of its own best pose, in pixels ...
 const UNFIT_PIXELS: f64 = 1.0;
 /// ... and this many times that.
@@ -289,13 +288,10 @@ pub(crate) fn calibrate_from(
     if reached.cameras.iter().any(Option::is_none) {
         return Err(work.not_linked(&in_problem));
     }
-    // A board that nothing relates to the others says nothing.
-    let is_reached =
-        |view: &usize| posed[*view].as_ref().is_some_and(|view| reached.boards[view.of].is_some());
-    let all = all.into_iter().filter(is_reached).collect();
-    let (problem, moments, in_problem) = work.problem(&all);
+    let views = work.of_reached_boards(&all, &reached);
+    let (problem, moments, in_problem) = work.problem(&views);
     let state = graph::start(&problem, reached, &in_problem, moments.len());
-    work.finish(all, problem, moments, state)
+    work.finish(Fit { views, problem, moments, state })
 }
 
 /// Returns the state near `state` that most corners agree on.
@@ -341,6 +337,33 @@ struct Work<'a> {
     posed: &'a [Option<Posed>],
 }
 
+/// Views, and what fits them.
+struct Fit<'a> {
+    views: BTreeSet<usize>,
+    /// The problem of those that relate cameras.
+    problem: Problem<'a>,
+    /// The moments in the problem.
+    moments: Vec<usize>,
+    state: State,
+}
+
+impl Fit<'_> {
+    /// Leaves out the corners that do not fit the others.
+    fn leave_out_false_corners(&mut self) {
+        for _ in 0..ROUNDS {
+            let errors = self.problem.errors(&self.state);
+            let limit = (FALSE_TIMES * DEVIATION_OF_LENGTH * median(errors.clone())).max(FALSE_PIXELS);
+            let before = self.problem.observations.len();
+            let mut errors = errors.into_iter();
+            self.problem.observations.retain(|_| errors.next().is_some_and(|error| error <= limit));
+            self.state = self.problem.minimize(self.state.clone(), ErrorWeight::Squares);
+            if self.problem.observations.len() == before {
+                break;
+            }
+        }
+    }
+}
+
 impl<'a> Work<'a> {
     fn chain(&self, views: &[Posed]) -> graph::Reached {
         graph::chain([self.cameras.len(), self.middles.len()], [self.root, self.first], views)
@@ -375,49 +398,65 @@ impl<'a> Work<'a> {
     }
 
     /// Improves a state, leaves out false corners and views, and checks the others.
-    fn finish(
-        &self,
-        mut views: BTreeSet<usize>,
-        mut problem: Problem<'a>,
-        mut moments: Vec<usize>,
-        mut state: State,
-    ) -> Result<Solution, SolveError> {
-        let all = views.clone();
-        state = narrowed(&problem, state);
-        for _ in 0..VIEW_ROUNDS {
-            let unfit = self.unfit(&problem, &state);
+    fn finish(&self, mut fit: Fit<'a>) -> Result<Solution, SolveError> {
+        let all = fit.views.clone();
+        fit.state = narrowed(&fit.problem, fit.state);
+        loop {
+            let unfit = self.unfit(&fit);
             if unfit.is_empty() {
-                break;
+                // Of a board that moved a little between the images of two cameras, nearly all corners are false.
+                let found = fit.problem.observations.clone();
+                fit.leave_out_false_corners();
+                let poor = self.poor(&fit, &found);
+                if poor.is_empty() {
+                    return self.checked(fit, &all, &found);
+                }
+                fit = self.without(fit, &all, &poor)?;
+            } else {
+                fit = self.without(fit, &all, &unfit)?;
             }
-            views.retain(|view| !unfit.contains_key(view));
-            self.check_views(&all, &views, &unfit, false)?;
-            let boards: BTreeMap<_, _> = moments.iter().copied().zip(state.boards).collect();
-            let posed;
-            (problem, moments, posed) = self.problem(&views);
-            let reached = self.chain(&posed);
-            if reached.cameras.iter().any(Option::is_none) {
-                // The cameras saw the board together, but contradict each other.
-                self.check_views(&all, &views, &unfit, true)?;
-                return Err(self.not_linked(&posed));
-            }
-            let is_lost = |seen: &Observation| reached.boards[seen.board].is_none();
-            problem.observations.retain(|seen| !is_lost(seen));
-            state = State { boards: moments.iter().map(|moment| boards[moment]).collect(), ..state };
-            state = narrowed(&problem, state);
         }
+    }
+
+    /// Returns the fit without these views of `all`, if the others still link all cameras.
+    fn without(
+        &self,
+        Fit { mut views, moments, state, .. }: Fit<'a>,
+        all: &BTreeSet<usize>,
+        unfit: &BTreeMap<usize, f64>,
+    ) -> Result<Fit<'a>, SolveError> {
+        views.retain(|view| !unfit.contains_key(view));
+        self.check_views(all, &views, unfit, false)?;
+        let boards: BTreeMap<_, _> = moments.into_iter().zip(state.boards).collect();
+        let (_, _, posed) = self.problem(&views);
+        let reached = self.chain(&posed);
+        if reached.cameras.iter().any(Option::is_none) {
+            // The cameras saw the board together, but contradict each other.
+            self.check_views(all, &views, unfit, true)?;
+            return Err(self.not_linked(&posed));
+        }
+        let (problem, moments, _) = self.problem(&self.of_reached_boards(&views, &reached));
+        let boards = moments.iter().map(|moment| boards[moment]).collect();
+        let state = narrowed(&problem, State { boards, ..state });
+        Ok(Fit { views, problem, moments, state })
+    }
+
+    /// Returns the views of boards that are related to the first one: another board says nothing.
+    fn of_reached_boards(&self, views: &BTreeSet<usize>, reached: &graph::Reached) -> BTreeSet<usize> {
+        let is_reached =
+            |view: &&usize| self.posed[**view].as_ref().is_some_and(|view| reached.boards[view.of].is_some());
+        views.iter().filter(is_reached).copied().collect()
+    }
+
+    /// Returns the solution of a fit without false corners. `found` are its corners with the false ones.
+    fn checked(
+        &self,
+        Fit { views, mut problem, moments, state }: Fit<'a>,
+        all: &BTreeSet<usize>,
+        found: &[Observation],
+    ) -> Result<Solution, SolveError> {
         let mut of_camera = vec![0; self.cameras.len()];
-        problem.observations.iter().for_each(|seen| of_camera[seen.camera] += 1);
-        for _ in 0..ROUNDS {
-            let errors = problem.errors(&state);
-            let limit = (FALSE_TIMES * DEVIATION_OF_LENGTH * median(errors.clone())).max(FALSE_PIXELS);
-            let before = problem.observations.len();
-            let mut errors = errors.into_iter();
-            problem.observations.retain(|_| errors.next().is_some_and(|error| error <= limit));
-            state = problem.minimize(state, ErrorWeight::Squares);
-            if problem.observations.len() == before {
-                break;
-            }
-        }
+        found.iter().for_each(|seen| of_camera[seen.camera] += 1);
         let given = problem.covariance(&state, variance(&problem, &state));
         problem.refines = true;
         let refined = problem.minimize(state.clone(), ErrorWeight::Squares);
@@ -444,28 +483,40 @@ impl<'a> Work<'a> {
         (0..self.lenses.len()).map(check).collect()
     }
 
-    /// Returns the views that contradict the others, with their usual error: of each moment only the worst, since it draws
-    /// the board away from where the others see it. Of two views that contradict each other, neither is right.
-    fn unfit(&self, problem: &Problem<'_>, state: &State) -> BTreeMap<usize, f64> {
-        let mut errors: BTreeMap<usize, Vec<f64>> = BTreeMap::new();
-        for (seen, error) in problem.observations.iter().zip(problem.errors(state)) {
-            errors.entry(seen.view).or_default().push(error);
-        }
-        let mut by_moment: BTreeMap<usize, Vec<(usize, f64)>> = BTreeMap::new();
-        for (view, errors) in errors {
-            let Some(posed) = &self.posed[view] else { continue };
-            by_moment.entry(posed.moment).or_default().push((view, median(errors)));
-        }
+    /// Returns the views that contradict the others, with their usual error.
+    fn unfit(&self, Fit { problem, state, .. }: &Fit<'_>) -> BTreeMap<usize, f64> {
+        let errors = usual_errors(&problem.observations, &problem.errors(state));
         let is_unfit = |(view, error): &(usize, f64)| {
             let own = self.posed[*view].as_ref().map_or(0.0, |posed| posed.board.error_pixels);
             *error > UNFIT_PIXELS + UNFIT_TIMES * own
         };
-        let of_moment = |mut views: Vec<(usize, f64)>| {
+        self.worst_of_moments(errors).into_iter().filter(is_unfit).collect()
+    }
+
+    /// Returns the views of which few corners are left, with the usual error of all that were `found`.
+    fn poor(&self, Fit { problem, state, .. }: &Fit<'_>, found: &[Observation]) -> BTreeMap<usize, f64> {
+        let mut left: BTreeMap<usize, usize> = BTreeMap::new();
+        problem.observations.iter().for_each(|seen| *left.entry(seen.view).or_default() += 1);
+        let errors = usual_errors(found, &Problem::errors_of(found, state));
+        let is_poor = |view: &usize| left.get(view).is_none_or(|corners| *corners < MIN_CORNERS);
+        let of_poor = errors.map(|(view, error)| (view, if is_poor(&view) { error } else { 0.0 }));
+        self.worst_of_moments(of_poor).into_iter().filter(|(_, error)| *error > 0.0).collect()
+    }
+
+    /// Returns the views with the largest error of their moment: one, since it draws the board away from where the others see
+    /// it. Of two views that contradict each other, neither is right.
+    fn worst_of_moments(&self, errors: impl Iterator<Item = (usize, f64)>) -> Vec<(usize, f64)> {
+        let mut by_moment: BTreeMap<usize, Vec<(usize, f64)>> = BTreeMap::new();
+        for (view, error) in errors {
+            let Some(posed) = &self.posed[view] else { continue };
+            by_moment.entry(posed.moment).or_default().push((view, error));
+        }
+        let worst = |mut views: Vec<(usize, f64)>| {
             views.sort_by(|a, b| b.1.total_cmp(&a.1));
             let most = if views.len() == 2 { 2 } else { 1 };
-            views.into_iter().take(most).filter(is_unfit).collect::<Vec<_>>()
+            views.into_iter().take(most)
         };
-        by_moment.into_values().flat_map(of_moment).collect()
+        by_moment.into_values().flat_map(worst).collect()
     }
 
     /// Checks that most views of each camera are left; with `strict`, that all are left, also of the root.
@@ -578,6 +629,15 @@ impl<'a> Work<'a> {
             missing: missing.into_iter().map(name).collect(),
         }
     }
+}
+
+/// Returns the median error of the corners of each view.
+fn usual_errors(corners: &[Observation], errors: &[f64]) -> impl Iterator<Item = (usize, f64)> + use<> {
+    let mut by_view: BTreeMap<usize, Vec<f64>> = BTreeMap::new();
+    for (seen, error) in corners.iter().zip(errors) {
+        by_view.entry(seen.view).or_default().push(*error);
+    }
+    by_view.into_iter().map(|(view, errors)| (view, median(errors)))
 }
 
 /// Returns the variance of one coordinate of a corner, in square pixels.

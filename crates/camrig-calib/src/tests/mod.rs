@@ -292,6 +292,25 @@ fn a_camera_that_moved_is_named_and_single_bad_views_are_left_out() {
     }
 }
 
+/// All corners of such a moment were false, and nothing was left of it: no pose was determined.
+#[test]
+fn a_moment_at_which_the_board_moved_a_little_is_left_out() {
+    for (cameras, unfit, moments) in [(2, 1..=2, 11), (3, 1..=1, 12)] {
+        let mut stage = Stage::new(arc(cameras, 22.0));
+        stage.show(&(0..cameras).collect::<Vec<_>>(), 0.0, 12, 0.1);
+        let good = stage.views.clone();
+        for pixels in [1.5, 2.5, 4.0] {
+            stage.views.clone_from(&good);
+            // Along the image no pose of the board explains it.
+            stage.views[5 * cameras + 1].corners.iter_mut().for_each(|corner| corner.pixel[1] += pixels);
+            let solution = stage.calibrate().unwrap_or_else(|error| panic!("{cameras}, {pixels}: {error}"));
+            assert_eq!(solution.moments, moments, "{cameras} cameras, {pixels} pixels");
+            assert!(unfit.contains(&solution.unfit_views), "{solution:?}");
+            assert_near(&stage, &solution, 1.5, 0.1);
+        }
+    }
+}
+
 #[test]
 fn cameras_that_were_swapped_in_between_are_refused() {
     let mut stage = Stage::new(arc(3, 22.0));
