@@ -7,11 +7,12 @@
 
 use std::fs::{File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, ErrorKind, Read};
-use std::os::unix::fs::{FileExt, PermissionsExt};
-use std::path::PathBuf;
+use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use camrig::DriverError;
+use rustix::fs::OFlags;
 
 /// The folders of the file, in order of preference: `/run/lock` is meant for it, but some systems deny users access.
 const FOLDERS: [&str; 2] = ["/run/lock", "/tmp"];
@@ -26,6 +27,10 @@ const QUEUE_MAX: u32 = 10;
 
 /// Interval between two attempts, because the kernel's wait for a lock has no time-out.
 const POLL_INTERVAL: Duration = Duration::from_millis(2);
+
+/// How a file in a folder of all users is opened: another user may have put a link or a FIFO there, which are neither
+/// followed nor waited for.
+pub(crate) const OF_OTHERS: i32 = OFlags::NOFOLLOW.union(OFlags::NONBLOCK).bits() as i32;
 
 /// Maximum length of a holder's name, in bytes.
 const HOLDER_BYTES_MAX: u64 = 200;
@@ -63,10 +68,10 @@ impl Turns {
 
     /// Takes the lock, or returns `None` while it is held by another. Fails if `who` has waited since `since` for too long.
     pub(crate) fn attempt(&self, who: &str, since: Instant) -> Result<Option<Turn>, DriverError> {
-        let file = self.file().map_err(|error| {
-            let file = self.files.last().map(|file| file.display().to_string()).unwrap_or_default();
+        let file = self.file().map_err(|(file, error)| {
             DriverError::new(format!(
-                "{who} cannot lock RealSense cameras: `{file}` cannot be opened: {error}"
+                "{who} cannot lock RealSense cameras: `{}` cannot be opened: {error}",
+                file.display()
             ))
         })?;
         match file.try_lock() {
@@ -99,34 +104,46 @@ impl Turns {
             || (waited < self.timeout * QUEUE_MAX && held.is_some_and(|held| held < self.timeout))
     }
 
-    /// Opens the file in the first accessible folder. The file is never removed, because locks on a removed and on a new
-    /// file would be two locks.
-    fn file(&self) -> io::Result<File> {
-        let mut result = Err(ErrorKind::NotFound.into());
+    /// Opens the file in the first folder where it is, or can be created. The file is never removed, because locks on a
+    /// removed and on a new file would be two locks, as those in two folders: one that exists and cannot be opened is an error.
+    fn file(&self) -> Result<File, (&Path, io::Error)> {
+        let mut result = Err((Path::new(""), ErrorKind::NotFound.into()));
         for path in &self.files {
-            // Not with `create` if it exists: in a shared folder the kernel denies that for files of other users.
-            result = OpenOptions::new().read(true).write(true).open(path);
-            if result.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound) {
-                result = OpenOptions::new().read(true).write(true).create_new(true).open(path);
-                match &result {
-                    Ok(file) => file.set_permissions(Permissions::from_mode(0o666))?,
-                    // Another process created it in the meantime.
-                    Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                        result = OpenOptions::new().read(true).write(true).open(path);
-                    }
-                    Err(_) => {}
-                }
-            }
-            if result.as_ref().is_err_and(|error| error.kind() == ErrorKind::PermissionDenied) {
-                // A lock needs no permission to write.
-                result = File::open(path);
-            }
-            if result.is_ok() {
+            result = open(path).map_err(|error| (path.as_path(), error));
+            if result.is_ok() || path.symlink_metadata().is_ok() {
                 break;
             }
         }
         result
     }
+}
+
+/// Opens the file of the lock, which is created if it does not exist.
+fn open(path: &Path) -> io::Result<File> {
+    let options = |write: bool| {
+        let mut options = OpenOptions::new();
+        options.read(true).write(write).custom_flags(OF_OTHERS);
+        options
+    };
+    // Not with `create` if it exists: in a shared folder the kernel denies that for files of other users.
+    let mut result = options(true).open(path);
+    if result.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound) {
+        result = options(true).create_new(true).open(path);
+        match &result {
+            Ok(file) => file.set_permissions(Permissions::from_mode(0o666))?,
+            // Another process created it in the meantime.
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => result = options(true).open(path),
+            Err(_) => {}
+        }
+    }
+    if let Err(error) = &result
+        && matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem)
+    {
+        // A lock needs no permission to write.
+        result = options(false).open(path).or(result);
+    }
+    let file = result?;
+    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is not a file")) }
 }
 
 /// Returns the name of the lock's holder, if known.
@@ -154,7 +171,7 @@ pub(crate) mod tests {
     const WORKERS: usize = 6;
     const COLD_STARTS: usize = 200;
     /// Set for a process of a test: the folder, and its number among the workers.
-    const FOLDER: &str = "CAMRIG_TEST_TURN_FOLDER";
+    pub(crate) const FOLDER: &str = "CAMRIG_TEST_TURN_FOLDER";
     const WORKER: &str = "CAMRIG_TEST_TURN_WORKER";
 
     fn turns(folder: &Path, timeout: Duration) -> Turns {
@@ -169,10 +186,30 @@ pub(crate) mod tests {
         command
     }
 
-    /// Returns the folder and number of a process that [`process`] started; `None` in the test itself.
-    fn worker() -> Option<(PathBuf, usize)> {
+    /// Returns the folder and number of a process that a test started; `None` in the test itself.
+    pub(crate) fn worker() -> Option<(PathBuf, usize)> {
         let worker = std::env::var(WORKER).ok()?.parse().unwrap();
         Some((std::env::var_os(FOLDER)?.into(), worker))
+    }
+
+    /// Runs one test of this crate in a process for which `folder` is read-only, as /run/lock is for a service. Returns false if
+    /// this machine does not let it mount.
+    pub(crate) fn runs_with_read_only(folder: &Path, test: &str) -> bool {
+        let line = "mount --bind \"$1\" \"$1\" && mount -o remount,ro,bind \"$1\" && exec \"$0\" \"$2\" --exact --nocapture";
+        let output = Command::new("unshare")
+            .args(["--mount", "sh", "-c", line])
+            .args([&std::env::current_exe().unwrap(), folder, Path::new(test)])
+            .env(FOLDER, folder)
+            .env(WORKER, "0")
+            .output()
+            .unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        if stderr.contains("unshare:") || stderr.contains("mount:") {
+            eprintln!("LEFT OUT: this test cannot mount a folder: {stderr}");
+            return false;
+        }
+        assert!(output.status.success(), "{}{stderr}", String::from_utf8_lossy(&output.stdout));
+        true
     }
 
     /// A stand-in for a camera, which two processes must not open at the same time.
@@ -281,6 +318,54 @@ pub(crate) mod tests {
         holder.kill().unwrap();
         holder.wait().unwrap();
         assert!(turns(folder.path(), TIMEOUT).take("camera `right`").is_ok());
+    }
+
+    /// A service sees /run/lock read-only, and has a /tmp of its own.
+    #[test]
+    fn a_lock_in_a_read_only_folder_is_that_of_the_others() {
+        let turns = |folder: &Path| {
+            let own = folder.parent().unwrap().join("own");
+            Turns { files: vec![folder.join("lock"), own], timeout: Duration::ZERO }
+        };
+        if let Some((folder, _)) = worker() {
+            let error = turns(&folder).take("camera `right`").unwrap_err().to_string();
+            assert!(
+                error.contains("timed out after 0 ms: RealSense cameras are locked by camera `left`"),
+                "{error}"
+            );
+            return;
+        }
+        let scratch = tempfile::tempdir().unwrap();
+        let folder = scratch.path().join("shared");
+        fs::create_dir(&folder).unwrap();
+        let _held = turns(&folder).take("camera `left`").unwrap();
+        runs_with_read_only(&folder, "turn::tests::a_lock_in_a_read_only_folder_is_that_of_the_others");
+        assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_link_or_a_fifo_in_place_of_the_file_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let (lock, other) = (folder.path().join("lock"), folder.path().join("other"));
+        let files = vec![lock.clone(), folder.path().join("second")];
+        let turns = Turns { files, timeout: Duration::ZERO };
+        let error = |reason: &str| {
+            let start = "camera `left` cannot lock RealSense cameras: `";
+            format!("{start}{}` cannot be opened: {reason}", lock.display())
+        };
+        fs::write(&other, "of another program").unwrap();
+        std::os::unix::fs::symlink(&other, &lock).unwrap();
+        let refused = turns.take("camera `left`").unwrap_err().to_string();
+        assert_eq!(refused, error("Too many levels of symbolic links (os error 40)"));
+        assert_eq!(fs::read_to_string(&other).unwrap(), "of another program");
+        fs::remove_file(&lock).unwrap();
+        mkfifo(&lock);
+        assert_eq!(turns.take("camera `left`").unwrap_err().to_string(), error("it is not a file"));
+    }
+
+    /// Creates a FIFO.
+    pub(crate) fn mkfifo(path: &Path) {
+        assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
     }
 
     #[test]
