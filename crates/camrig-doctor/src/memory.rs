@@ -20,7 +20,7 @@ pub(crate) fn examine(root: &Root, need: Option<u64>) -> Vec<Finding> {
 /// Compares the need with the memory that is available.
 fn available(root: &Root, need: Option<u64>) -> Finding {
     let info = root.text("proc/meminfo").unwrap_or_default();
-    let Some(free) = kibibytes(&info, "MemAvailable:").map(|kib| kib << 10) else {
+    let Some(free) = number(&info, "MemAvailable:").map(|kib| kib << 10) else {
         return Finding::new(
             TOPIC,
             State::Note,
@@ -29,8 +29,13 @@ fn available(root: &Root, need: Option<u64>) -> Finding {
     };
     // `max` is not a number.
     let limit = root.number("sys/fs/cgroup/memory.max").and_then(|limit| u64::try_from(limit).ok());
-    let used = root.number("sys/fs/cgroup/memory.current").and_then(|used| u64::try_from(used).ok());
-    let of_container = limit.map(|limit| limit.saturating_sub(used.unwrap_or(0)));
+    let current = root.number("sys/fs/cgroup/memory.current").and_then(|used| u64::try_from(used).ok());
+    // The kernel gives up pages of files as soon as programs need memory. Those of slots are not among them.
+    let stat = root.text("sys/fs/cgroup/memory.stat").unwrap_or_default();
+    let of_files: u64 =
+        ["inactive_file ", "active_file "].iter().filter_map(|name| number(&stat, name)).sum();
+    let used = current.unwrap_or(0).saturating_sub(of_files);
+    let of_container = limit.map(|limit| limit.saturating_sub(used));
     let free = free.min(of_container.unwrap_or(u64::MAX));
     let whose = if of_container == Some(free) { " to this container" } else { "" };
     let fact = match need {
@@ -69,8 +74,8 @@ fn shm(root: &Root) -> Option<Finding> {
     ))
 }
 
-/// Returns the value of a line such as `MemAvailable:    1234 kB`.
-fn kibibytes(text: &str, name: &str) -> Option<u64> {
+/// Returns the value of the line that begins with `name`, such as `MemAvailable:    1234 kB`.
+fn number(text: &str, name: &str) -> Option<u64> {
     let rest = text.lines().find_map(|line| line.strip_prefix(name))?;
     rest.split_whitespace().next()?.parse().ok()
 }
