@@ -65,7 +65,7 @@ pub(crate) fn examine(root: &Root, cameras: &[AttachedCamera], transfers_mb: Opt
         findings.push(Finding::new(TOPIC, State::Note, "no RealSense camera is attached"));
     }
     findings.extend(cameras.iter().map(|camera| link(camera, &tree)));
-    findings.extend(cameras.iter().filter_map(|camera| permission(root, camera)));
+    findings.extend(cameras.iter().filter_map(|camera| access_to(root, camera)));
     findings.extend(cameras.iter().filter_map(|camera| autosuspend(root, camera)));
     findings.extend(shared_controllers(cameras, &tree));
     let settings = UsbSettings::read(&root.path(USB_TREE.trim_start_matches('/')));
@@ -102,21 +102,67 @@ fn link(camera: &AttachedCamera, tree: &UsbTree) -> Finding {
     Finding::new(TOPIC, State::Ok, fact)
 }
 
-/// Checks whether this user may open the device node of a camera.
-fn permission(root: &Root, camera: &AttachedCamera) -> Option<Finding> {
+/// Checks whether this user may open the device nodes of a camera: librealsense's V4L2 backend opens those of the kernel's
+/// drivers, its RSUSB backend the one of the USB device. A copy of another machine's files has none.
+fn access_to(root: &Root, camera: &AttachedCamera) -> Option<Finding> {
+    if !root.exists("dev") {
+        return None;
+    }
     let AttachedCamera { port, .. } = camera;
     let number = |name| root.number(&format!("sys/bus/usb/devices/{port}/{name}"));
-    let node = format!("dev/bus/usb/{:03}/{:03}", number("busnum")?, number("devnum")?);
-    if !root.exists(&node) {
-        return root.exists(".dockerenv").then(|| {
-            Finding::new(TOPIC, State::Problem, format!("`/{node}` of the camera at port {port} is missing"))
-                .advise("start the container with `--privileged -v /dev:/dev`")
-        });
+    let of_usb =
+        number("busnum").zip(number("devnum")).map(|(bus, device)| format!("bus/usb/{bus:03}/{device:03}"));
+    let backends = [("V4L2", nodes_of_drivers(root, port)), ("RSUSB", of_usb.into_iter().collect())];
+    // Without a driver of the kernel, or a number, nothing is known of a backend.
+    let known: Vec<_> = backends.into_iter().filter(|(_, nodes)| !nodes.is_empty()).collect();
+    let closed: Vec<_> = known
+        .iter()
+        .filter_map(|(backend, nodes)| Some((backend, nodes.iter().find_map(|node| closed(root, node))?)))
+        .collect();
+    let state = if closed.len() == known.len() { State::Problem } else { State::Warning };
+    let (_, (_, is_missing)) = closed.first()?;
+    let facts: Vec<_> = closed
+        .iter()
+        .map(|(backend, (fact, _))| format!("{fact}, which the {backend} backend needs"))
+        .collect();
+    let fact = format!("camera at port {port}: {}", facts.join("; "));
+    let advice = if *is_missing {
+        "give a container the devices of its host: `--privileged -v /dev:/dev`"
+    } else {
+        "install librealsense's 99-realsense-libusb.rules in /etc/udev/rules.d, run `sudo udevadm control --reload`, \
+         and plug the camera in again"
+    };
+    Some(Finding::new(TOPIC, state, fact).advise(advice))
+}
+
+/// Returns the device nodes below `/dev` that the kernel's drivers made of a camera: video, and motion.
+fn nodes_of_drivers(root: &Root, port: &str) -> Vec<String> {
+    let folder = format!("sys/bus/usb/devices/{port}");
+    let below = |folder: &str| -> Vec<String> {
+        root.names(folder).iter().map(|name| format!("{folder}/{name}")).collect()
+    };
+    let parts = below(&folder).into_iter().filter(|part| part.starts_with(&format!("{folder}/{port}:")));
+    let mut nodes = Vec::new();
+    for part in parts {
+        nodes.extend(root.names(&format!("{part}/video4linux")));
+        // A HID device, and its sensors.
+        for device in below(&part) {
+            nodes.extend(root.names(&format!("{device}/hidraw")));
+            let sensors = below(&device).into_iter().flat_map(|sensor| root.names(&sensor));
+            nodes.extend(sensors.filter(|name| name.starts_with("iio:device")));
+        }
     }
-    access(root.path(&node), Access::READ_OK | Access::WRITE_OK).is_err().then(|| {
-        Finding::new(TOPIC, State::Problem, format!("this user cannot open `/{node}` of the camera at port {port}"))
-            .advise("install librealsense's 99-realsense-libusb.rules in /etc/udev/rules.d, run `sudo udevadm control --reload`, and plug the camera in again")
-    })
+    nodes
+}
+
+/// Returns why this user cannot open a device node, and whether it is missing; `None` if the user can.
+fn closed(root: &Root, node: &str) -> Option<(String, bool)> {
+    let path = format!("dev/{node}");
+    if !root.exists(&path) {
+        return Some((format!("`/{path}` is missing"), true));
+    }
+    let may = access(root.path(&path), Access::READ_OK | Access::WRITE_OK);
+    may.is_err().then(|| (format!("this user cannot open `/{path}`"), false))
 }
 
 /// Checks whether the kernel may suspend a camera.
@@ -168,7 +214,7 @@ fn rules(root: &Root, settings: &UsbSettings) -> Finding {
         Some(false) => Finding::new(
             TOPIC,
             State::Warning,
-            "no udev rule for RealSense cameras is installed: only root can open them",
+            "no udev rule for RealSense cameras is installed: users other than root may not open them",
         )
         .advise("install librealsense's 99-realsense-libusb.rules in /etc/udev/rules.d"),
         Some(true) if missing.is_empty() => {

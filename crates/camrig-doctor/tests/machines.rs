@@ -52,6 +52,7 @@ fn each_machine_has_its_findings() {
         ("agx-orin", State::Ok),
         ("pc", State::Warning),
         ("container", State::Warning),
+        ("container-usb", State::Problem),
         ("nothing", State::Warning),
     ] {
         let (text, state) = findings(name);

@@ -204,7 +204,7 @@ warning: `usbfs_memory_mb` is 13, and a librealsense with the RSUSB backend take
 (one with the V4L2 backend takes none); it is set in /sys/module/usbcore/parameters/usbfs_memory_mb
 
 warning: no udev rule for RealSense cameras is installed: without librealsense's 99-realsense-libusb.rules in \
-/etc/udev/rules.d only root can open them
+/etc/udev/rules.d users other than root may not open them
 
 warning: not attached, and assumed on one controller (`--controllers N` assumes more): `c5`
 ";

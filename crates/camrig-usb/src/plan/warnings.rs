@@ -33,7 +33,7 @@ pub(super) fn warnings(cameras: &[UsbCamera], tree: &UsbTree, settings: &UsbSett
     if attached && settings.udev_rules == Some(false) {
         warnings.push(
             "no udev rule for RealSense cameras is installed: without librealsense's \
-             99-realsense-libusb.rules in /etc/udev/rules.d only root can open them"
+             99-realsense-libusb.rules in /etc/udev/rules.d users other than root may not open them"
                 .to_owned(),
         );
     }
