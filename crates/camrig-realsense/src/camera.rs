@@ -103,6 +103,7 @@ pub(crate) struct Playback {
 pub(crate) enum Event {
     Frame(FrameHeader, Pixels, u64),
     Sample(Stream, Sample),
+    /// The queue is empty.
     Nothing,
     /// The end of a file; nothing follows before the next [`Camera::start`].
     End,
@@ -345,7 +346,8 @@ impl RealSenseCamera {
         std::mem::take(&mut self.repeated).into_iter().filter(|(_, frames)| *frames > 0)
     }
 
-    /// Returns the next sample of motion in the queue, or else waits at most `timeout` for the next frame.
+    /// Returns the next sample of motion in the queue, or else waits at most `timeout` for the next frame. Without one the
+    /// queue is empty: frames that are not new, or unknown, are passed over.
     pub(crate) fn next(&mut self, timeout: Duration) -> Result<Event, DriverError> {
         self.set_regions()?;
         while let Some(arrived) = self.samples.as_ref().and_then(|samples| samples.try_recv().ok()) {
@@ -359,14 +361,25 @@ impl RealSenseCamera {
                 return Ok(Event::Sample(stream, sample));
             }
         }
-        let Some(receiver) = &self.receiver else { return Ok(Event::End) };
+        let mut wait = timeout;
+        loop {
+            if let Some(event) = self.next_frame(wait)? {
+                return Ok(event);
+            }
+            wait = Duration::ZERO;
+        }
+    }
+
+    /// Waits at most `timeout` for the next frame; returns `None` if it is passed over.
+    fn next_frame(&mut self, timeout: Duration) -> Result<Option<Event>, DriverError> {
+        let Some(receiver) = &self.receiver else { return Ok(Some(Event::End)) };
         let arrived = match receiver.recv_timeout(timeout) {
             Ok(arrived) => arrived,
             // The sensors hold the senders until they are silenced, which happens only at the end of a file.
             Err(RecvTimeoutError::Disconnected) => {
                 self.receiver = None;
                 self.count_again();
-                return Ok(Event::End);
+                return Ok(Some(Event::End));
             }
             Err(RecvTimeoutError::Timeout) => {
                 if self.has_played()? {
@@ -376,7 +389,7 @@ impl RealSenseCamera {
                 if self.device.is_gone() {
                     return Err(DriverError::unavailable(format!("{} was unplugged", self.subject)));
                 }
-                return Ok(Event::Nothing);
+                return Ok(Some(Event::Nothing));
             }
         };
         self.last_arrival = Instant::now();
@@ -385,12 +398,10 @@ impl RealSenseCamera {
         let image = arrived.frame.into_image().map_err(bad)?;
         let Some(header) = self.stream(arrived.key).and_then(|stream| header(&image, stream)) else {
             log::warn!("{} sent a frame of an unknown stream or format", self.subject);
-            return Ok(Event::Nothing);
+            return Ok(None);
         };
-        if !self.is_new(header.stream, header.number, header.timestamp) {
-            return Ok(Event::Nothing);
-        }
-        Ok(Event::Frame(header, image.into_pixels(), arrived.arrival_nanos))
+        let is_new = self.is_new(header.stream, header.number, header.timestamp);
+        Ok(is_new.then(|| Event::Frame(header, image.into_pixels(), arrived.arrival_nanos)))
     }
 
     /// Sets the regions of auto exposure that the camera has not accepted yet.

@@ -303,7 +303,7 @@ pub(crate) struct Grabber {
     motion: Motion,
     /// Maximum time for which a frame waits for its partners; `None` for a file, where later frames decide, so that
     /// every playback gives the same framesets.
-    partner_timeout: Option<Duration>,
+    pub(crate) partner_timeout: Option<Duration>,
     /// Number of frames of each stream that were discarded without a partner since the last `take_lost`.
     without_partner: BTreeMap<Stream, u64>,
     ended: bool,

@@ -114,6 +114,29 @@ fn a_frame_that_comes_again_is_left_out_and_counted() {
     assert!(grabber.take_lost().is_empty());
 }
 
+/// Color 10 was published alone: a repeated frame before its partner in the queue ended the wait.
+#[test]
+fn a_repeated_frame_does_not_end_the_wait_for_a_partner_in_the_queue() {
+    let camera = SoftwareCamera::new(SCENE);
+    let options = options("any = true\ndepth = '64x48@60'\ncolor = '64x48@60'");
+    let mut grabber = Grabber::new(open_among(&options, &[&camera]).unwrap());
+    grabber.start().unwrap();
+    let next = |grabber: &mut Grabber| {
+        let Ok(Grabbed::FrameSet { headers, .. }) = wait(grabber) else { panic!("no frameset") };
+        headers.iter().map(|it| (it.stream, it.number)).collect::<Vec<_>>()
+    };
+    let both = |number| [(Stream::COLOR, number), (Stream::DEPTH, number)];
+    camera.send_depth(9);
+    camera.send_color(9);
+    assert_eq!(next(&mut grabber), both(9));
+    // As if the capture had been held up for longer than frames wait.
+    grabber.partner_timeout = Some(Duration::ZERO);
+    camera.send_color(10);
+    camera.send_depth(9);
+    camera.send_depth(10);
+    assert_eq!(next(&mut grabber), both(10));
+}
+
 /// Adds depth to `options`, which select a camera.
 fn depth(profile: &str, options: Options) -> Options {
     Options { depth: Some(profile.parse().unwrap()), ..options }
