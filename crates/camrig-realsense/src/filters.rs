@@ -22,8 +22,8 @@ pub(crate) type Frames = ArrayVec<(FrameHeader, Pixels), MAX_FRAMES>;
 /// The blocks of the filters and the alignment, with their state of earlier frames.
 pub(crate) struct Chain {
     blocks: Vec<FilterBlock>,
-    /// The factor by which each side of depth is reduced.
-    magnitude: u32,
+    /// The factors by which each side of depth is reduced, one after the other.
+    magnitudes: Vec<u32>,
     align: Option<(Align, FrameSetBlock)>,
     rotation: Rotation,
     /// The number of the last frame of depth that came out of the filters.
@@ -42,8 +42,13 @@ impl Chain {
     /// Creates the blocks; refuses options that a filter does not have, or invalid values. `recommended` is the order of
     /// filters that the device recommends. It needs no camera.
     pub(crate) fn new(processing: &Processing, recommended: &[FilterKind]) -> Result<Self, DriverError> {
-        let mut chain =
-            Self { blocks: Vec::new(), magnitude: 1, align: None, rotation: Rotation::default(), last: None };
+        let mut chain = Self {
+            blocks: Vec::new(),
+            magnitudes: Vec::new(),
+            align: None,
+            rotation: Rotation::default(),
+            last: None,
+        };
         for step in processing.filters.steps(recommended) {
             chain.add(&step)?;
         }
@@ -69,7 +74,7 @@ impl Chain {
         set(name, &block, settings)?;
         if kind == BlockKind::Decimation {
             let magnitude = block.options().get(OptionKind::FILTER_MAGNITUDE);
-            self.magnitude *= magnitude.map_err(|fault| cannot_be_made(name, &fault))? as u32;
+            self.magnitudes.push(magnitude.map_err(|fault| cannot_be_made(name, &fault))? as u32);
         }
         self.blocks.push(FilterBlock::Plain(block));
         Ok(())
@@ -87,9 +92,7 @@ impl Chain {
     pub(crate) fn update(&self, streams: &mut [StreamInfo]) {
         let find = |streams: &[StreamInfo], stream| streams.iter().position(|own| own.stream == stream);
         let Some(depth) = find(streams, Stream::DEPTH) else { return };
-        if self.magnitude > 1 {
-            decimate(&mut streams[depth], self.magnitude);
-        }
+        self.magnitudes.iter().for_each(|&magnitude| decimate(&mut streams[depth], magnitude));
         self.rotation.update(streams, depth);
         let Some(color) = find(streams, Stream::COLOR) else { return };
         let (from, to) = match self.align {

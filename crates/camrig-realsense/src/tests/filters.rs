@@ -66,6 +66,14 @@ fn a_smaller_depth_is_declared() {
             assert!(headers[1].payload.size().unwrap().0 < width, "{headers:?}");
         }
     }
+    // Each of two rounds its result.
+    for (width, height, magnitudes) in [(848, 480, [5, 2]), (848, 480, [7, 3]), (1280, 720, [3, 7])] {
+        let [first_one, second] =
+            magnitudes.map(|it| format!("{{ decimation = {{ filter_magnitude = {it} }} }}"));
+        let scene = Scene { width, height, ..SCENE };
+        let (info, headers, held) = first(scene, &format!("filters = [{first_one}, {second}]"));
+        assert_declared(&info, &headers, &held);
+    }
 }
 
 #[test]
