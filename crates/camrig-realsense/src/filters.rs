@@ -26,8 +26,8 @@ pub(crate) struct Chain {
     magnitudes: Vec<u32>,
     align: Option<(Align, FrameSetBlock)>,
     rotation: Rotation,
-    /// The number of the last frame of depth that came out of the filters.
-    last: Option<u64>,
+    /// The number and time of the last frame of depth that came out of the filters.
+    last: Option<(u64, u64)>,
 }
 
 /// A filter.
@@ -157,7 +157,8 @@ impl Chain {
                 }
             };
         }
-        let last = self.last.replace(frame.number()?);
+        // A camera that does not count sends new frames with equal numbers.
+        let last = self.last.replace(frame.number_and_time()?);
         Ok((last != self.last).then_some(frame))
     }
 }

@@ -152,6 +152,13 @@ impl SoftwareCamera {
         self.depth.send(&self.scene, number, millis, &self.scene.depth_pixels(number));
     }
 
+    /// Sends depth frame `number` with its time, and the number 0.
+    #[allow(dead_code, reason = "only the tests have a camera that does not count")]
+    pub(crate) fn send_depth_uncounted(&self, number: u32) {
+        let millis = self.scene.millis(number);
+        self.depth.send(&self.scene, 0, millis, &self.scene.depth_pixels(number));
+    }
+
     /// Sends depth and the first extra stream of frameset `number`, with these pixels. Returns the time of their copies, as
     /// the difference of two calls of `now`.
     #[allow(dead_code, reason = "only measurements have pixels of their own")]

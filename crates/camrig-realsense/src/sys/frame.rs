@@ -119,10 +119,13 @@ impl RawFrame {
         Some(data.key())
     }
 
-    /// Returns its number.
-    pub(crate) fn number(&self) -> Result<u64, Fault> {
-        // SAFETY: the frame is alive.
-        call(|error| unsafe { rs2::rs2_get_frame_number(self.0.as_ptr(), error) })
+    /// Returns its number, and the bits of its time.
+    pub(crate) fn number_and_time(&self) -> Result<(u64, u64), Fault> {
+        // SAFETY: the frame is alive, here and below.
+        let number = call(|error| unsafe { rs2::rs2_get_frame_number(self.0.as_ptr(), error) })?;
+        // SAFETY: as above.
+        let millis = call(|error| unsafe { rs2::rs2_get_frame_timestamp(self.0.as_ptr(), error) })?;
+        Ok((number, millis.to_bits()))
     }
 
     /// Returns the sample of a frame of motion.

@@ -77,6 +77,20 @@ fn a_smaller_depth_is_declared() {
 }
 
 #[test]
+fn frames_of_a_camera_that_does_not_count_are_filtered() {
+    let camera = SoftwareCamera::new(STEREO);
+    let options = options("any = true\ndepth = '64x48@60'\nfilters.threshold = {}");
+    let mut grabber = Grabber::new(open_among(&options, &[&camera]).unwrap());
+    grabber.start().unwrap();
+    for image in 0..3 {
+        camera.send_depth_uncounted(image);
+        let Ok(Grabbed::FrameSet { headers, .. }) = wait(&mut grabber) else { panic!("{image}") };
+        assert_eq!(headers[0].number, 0);
+        assert!(grabber.take_lost().is_empty(), "{image}");
+    }
+}
+
+#[test]
 fn an_aligned_stream_has_the_size_lens_and_place_of_the_other() {
     for align in ["depth-to-color", "color-to-depth"] {
         let (info, headers, held) =
