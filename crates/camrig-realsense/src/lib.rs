@@ -22,7 +22,7 @@
 //! * `camera`: an open device with its streams and running sensors, and its description
 //! * `convert`: converts frames and intrinsics of librealsense to camrig's
 //! * `controls`: the options of sensors, listed and set while they run
-//! * `gather`: gathers frames into framesets, without librealsense
+//! * `order`: which frames of a stream are new; `gather`: gathers frames into framesets; both without librealsense
 //! * `motion`: selects the samples of motion of each frameset
 //! * `filters`: processes the frames of a frameset; `rotation`: turns depth
 //! * `driver`: the half of the driver that needs librealsense
