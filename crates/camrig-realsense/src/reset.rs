@@ -18,17 +18,36 @@ const RETURNS: Duration = Duration::from_secs(20);
 /// Interval between two checks.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// The cameras that were reset in this process: a restart of the rig's camera does not reset it again.
-static DONE: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+/// The names of cameras that were reset in this process, with the device that each selects: a restart of the rig's camera does
+/// not reset it again.
+type Done = Mutex<BTreeSet<(String, String)>>;
+
+static DONE: Done = Mutex::new(BTreeSet::new());
 
 /// Resets the selected camera and waits until it is back, unless that was done for the camera called `name` before.
 pub(crate) fn once(name: &str, who: &str, selection: &Selection) -> Result<(), DriverError> {
-    if !DONE.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned()) {
+    if !is_first(&DONE, name, selection, || find::reset(who, selection))? {
         return Ok(());
     }
-    find::reset(who, selection)?;
     log::info!("{who} was reset; waiting for it");
     wait_for_return(who, (LEAVES, RETURNS), || is_connected(who, selection))
+}
+
+/// Calls `reset`, unless it succeeded before for this name and device. Returns whether it was called.
+fn is_first(
+    done: &Done,
+    name: &str,
+    selection: &Selection,
+    reset: impl FnOnce() -> Result<(), DriverError>,
+) -> Result<bool, DriverError> {
+    let done = || done.lock().unwrap_or_else(PoisonError::into_inner);
+    let camera = (name.to_owned(), selection.to_string());
+    if done().contains(&camera) {
+        return Ok(false);
+    }
+    reset()?;
+    done().insert(camera);
+    Ok(true)
 }
 
 /// Waits until a camera that was reset has disappeared and is back, each for a maximum time.
@@ -71,6 +90,19 @@ mod tests {
         let ended =
             wait_for_return("`left`", times, || looks.next().ok_or_else(|| DriverError::new("another look")));
         (ended.err().map(|error| error.to_string()).unwrap_or_default(), looks.len())
+    }
+
+    #[test]
+    fn each_device_of_a_name_is_reset_until_that_succeeds() {
+        let done = Done::default();
+        let resets = |serial: &str, outcome: Result<(), DriverError>| {
+            is_first(&done, "left", &Selection::Serial(serial.into()), || outcome).ok()
+        };
+        assert_eq!(resets("1", Err(DriverError::unavailable("busy"))), None);
+        assert_eq!(resets("1", Ok(())), Some(true));
+        assert_eq!(resets("1", Ok(())), Some(false));
+        // `camrig apply` may give a camera another device.
+        assert_eq!(resets("2", Ok(())), Some(true));
     }
 
     #[test]
