@@ -3,6 +3,7 @@
 //! All of them are checked before anything is set: whether the device has the option, whether it can be set, and which values
 //! it takes. Models differ in their options, and errors give the reason.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::fs::File;
 use std::io::Read;
@@ -115,7 +116,8 @@ impl Settings {
                 ))
                 .at(key));
             }
-            check_region(key, region, chosen.iter().filter(|it| it.sensor == sensor))?;
+            let own = |it: &&Candidate| it.sensor == sensor;
+            check_region(key, region, candidates.iter().filter(own), chosen.iter().filter(own))?;
             regions.push((sensor, region));
         }
         Ok(Resolved { preset, assignments, regions })
@@ -131,14 +133,22 @@ fn add(wrong: &mut WrongOptions, table: &str, name: &str, error: DriverError) ->
     Ok(())
 }
 
-/// Checks that a region of auto exposure is within the images of its sensor.
+/// Checks that a region of auto exposure is within the images of its sensor, of whose streams some are chosen.
 fn check_region<'a>(
     key: &str,
     region: [u32; 4],
-    streams: impl Iterator<Item = &'a Candidate>,
+    candidates: impl Iterator<Item = &'a Candidate>,
+    chosen: impl Iterator<Item = &'a Candidate>,
 ) -> Result<(), DriverError> {
     let [_, _, right, bottom] = region;
-    for Candidate { stream, profile, .. } in streams {
+    let mut chosen = chosen.peekable();
+    if chosen.peek().is_none() {
+        let streams: BTreeSet<_> = candidates.map(|it| it.stream).collect();
+        let streams = list(streams.into_iter().map(|stream| format!("`{stream}`")));
+        let error = format!("`{key}` needs a stream of its sensor, which has: {streams}");
+        return Err(DriverError::new(error).at(key));
+    }
+    for Candidate { stream, profile, .. } in chosen {
         if right >= profile.width() || bottom >= profile.height() {
             return Err(DriverError::new(format!(
                 "`{key}`: {region:?} reaches beyond the {stream} image {profile}: right and bottom are at most {} and {}",
@@ -615,14 +625,22 @@ mod tests {
             sensor: 0,
             index: 0,
         };
-        let check =
-            |region| check_region("exposure_region", region, [depth].iter()).map_err(|it| it.to_string());
+        let infrared = Candidate { stream: Stream::INFRARED_1, ..depth };
+        let check_of = |chosen: &[Candidate], region| {
+            check_region("exposure_region", region, [depth, infrared, depth].iter(), chosen.iter())
+                .map_err(|it| it.to_string())
+        };
+        let check = |region| check_of(&[depth], region);
         assert_eq!(check([0, 0, 639, 479]), Ok(()));
         assert_eq!(
             check([0, 0, 640, 479]),
             Err("`exposure_region`: [0, 0, 640, 479] reaches beyond the depth image 640x480@30: right and bottom are \
                  at most 639 and 479"
                 .to_owned()),
+        );
+        assert_eq!(
+            check_of(&[], [0, 0, 9, 9]),
+            Err("`exposure_region` needs a stream of its sensor, which has: `depth`, `infrared-1`".to_owned()),
         );
     }
 }
