@@ -134,6 +134,15 @@ def selected(cases, only):
     return [name if ":" in name else known[name] for name in names]
 
 
+def check_names(arguments, cases):
+    """Refuses names of `--only` that none of the cases has: nothing would be run, and that would pass."""
+    if arguments.guest and arguments.suite != "versions":
+        return
+    known = {case.partition(":")[0] for case in cases}
+    if unknown := [name for name in arguments.only or [] if name.partition(":")[0] not in known]:
+        sys.exit(f"suite.py: `{arguments.suite}` has no case {', '.join(unknown)}; it has: {', '.join(sorted(known))}")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("suite", nargs="?", choices=["gate", "all", "versions"], default="gate")
@@ -141,6 +150,8 @@ def main():
     parser.add_argument("--guest", type=int, help="this guest only, counted from 1; with --only it runs any case")
     parser.add_argument("--kernel", help="package that depends on the kernel of the guests, such as linux-image-amd64")
     arguments = parser.parse_args()
+    lists = [gate + (more if arguments.suite == "all" else []) for _, gate, more in GUESTS]
+    check_names(arguments, COMPARED[1] if arguments.suite == "versions" else sum(lists, []))
     devices = subprocess.run([CAMRIG, "devices"], capture_output=True, text=True, check=False)
     if "has no librealsense" in devices.stdout + devices.stderr:
         sys.exit("suite.py: target/debug/camrig has no librealsense: run `just sdk`, then `just test-usb`")
@@ -151,8 +162,7 @@ def main():
     if arguments.suite == "versions":
         sys.exit(0 if versions(arguments.only) else 1)
     passed, figures = True, []
-    for number, (options, gate, more) in enumerate(GUESTS, 1):
-        cases = gate + (more if arguments.suite == "all" else [])
+    for number, ((options, _, _), cases) in enumerate(zip(GUESTS, lists), 1):
         cases = arguments.only if arguments.only and arguments.guest else selected(cases, arguments.only)
         if cases and arguments.guest in (None, number):
             options = options + (["--kernel", arguments.kernel] if arguments.kernel else [])

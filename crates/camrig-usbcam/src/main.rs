@@ -163,13 +163,11 @@ fn attach(cameras: u16, host: IpAddr, port: u16, usb2: bool) -> io::Result<()> {
 fn control(serve: &Serve, bus: &Bus) -> io::Result<()> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, serve.control))?;
     if let Some(script) = &serve.script {
+        let name = script.display().to_string();
         let text = std::fs::read_to_string(script)
-            .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", script.display())))?;
-        for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-            let action: Action = line
-                .parse()
-                .map_err(|error| io::Error::other(format!("{}:{}: {error}", script.display(), number + 1)))?;
-            act(&action, bus);
+            .map_err(|error| io::Error::new(error.kind(), format!("{name}: {error}")))?;
+        if !carry_out_script(&name, &text, bus)? {
+            return Ok(());
         }
     }
     let _ = writeln!(
@@ -187,6 +185,18 @@ fn control(serve: &Serve, bus: &Bus) -> io::Result<()> {
     Ok(())
 }
 
+/// Carries out the commands in the file called `name`. Returns false after `quit`.
+fn carry_out_script(name: &str, text: &str, bus: &Bus) -> io::Result<bool> {
+    for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+        let wrong = |error: String| io::Error::other(format!("{name}:{}: {error}", number + 1));
+        match line.parse::<Action>().map_err(|error| wrong(error.to_string()))? {
+            Action::Quit => return Ok(false),
+            action => act(&action, bus).map_err(wrong)?,
+        };
+    }
+    Ok(true)
+}
+
 /// Answers each line with `ok`, counters or an error. Returns false after `quit`.
 fn carry_out_lines(connection: &TcpStream, bus: &Bus) -> bool {
     let mut answer = connection;
@@ -196,8 +206,9 @@ fn carry_out_lines(connection: &TcpStream, bus: &Bus) -> bool {
         let text = match line.parse::<Action>() {
             Ok(Action::Quit) => return false,
             Ok(action) => act(&action, bus),
-            Err(error) => format!("error: {error}\n"),
+            Err(error) => Err(error.to_string()),
         };
+        let text = text.unwrap_or_else(|error| format!("error: {error}\n"));
         if answer.write_all(text.as_bytes()).is_err() {
             break;
         }
@@ -205,18 +216,19 @@ fn carry_out_lines(connection: &TcpStream, bus: &Bus) -> bool {
     true
 }
 
-fn act(action: &Action, Bus { cameras, link }: &Bus) -> String {
+/// Carries out a command, and returns its answer; an error if it names a missing camera.
+fn act(action: &Action, Bus { cameras, link }: &Bus) -> Result<String, String> {
     let indices = match action {
-        Action::Stats => return cameras.iter().map(|camera| camera.stats() + "\n").collect(),
+        Action::Stats => return Ok(cameras.iter().map(|camera| camera.stats() + "\n").collect()),
         Action::Wait(time) => {
             std::thread::sleep(*time);
-            return "ok\n".to_owned();
+            return Ok("ok\n".to_owned());
         }
         Action::Megabits(megabits) => {
             link.set_megabits(*megabits);
-            return "ok\n".to_owned();
+            return Ok("ok\n".to_owned());
         }
-        Action::Quit => return String::new(),
+        Action::Quit => return Ok(String::new()),
         Action::Brownout(indices, _) => indices.clone(),
         Action::Unplug(index)
         | Action::UnplugAfter(index, _)
@@ -236,13 +248,31 @@ fn act(action: &Action, Bus { cameras, link }: &Bus) -> String {
         | Action::Controls(index) => vec![*index],
     };
     if let Some(missing) = indices.iter().find(|&&index| index >= cameras.len()) {
-        return format!("error: no camera {missing}; there are 0 to {}\n", cameras.len() - 1);
+        return Err(format!("no camera {missing}; there are 0 to {}", cameras.len() - 1));
     }
     if let Action::Controls(index) = action {
-        return cameras[*index].controls() + "\n";
+        return Ok(cameras[*index].controls() + "\n");
     }
     for &index in &indices {
         cameras[index].act(action);
     }
-    "ok\n".to_owned()
+    Ok("ok\n".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The fault was left out, and nobody was told.
+    #[test]
+    fn a_script_that_names_a_missing_camera_is_an_error() {
+        let arguments = ["camrig-usbcam", "serve", "1", "--port", "0"];
+        let Command::Serve(serve) = Arguments::parse_from(arguments).command else { panic!() };
+        let bus = serve.start().unwrap();
+        let carry_out = |text| carry_out_script("faults", text, &bus).map_err(|error| error.to_string());
+        let missing = "faults:2: no camera 3; there are 0 to 0".to_owned();
+        assert_eq!(carry_out("late 0 5\nunplug 3\n"), Err(missing));
+        assert_eq!(carry_out("\nlate 0 5\n"), Ok(true));
+        assert_eq!(carry_out("quit\nunplug 3\n"), Ok(false));
+    }
 }
