@@ -89,22 +89,21 @@ struct ProcessorActor<I> {
 
 impl<I: Input> Actor for ProcessorActor<I> {
     type Context = Context<Self>;
-
-    fn stopped(&mut self, _: &mut Self::Context) {
-        let mut error = self.error.borrow_mut();
-        if error.is_none() {
-            *error = self.processor.finish(&mut self.output).err();
-        }
-    }
 }
 
-/// The end of the stream stops the actor.
 impl<I: Input> StreamHandler<Result<I, ProcessorError>> for ProcessorActor<I> {
     fn handle(&mut self, input: Result<I, ProcessorError>, context: &mut Self::Context) {
         if let Err(error) = input.and_then(|input| self.processor.process(&input, &mut self.output)) {
             *self.error.borrow_mut() = Some(error);
             context.stop();
         }
+    }
+
+    /// Finishes the processor. `Actor::stopped` would do so after a panic as well, where a second one ends the process.
+    fn finished(&mut self, context: &mut Self::Context) {
+        let finished = self.processor.finish(&mut self.output);
+        *self.error.borrow_mut() = finished.err();
+        context.stop();
     }
 }
 

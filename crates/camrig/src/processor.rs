@@ -45,7 +45,7 @@ pub trait Processor<I: Input = FrameSet>: 'static {
         Ok(None)
     }
 
-    /// Called once after the last frameset of all inputs.
+    /// Called once after the last frameset of all inputs; not after an error or a panic, nor when the supervisor has died.
     ///
     /// # Errors
     /// An error fails the processor.

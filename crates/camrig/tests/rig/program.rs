@@ -69,7 +69,7 @@ pub(crate) fn main() -> ExitCode {
         .actor("fuse-actor", |_: NoOptions, output| Ok(FuseActor { fuse: Fuse::default(), output }))
         .processor("faulty", |fault: Fault| {
             fault.occur(At::Constructor)?;
-            Ok(Faulty { fault, framesets: 0 })
+            Ok(Faulty { fault, framesets: 0, is_called: false })
         })
         .actor("relay", |options, output| Ok(Relay { options, output, framesets: 0, ticks: 0, messages: 0 }))
         .main()
@@ -439,19 +439,24 @@ impl Handler<Match> for FuseActor {
 struct Faulty {
     fault: Fault,
     framesets: u64,
+    /// Whether it is in a call, or was until that failed.
+    is_called: bool,
 }
 
 impl Processor for Faulty {
     fn process(&mut self, _: &FrameSet, output: &mut ProcessorOutput) -> Result<(), ProcessorError> {
         if self.framesets == self.fault.after {
             println!("{}: here it comes", output.name());
+            self.is_called = true;
             self.fault.occur(At::Process)?;
+            self.is_called = false;
         }
         self.framesets += 1;
         Ok(())
     }
 
     fn finish(&mut self, _: &mut ProcessorOutput) -> Result<(), ProcessorError> {
+        assert!(!self.is_called, "a processor is finished after a call that failed");
         Ok(self.fault.occur(At::Finish)?)
     }
 }
