@@ -112,8 +112,7 @@ impl Worker {
         let mut child = spawn_masked(&mut command).map_err(|error| unspawned(program, error))?;
         // It has one thread yet, or a few, which all later ones inherit from.
         if let Some(Err(refusal)) = scheduling.map(|scheduling| scheduling.apply(child.id())) {
-            child.kill()?;
-            child.wait()?;
+            end(&mut child);
             return Err(Error::other(refusal.to_string()));
         }
         drop(command);
@@ -123,7 +122,7 @@ impl Worker {
         let fault = Arc::new(OnceLock::new());
         let known_fault = Arc::clone(&fault);
         let (clearing, cleared) = sync_channel(0);
-        spawn_thread(&process.clone(), move || {
+        let watching = spawn_thread(&process.clone(), move || {
             let _clearing: SyncSender<()> = clearing;
             // If `report` fails, there is no receiver: the supervisor is ending.
             let report = |event| events.send(E::from((id, pid, event))).is_ok();
@@ -145,7 +144,9 @@ impl Worker {
                 }
                 _ => known_fault.get().cloned().unwrap_or_else(|| describe(status)),
             }));
-        })?;
+        });
+        // Nothing else would end it, and as a zombie it counts towards the limit that prevents the thread.
+        watching.inspect_err(|_| end(&mut lock(&child)))?;
         Ok(Self { child, pid, commands: None, fault, cleared })
     }
 
@@ -268,8 +269,17 @@ fn spawn_masked(command: &mut Command) -> std::io::Result<Child> {
         [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGXFSZ].into_iter().collect();
     let before = masked.thread_swap_mask(SigmaskHow::SIG_BLOCK)?;
     let child = command.spawn();
-    before.thread_set_mask()?;
-    child
+    let restored = before.thread_set_mask();
+    child.and_then(|mut child| {
+        restored.inspect_err(|_| end(&mut child))?;
+        Ok(child)
+    })
+}
+
+/// Kills and reaps a process that no thread watches.
+fn end(child: &mut Child) {
+    // An error means that it has ended already.
+    let _ = (child.kill(), child.wait());
 }
 
 /// Names the program, unless it is this executable.
