@@ -292,6 +292,8 @@ struct Announced {
     pools: Vec<(Weak<SlotPool>, bool)>,
     /// Number of announcements since the reader had received all of them.
     unacknowledged: u32,
+    /// The absence of the reader that ends when the announcements reach a new one.
+    absence: Option<Absence>,
 }
 
 impl Announced {
@@ -339,6 +341,7 @@ impl LinkWriter {
             next_source: 0,
             pools: Vec::new(),
             unacknowledged: 0,
+            absence: None,
         };
         Self { link_state, notifier, announced: Mutex::new(announced), overflow, capacity }
     }
@@ -397,7 +400,7 @@ impl LinkWriter {
     /// Continues with a new reader, which ends the `absence` of the previous one, and announces everything to it.
     ///
     /// # Errors
-    /// If the system has no descriptors or addresses left. The reader stays absent.
+    /// If the system has no descriptors or addresses left. The reader stays absent until the next frameset finds some.
     pub fn relink(&self, announcements: Sender<Announcement>, absence: Absence) -> Result<(), MemoryError> {
         let mut announced = self.announced();
         announced.announcements = announcements;
@@ -405,11 +408,10 @@ impl LinkWriter {
         announced.next_source = 0;
         announced.pools.iter_mut().for_each(|(_, announced)| *announced = false);
         announced.unacknowledged = 0;
+        announced.absence = Some(absence);
         // The new reader has received nothing.
         self.announce(&mut announced, Announcement::Begin);
-        self.catch_up(&mut announced)?;
-        self.link_state.set_reader_back(absence);
-        Ok(())
+        self.catch_up(&mut announced).map(drop)
     }
 
     /// Returns whether the next frameset would be queued without dropping one. A reader that has not received this
@@ -441,10 +443,19 @@ impl LinkWriter {
         self.announced.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sends outstanding announcements as far as the reader receives them; returns whether all were sent. The reader
-    /// has to receive all announcements of an instance before those of the next one: so the channel holds the memory
-    /// of at most two instances.
+    /// Sends outstanding announcements as far as the reader receives them; returns whether all were sent. A new reader is back
+    /// then.
     fn catch_up(&self, announced: &mut Announced) -> Result<bool, MemoryError> {
+        let all = self.send_outstanding(announced)?;
+        if let Some(absence) = announced.absence.take() {
+            self.link_state.set_reader_back(absence);
+        }
+        Ok(all)
+    }
+
+    /// Sends outstanding announcements, see [`Self::catch_up`]. The reader has to receive all announcements of an instance before
+    /// those of the next one: so the channel holds the memory of at most two instances.
+    fn send_outstanding(&self, announced: &mut Announced) -> Result<bool, MemoryError> {
         if announced.is_all() {
             return Ok(true);
         }

@@ -1,4 +1,5 @@
-//! Handshakes with an unknown peer in between: no process hangs, and none is hijacked.
+//! Handshakes with an unknown peer in between: no process hangs, and none is hijacked. Also what a process does without free
+//! descriptors, because this binary runs one test after the other.
 //!
 //! If a handshake has started it, this binary is the started process; otherwise it runs the tests. The unknown peer
 //! is as powerful as possible: it has the same user, and connects before the parent.
@@ -11,10 +12,13 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use camrig_frame::{FrameHeader, FrameSetHeader, PixelFormat, Stream};
 use camrig_ipc::handshake::{self, Handshake, KeepAlive};
 use camrig_ipc::protocol::VERSION;
+use camrig_ipc::{LinkReader, LinkState, LinkWriter, Notifier, Overflow, SlotPool, channel};
 use ipc_channel::ipc::IpcSender;
 use libtest_mimic::{Arguments, Trial};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -54,6 +58,7 @@ fn main() -> ExitCode {
         test("a_process_that_was_killed_costs_no_descriptor", was_killed),
         test("a_folder_is_removed_without_a_descriptor", is_removed_without_a_descriptor),
         test("a_folder_that_is_made_late_is_removed", is_made_late),
+        test("a_new_reader_is_back_when_there_are_descriptors_again", is_back_later),
         test("a_process_is_connected_by_its_parent", is_connected),
         test("an_unknown_peer_with_garbage_is_refused", || refused(&[UnknownPeer::Garbage], UNKNOWN_PEER)),
         test("an_unknown_peer_that_disconnects_is_refused", || {
@@ -210,6 +215,31 @@ fn is_removed_without_a_descriptor() {
     assert!(started.folder.exists());
     without_descriptors(|| drop(handshake));
     assert!(!started.folder.exists());
+}
+
+/// The pool of a producer cannot be announced to a reader that was restarted, until the next frameset.
+fn is_back_later() {
+    let link_state = Arc::new(LinkState::new().unwrap());
+    let (announcements, announced) = channel().unwrap();
+    let notifier = Notifier::new().unwrap();
+    let writer = LinkWriter::new(Arc::clone(&link_state), notifier, announcements, Overflow::Block, 1);
+    writer.announce_source(&Arc::default());
+    let pool = SlotPool::new(2, 1, 0).unwrap();
+    writer.announce_pool(&pool).unwrap();
+    let frame = FrameHeader::image(Stream::INFRARED_1, PixelFormat::Y8, 1, 1);
+    let header = FrameSetHeader::new(0, [frame].into_iter().collect());
+    let publish = |sequence| writer.publish(&pool.lend(&header).unwrap().unwrap().publish(sequence));
+
+    drop(announced);
+    let absence = link_state.set_reader_away();
+    let (announcements, announced) = channel().unwrap();
+    without_descriptors(|| assert!(writer.relink(announcements, absence).is_err()));
+    assert!(link_state.reader_gone() && writer.has_room());
+    publish(0);
+    let mut reader = LinkReader::new(Arc::clone(&link_state), announced);
+    assert_eq!(reader.take().unwrap().map(|lease| lease.header().sequence), Some(0));
+    let counts = link_state.counts();
+    assert_eq!((counts.produced, counts.dropped.iter().sum::<u64>()), (1, 0));
 }
 
 /// A worker creates its folder after its handshake was given up, and is killed: its parent removes it after its end.

@@ -440,7 +440,9 @@ impl Hosted {
         if let Some(writer) = self.writers.get(&link).and_then(Weak::upgrade)
             && let Err(error) = writer.relink(announcements, absence)
         {
-            log::error!("the slots here cannot be announced to a reader that was restarted: {error}");
+            log::error!(
+                "the slots here cannot be announced to a reader that was restarted, until the next frameset: {error}"
+            );
         }
     }
 }
