@@ -47,8 +47,8 @@ pub struct App {
 const DEMO: &str = include_str!("demo.toml");
 
 impl App {
-    /// Creates a program with the stock driver `synthetic` and the stock processors `match`, `snapshot`, `stats`
-    /// and `verify`.
+    /// Creates a program with the stock drivers `python` and `synthetic`, and the stock processors `attached`, `match`,
+    /// `merge`, `pointcloud`, `python`, `snapshot`, `stats`, `verify` and `watch-poses`.
     #[allow(clippy::new_without_default)] // It registers drivers and processors; no generic code needs it.
     pub fn new() -> Self {
         let mut registry = Registry::new();
@@ -178,7 +178,7 @@ impl App {
             return code;
         }
         let registry = Arc::new(self.registry);
-        let name = std::env::args().next().unwrap_or_default();
+        let name = std::env::args_os().next().unwrap_or_default();
         let name = Path::new(&name).file_name().map(|name| name.to_string_lossy().into_owned());
         cli::main(name.as_deref().unwrap_or("camrig"), &self.commands, &registry, registry.usb())
     }

@@ -1,5 +1,10 @@
 //! Tests of each command's output, and of wrong command lines.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
 use camrig_frame::PixelFormat;
 
 use crate::program::Test;
@@ -59,6 +64,14 @@ fn every_command_has_a_man_page() {
         page(&format!("camrig-recording-{command}"));
     }
     assert!(page("camrig-run").contains(r"\fB\-\-placement\fR"));
+}
+
+#[test]
+fn a_program_can_have_any_name() {
+    let mut program = Command::new(env!("CARGO_BIN_EXE_camrig"));
+    let output = program.arg0(OsStr::from_bytes(b"cam\xff")).arg("--help").output().unwrap();
+    let help = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success() && help.contains("Usage: cam\u{fffd} "), "{help}");
 }
 
 /// Splits a line of an option into its name, type, default and description.
