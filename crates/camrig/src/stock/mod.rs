@@ -10,6 +10,7 @@ pub(crate) mod ply;
 pub(crate) mod pointcloud;
 pub(crate) mod python;
 pub(crate) mod snapshot;
+mod sources;
 pub(crate) mod stats;
 pub(crate) mod verify;
 mod watch_poses;

@@ -1,22 +1,24 @@
 //! The stock processor `snapshot`: every n-th frameset of each camera as PNG, PLY and CSV files for viewing.
 //!
 //! For each such frameset it writes `CAMERA-SEQUENCE-color.png`, `CAMERA-SEQUENCE-depth.png` in the colors of
-//! [`Colorizer`], and with `depth16` also `CAMERA-SEQUENCE-depth16.png`, the raw depth units; for the points of
-//! `pointcloud` and `merge`, `CAMERA-SEQUENCE-points.ply` or `.pcd`; for motion, `CAMERA-SEQUENCE-accel.csv` and
-//! `CAMERA-SEQUENCE-gyro.csv`. Missing frames have no file. An existing file is replaced: a restarted camera counts from 0. Calibration and time
-//! are not stored: the files are for viewing, not for replay.
+//! [`Colorizer`], and with `depth16` also `CAMERA-SEQUENCE-depth16.png`, the raw depth units; for other images, such as
+//! `CAMERA-SEQUENCE-infrared-1.png`, their own numbers; for the points of `pointcloud` and `merge`,
+//! `CAMERA-SEQUENCE-points.ply` or `.pcd`; for motion, `CAMERA-SEQUENCE-accel.csv` and `CAMERA-SEQUENCE-gyro.csv`. With
+//! several inputs, those of a processor are called `CAMERA.PROCESSOR-SEQUENCE-...`, since each actor numbers framesets itself.
+//! Missing frames have no file. An existing file is replaced: another run counts from 0. Calibration and time are not stored:
+//! the files are for viewing, not for replay.
 
-use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::io::{self, Write};
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 
-use camrig_frame::{MotionView, StreamInfo};
+use camrig_frame::{MotionView, Role, Stream, StreamInfo};
 use camrig_image::{Colorizer, LightImage, Picture};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::sources::Sources;
 use super::{csv, pcd, ply};
 use crate::error::WrongOptions;
 use crate::files;
@@ -140,22 +142,19 @@ fn probe(folder: &Path) -> Result<(), String> {
 /// Writes every n-th frameset of each camera into a folder, the first one included.
 pub(crate) struct Snapshot {
     options: Options,
-    /// Number of framesets received from each camera.
-    seen: BTreeMap<String, u64>,
+    /// Number of framesets received.
+    seen: Sources<u64>,
 }
 
 impl Snapshot {
     pub(crate) fn new(options: Options) -> Result<Self, ProcessorError> {
         probe(&options.folder)?;
-        Ok(Self { options, seen: BTreeMap::new() })
+        Ok(Self { options, seen: Sources::new() })
     }
 
     /// Counts a frameset. Returns whether it should be written.
-    fn count(&mut self, camera: &str) -> bool {
-        let Some(seen) = self.seen.get_mut(camera) else {
-            self.seen.insert(camera.to_owned(), 1);
-            return true;
-        };
+    fn count(&mut self, frames: &FrameSet) -> bool {
+        let seen = self.seen.of(frames, || 0);
         *seen += 1;
         (*seen - 1).is_multiple_of(self.options.every.get())
     }
@@ -167,12 +166,15 @@ impl Processor for Snapshot {
         Ok(Some(Vec::new()))
     }
 
-    fn process(&mut self, frames: &FrameSet, _: &mut ProcessorOutput) -> Result<(), ProcessorError> {
-        if !self.count(frames.camera()) {
+    fn process(&mut self, frames: &FrameSet, output: &mut ProcessorOutput) -> Result<(), ProcessorError> {
+        if !self.count(frames) {
             return Ok(());
         }
+        let is_own = frames.producer() == frames.camera() || output.inputs().count() <= 1;
+        // No name in a topology has a dot.
+        let producer = if is_own { String::new() } else { format!(".{}", frames.producer()) };
         let write = |what: &str, content: io::Result<Vec<u8>>| -> Result<(), ProcessorError> {
-            let name = format!("{}-{:06}-{what}", frames.camera(), frames.sequence());
+            let name = format!("{}{producer}-{:06}-{what}", frames.camera(), frames.sequence());
             let path = self.options.folder.join(&name);
             // A camera's name comes from a link: it must not select another folder.
             if path.file_name() != Some(OsStr::new(&name)) {
@@ -192,6 +194,11 @@ impl Processor for Snapshot {
                 write("depth16.png", Picture::depth16(&depth).to_png())?;
             }
         }
+        let others =
+            frames.frames().filter(|frame| frame.stream() != Stream::COLOR && frame.role() != Role::Depth);
+        for (stream, picture) in others.filter_map(|frame| Some((frame.stream(), Picture::plain(frame)?))) {
+            write(&format!("{stream}.png"), picture.to_png())?;
+        }
         if let Some(points) = frames.points() {
             match self.options.points {
                 PointsFormat::Ply => write("points.ply", Ok(ply::encode(&points)))?,
@@ -209,8 +216,9 @@ impl Processor for Snapshot {
 mod tests {
     use std::fs::{self, File};
     use std::io::BufReader;
+    use std::sync::Arc;
 
-    use camrig_frame::{MotionSample, Payload, PixelFormat, Stream};
+    use camrig_frame::{MotionSample, Payload, PixelFormat};
     use png::{BitDepth, ColorType};
 
     use super::*;
@@ -258,6 +266,29 @@ mod tests {
         assert_eq!(folder.file_names(), names);
     }
 
+    /// A camera and two processors that pass it on: each is counted by itself, and no file of one replaces another's.
+    #[test]
+    fn every_producer_of_a_camera_has_files_of_its_own() {
+        let folder = TestFolder::new("snapshot-producers");
+        let mut snapshot = snapshot(&folder, "every = 3");
+        let mut camera = TestCamera::new("front", &[COLOR]);
+        let (mut mask, masked) = testing::output_with_reader("mask", &[]);
+        let link_state = Arc::clone(camera.link_state());
+        for inputs in [&["front", "mask"][..], &["mask"]] {
+            let inputs: Vec<_> = inputs.iter().map(|from| (*from, &link_state)).collect();
+            let mut output = testing::output("snapshot", &inputs);
+            for _ in 0..3 {
+                let frames = camera.frameset(0, &[COLOR_PIXELS]);
+                mask.forward(&frames).unwrap();
+                for frames in [frames, masked.take().unwrap()] {
+                    snapshot.process(&frames, &mut output).unwrap();
+                }
+            }
+        }
+        let names = ["front-000000-color.png", "front-000003-color.png", "front.mask-000000-color.png"];
+        assert_eq!(folder.file_names(), names);
+    }
+
     #[test]
     fn the_files_hold_the_pixels() {
         let folder = TestFolder::new("snapshot-pixels");
@@ -289,6 +320,25 @@ mod tests {
         );
         let expected = [0_u16, 10_000, 20_000, 65_535].map(u16::to_be_bytes).concat();
         assert_eq!((pixels, text.as_deref()), (expected, Some("Depth unit meters: 0.0001")));
+    }
+
+    #[test]
+    fn other_images_keep_their_numbers() {
+        let folder = TestFolder::new("snapshot-gray");
+        let infrared = [
+            (Stream::INFRARED_1, PixelFormat::Y8, "2x1@30"),
+            (Stream::INFRARED_2, PixelFormat::Y16, "2x1@30"),
+        ];
+        let frames = TestCamera::new("front", &infrared).frameset(0, &[&[7, 250], &[1, 2, 3, 4]]);
+        snapshot(&folder, "").process(&frames, &mut testing::output("snapshot", &[])).unwrap();
+        assert_eq!(folder.file_names(), ["front-000000-infrared-1.png", "front-000000-infrared-2.png"]);
+        let content = |name| {
+            let (image, pixels, _) = decode(&folder.path().join(name));
+            (image.width, image.height, image.color_type, image.bit_depth, pixels)
+        };
+        let gray = ColorType::Grayscale;
+        assert_eq!(content("front-000000-infrared-1.png"), (2, 1, gray, BitDepth::Eight, vec![7, 250]));
+        assert_eq!(content("front-000000-infrared-2.png"), (2, 1, gray, BitDepth::Sixteen, vec![2, 1, 4, 3]));
     }
 
     #[test]

@@ -1,9 +1,10 @@
-//! The stock processor `stats`: count, rate, latency and losses of each camera's framesets.
+//! The stock processor `stats`: count, rate, latency and losses of each camera's framesets, by the actor that publishes them.
 //!
 //! It counts the framesets that it receives, and reads drops and latencies from the link states of its inputs, and the
 //! results of its `match`, if any. It uses no clock: rates and report times are based on the arrival times of the
 //! framesets, so that the same framesets always give the same lines. While no framesets arrive, nothing is printed.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::{Stdout, Write};
 
@@ -12,6 +13,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::match_lines::match_lines;
+use super::sources::{Source, Sources};
 use crate::console::Lines;
 use crate::frameset::FrameSet;
 use crate::output::{InputLinkStatus, ProcessorOutput};
@@ -86,9 +88,7 @@ pub(crate) struct Stats<W = Stdout> {
     interval: Interval,
     /// Arrival time that triggers the next report, after the first arrival.
     due_nanos: Option<u64>,
-    cameras: BTreeMap<String, Arrivals>,
-    /// The arrivals of frames, by camera and stream; empty unless they are printed.
-    streams: BTreeMap<(String, Stream), Arrivals>,
+    sources: Sources<Arrived>,
     prints_streams: bool,
     /// Number and time of the matches of the last report.
     matches_reported: Option<Arrival>,
@@ -107,51 +107,26 @@ impl<W: Write> Stats<W> {
         Self {
             interval,
             due_nanos: None,
-            cameras: BTreeMap::new(),
-            streams: BTreeMap::new(),
+            sources: Sources::new(),
             prints_streams: options.streams,
             matches_reported: None,
             lines,
         }
     }
 
-    /// Counts the frames of a frameset.
-    fn count_streams(&mut self, frames: &FrameSet) {
-        for header in &frames.header().frames {
-            let key = (frames.camera().to_owned(), header.stream);
-            let (numbers, nanos) = (header.numbers(), frames.arrival_nanos());
-            match self.streams.get_mut(&key) {
-                Some(arrivals) => arrivals.count(numbers, nanos),
-                None => drop(self.streams.insert(key, Arrivals::new(numbers, nanos))),
-            }
-        }
-        // Streams that have not arrived are shown too.
-        for info in &frames.info().streams {
-            let key = (frames.camera().to_owned(), info.stream);
-            self.streams.entry(key).or_insert_with(|| Arrivals::new(0, frames.arrival_nanos()));
-        }
-    }
-
-    /// Returns the line of each stream: its rate, its frames, and the time from its last frame to the camera's last
-    /// frameset.
-    fn stream_lines(&self, rate: fn(&Arrivals) -> Option<f64>) -> String {
-        let line = |((camera, stream), arrivals): (&(String, Stream), &Arrivals)| {
-            let newest = self.cameras.get(camera).map_or(arrivals.last.nanos, |camera| camera.last.nanos);
-            let age = match arrivals.last.number {
-                0 => "-".to_owned(),
-                _ => format!("{:.1}", newest.saturating_sub(arrivals.last.nanos) as f64 / 1e6),
-            };
-            let rate = rate(arrivals).map_or_else(|| "-".to_owned(), |rate| format!("{rate:.1}"));
-            format!("stats: {camera}/{stream}  {rate} Hz  {} frames  age {age} ms\n", arrivals.last.number)
-        };
-        self.streams.iter().map(line).collect()
-    }
-
     /// Counts a frameset. Returns true if a report is due.
-    fn count(&mut self, camera: &str, arrival_nanos: u64) -> bool {
-        match self.cameras.get_mut(camera) {
-            Some(arrivals) => arrivals.count(1, arrival_nanos),
-            None => drop(self.cameras.insert(camera.to_owned(), Arrivals::new(1, arrival_nanos))),
+    fn count(&mut self, frames: &FrameSet) -> bool {
+        let arrival_nanos = frames.arrival_nanos();
+        let mut is_first = false;
+        let arrived = self.sources.of(frames, || {
+            is_first = true;
+            Arrived { framesets: Arrivals::new(1, arrival_nanos), streams: BTreeMap::new() }
+        });
+        if !is_first {
+            arrived.framesets.count(1, arrival_nanos);
+        }
+        if self.prints_streams {
+            arrived.count_streams(frames);
         }
         let Interval::Nanos(interval) = self.interval else { return false };
         let due = *self.due_nanos.get_or_insert(arrival_nanos.saturating_add(interval));
@@ -164,8 +139,13 @@ impl<W: Write> Stats<W> {
     fn print(&mut self, output: &ProcessorOutput, at_end: bool) -> Result<(), ProcessorError> {
         let rate = if at_end { Arrivals::rate_of_run } else { Arrivals::rate_since_report };
         let links: Vec<_> = output.inputs().collect();
-        let mut report = render(&rows(&self.cameras, &links, rate));
-        report += &self.stream_lines(rate);
+        let has_link = |camera: &str| links.iter().any(|link| link.from == camera);
+        let named = self.sources.iter().map(|source| {
+            let is_shared = has_link(&source.camera) || self.sources.share(&source.camera);
+            (source.name(is_shared), source)
+        });
+        let mut report = render(&rows(named.clone(), &links, rate));
+        named.for_each(|(name, source)| report += &source.value.stream_lines(&name, rate));
         if let Some(matching) = output.matching() {
             report += &match_lines(&matching, self.rate_of_matches(matching.counts.matches, at_end));
         }
@@ -174,8 +154,9 @@ impl<W: Write> Stats<W> {
 
     /// Returns the matches per second since the last report, or of the whole run.
     fn rate_of_matches(&mut self, matches: u64, at_end: bool) -> Option<f64> {
-        let first = self.cameras.values().map(|camera| camera.first.nanos).min()?;
-        let last = self.cameras.values().map(|camera| camera.last.nanos).max()?;
+        let all = || self.sources.iter().map(|source| &source.value.framesets);
+        let first = all().map(|arrivals| arrivals.first.nanos).min()?;
+        let last = all().map(|arrivals| arrivals.last.nanos).max()?;
         let now = Arrival { number: matches, nanos: last };
         let from_start = Arrival { number: 0, nanos: first };
         let reported = self.matches_reported.replace(now);
@@ -190,12 +171,9 @@ impl<W: Write + 'static> Processor for Stats<W> {
     }
 
     fn process(&mut self, frames: &FrameSet, output: &mut ProcessorOutput) -> Result<(), ProcessorError> {
-        if self.prints_streams {
-            self.count_streams(frames);
-        }
-        if self.count(frames.camera(), frames.arrival_nanos()) {
+        if self.count(frames) {
             self.print(output, false)?;
-            self.cameras.values_mut().chain(self.streams.values_mut()).for_each(Arrivals::note_report);
+            self.sources.values_mut().for_each(Arrived::note_report);
         }
         Ok(())
     }
@@ -205,7 +183,52 @@ impl<W: Write + 'static> Processor for Stats<W> {
     }
 }
 
-/// Arrival times of one camera's framesets.
+/// What has arrived of one camera, from one producer.
+struct Arrived {
+    framesets: Arrivals,
+    /// The frames of each stream; empty unless they are printed.
+    streams: BTreeMap<Stream, Arrivals>,
+}
+
+impl Arrived {
+    /// Counts the frames of a frameset.
+    fn count_streams(&mut self, frames: &FrameSet) {
+        for header in &frames.header().frames {
+            let (numbers, nanos) = (header.numbers(), frames.arrival_nanos());
+            match self.streams.get_mut(&header.stream) {
+                Some(arrivals) => arrivals.count(numbers, nanos),
+                None => drop(self.streams.insert(header.stream, Arrivals::new(numbers, nanos))),
+            }
+        }
+        // Streams that have not arrived are shown too.
+        for info in &frames.info().streams {
+            self.streams.entry(info.stream).or_insert_with(|| Arrivals::new(0, frames.arrival_nanos()));
+        }
+    }
+
+    fn note_report(&mut self) {
+        self.framesets.note_report();
+        self.streams.values_mut().for_each(Arrivals::note_report);
+    }
+
+    /// Returns the line of each stream: its rate, its frames, and the time from its last frame to the last frameset.
+    fn stream_lines(&self, name: &str, rate: fn(&Arrivals) -> Option<f64>) -> String {
+        let line = |(stream, arrivals): (&Stream, &Arrivals)| {
+            let age = match arrivals.last.number {
+                0 => "-".to_owned(),
+                _ => format!(
+                    "{:.1}",
+                    self.framesets.last.nanos.saturating_sub(arrivals.last.nanos) as f64 / 1e6
+                ),
+            };
+            let rate = rate(arrivals).map_or_else(|| "-".to_owned(), |rate| format!("{rate:.1}"));
+            format!("stats: {name}/{stream}  {rate} Hz  {} frames  age {age} ms\n", arrivals.last.number)
+        };
+        self.streams.iter().map(line).collect()
+    }
+}
+
+/// Arrival times of framesets, or of frames of a stream.
 struct Arrivals {
     first: Arrival,
     /// The last arrival of the last report, if any.
@@ -213,7 +236,7 @@ struct Arrivals {
     last: Arrival,
 }
 
-/// The `number`-th frameset of a camera, from 1.
+/// The `number`-th one, from 1.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Arrival {
     number: u64,
@@ -256,7 +279,7 @@ fn rate_hz(from: Arrival, to: Arrival) -> Option<f64> {
 
 /// The values of one line.
 struct Row<'a> {
-    name: &'a str,
+    name: Cow<'a, str>,
     rate_hz: Option<f64>,
     framesets: u64,
     link: Option<&'a InputLinkStatus<'a>>,
@@ -265,21 +288,23 @@ struct Row<'a> {
 /// Returns a row for each input link, so that a camera that never delivers is visible, followed by one for each camera
 /// that arrives through another processor, whose link states are not available here.
 fn rows<'a>(
-    cameras: &'a BTreeMap<String, Arrivals>,
+    sources: impl Iterator<Item = (Cow<'a, str>, &'a Source<Arrived>)> + Clone,
     links: &'a [InputLinkStatus<'a>],
     rate: fn(&Arrivals) -> Option<f64>,
 ) -> Vec<Row<'a>> {
-    let of_link = |link: &'a InputLinkStatus<'a>| {
-        let arrivals = cameras.get(link.from);
-        let framesets = arrivals.map_or(link.counts.delivered, |arrivals| arrivals.last.number);
-        Row { name: link.from, rate_hz: arrivals.and_then(rate), framesets, link: Some(link) }
+    let is_of = |source: &Source<Arrived>, link: &InputLinkStatus<'_>| {
+        source.is_camera() && source.camera == link.from
     };
-    let has_link = |name: &str| links.iter().any(|link| link.from == name);
-    let passed_on = cameras.iter().filter(|(name, _)| !has_link(name)).map(|(name, arrivals)| Row {
-        name,
-        rate_hz: rate(arrivals),
-        framesets: arrivals.last.number,
-        link: None,
+    let of_link = |link: &'a InputLinkStatus<'a>| {
+        let arrivals = sources.clone().find(|(_, source)| is_of(source, link));
+        let arrivals = arrivals.map(|(_, source)| &source.value.framesets);
+        let framesets = arrivals.map_or(link.counts.delivered, |arrivals| arrivals.last.number);
+        Row { name: link.from.into(), rate_hz: arrivals.and_then(rate), framesets, link: Some(link) }
+    };
+    let passed_on = sources.clone().filter(|(_, source)| !links.iter().any(|link| is_of(source, link)));
+    let passed_on = passed_on.map(|(name, source)| {
+        let arrivals = &source.value.framesets;
+        Row { name, rate_hz: rate(arrivals), framesets: arrivals.last.number, link: None }
     });
     links.iter().map(of_link).chain(passed_on).collect()
 }
@@ -449,6 +474,33 @@ stats: rear-camera      - Hz        0 framesets  latency -                      
         let expected = "\
 stats: filter      - Hz        2 framesets  latency 10.00/10.00/10.00 ms (p50/p99/max)  dropped 0
 stats: front     2.0 Hz        2 framesets
+";
+        assert_eq!(printed(&mut stats), expected);
+    }
+
+    #[test]
+    fn a_camera_and_a_processor_that_passes_it_on_are_counted_by_themselves() {
+        let mut front = camera("front");
+        let (mut filter, filtered) = testing::output_with_reader("filter", &[]);
+        let link = Arc::new(LinkState::new().unwrap());
+        let inputs = [("front", front.link_state()), ("filter", &link)];
+        let mut output = testing::output("stats", &inputs);
+        let mut stats = stats("every_seconds = 0\nstreams = true");
+        for index in 0..5 {
+            let frames = front.frameset(index * 500 * MILLIS, &[&[1, 0]]);
+            if index % 2 == 0 {
+                filter.forward(&frames).unwrap();
+                stats.process(&filtered.take().unwrap(), &mut output).unwrap();
+            }
+            stats.process(&frames, &mut output).unwrap();
+        }
+        stats.finish(&mut output).unwrap();
+        let expected = "\
+stats: front             2.0 Hz        5 framesets  latency -  dropped 0
+stats: filter              - Hz        0 framesets  latency -  dropped 0
+stats: front (filter)    1.0 Hz        3 framesets
+stats: front (filter)/depth  1.0 Hz  3 frames  age 0.0 ms
+stats: front/depth  2.0 Hz  5 frames  age 0.0 ms
 ";
         assert_eq!(printed(&mut stats), expected);
     }

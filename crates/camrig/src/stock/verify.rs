@@ -20,7 +20,6 @@ mod digest;
 mod fault;
 mod motion;
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
@@ -31,6 +30,7 @@ use serde::Deserialize;
 use self::content::{check_emulated, check_headers, check_made, check_pixels};
 use self::digest::Digest;
 use self::fault::Fault;
+use super::sources::Sources;
 use crate::console::Lines;
 use crate::frameset::FrameSet;
 use crate::output::ProcessorOutput;
@@ -41,7 +41,7 @@ use crate::synthetic::Scene;
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct VerifyOptions {
-    /// Prints a digest of everything that each camera sent, at the end.
+    /// Prints a digest of everything that each camera sent, at the end; one for each actor that passes it on.
     digest: bool,
     /// Compares pixels with those that the synthetic driver renders; `false` admits other cameras.
     content: bool,
@@ -58,23 +58,22 @@ impl Default for VerifyOptions {
 /// Compares framesets with their expected content.
 pub(crate) struct Verify {
     options: VerifyOptions,
-    cameras: BTreeMap<String, VerifiedCamera>,
+    sources: Sources<VerifiedCamera>,
     /// Buffer for rendering frames, allocated once.
     rendered: Vec<u8>,
 }
 
-/// State of one camera.
+/// State of one camera, from one producer.
 struct VerifiedCamera {
     info: Arc<CameraInfo>,
     /// The rendered scene; `None` if content is not compared.
     scene: Option<Scene>,
-    /// By producer: each actor that forwards the framesets numbers them itself.
-    last: BTreeMap<String, Position>,
+    last: Option<Position>,
     framesets: u64,
     digest: Digest,
 }
 
-/// Position of a frameset in its camera's sequence.
+/// Position of a frameset in the sequence of its producer.
 #[derive(Clone, Copy)]
 struct Position {
     sequence: u64,
@@ -84,53 +83,53 @@ struct Position {
 
 impl Verify {
     pub(crate) fn new(options: VerifyOptions) -> Self {
-        Self { options, cameras: BTreeMap::new(), rendered: Vec::new() }
+        Self { options, sources: Sources::new(), rendered: Vec::new() }
     }
 
-    /// Registers the camera of `frames` in `cameras`, and checks that it is unchanged.
+    /// Registers the source of `frames` in `sources`, and checks that its camera is unchanged.
     fn meet(&mut self, frames: &FrameSet) -> Result<(), Fault> {
         let info = frames.info();
-        let known = self.cameras.get_mut(frames.camera());
-        match known {
-            Some(camera) if Arc::ptr_eq(&camera.info, info) || camera.info == *info => return Ok(()),
-            Some(camera) if camera.info.serial != info.serial => {
+        if let Some(known) = self.sources.get_mut(frames) {
+            if Arc::ptr_eq(&known.info, info) || known.info == *info {
+                return Ok(());
+            }
+            // The same device with other streams: it was reopened.
+            if known.info.serial == info.serial {
+                known.scene = self.options.scene(info)?;
+                known.info = Arc::clone(info);
+                return Ok(());
+            }
+        }
+        for other in self.sources.iter().map(|source| &source.value.info) {
+            if other.name == info.name && other.serial != info.serial {
                 return Err(Fault::SerialChanged {
                     camera: info.name.clone(),
-                    before: camera.info.serial.clone(),
+                    before: other.serial.clone(),
                     now: info.serial.clone(),
                 });
             }
-            // The same device with other streams: it was reopened.
-            Some(camera) => {
-                camera.scene = self.options.scene(info)?;
-                camera.info = Arc::clone(info);
-                return Ok(());
+            if other.name != info.name && other.serial == info.serial && !info.serial.is_empty() {
+                return Err(Fault::SerialTwice {
+                    camera: info.name.clone(),
+                    serial: info.serial.clone(),
+                    other: other.name.clone(),
+                });
             }
-            None => {}
         }
-        let same_serial =
-            |camera: &&VerifiedCamera| !info.serial.is_empty() && camera.info.serial == info.serial;
-        if let Some(other) = self.cameras.values().find(same_serial) {
-            return Err(Fault::SerialTwice {
-                camera: info.name.clone(),
-                serial: info.serial.clone(),
-                other: other.info.name.clone(),
-            });
-        }
-        let camera = VerifiedCamera {
+        let scene = self.options.scene(info)?;
+        self.sources.of(frames, || VerifiedCamera {
             info: Arc::clone(info),
-            scene: self.options.scene(info)?,
-            last: BTreeMap::new(),
+            scene,
+            last: None,
             framesets: 0,
             digest: Digest::default(),
-        };
-        self.cameras.insert(info.name.clone(), camera);
+        });
         Ok(())
     }
 
     fn look(&mut self, frames: &FrameSet) -> Result<(), Fault> {
         self.meet(frames)?;
-        let Some(camera) = self.cameras.get_mut(frames.camera()) else { return Ok(()) };
+        let Some(camera) = self.sources.get_mut(frames) else { return Ok(()) };
         camera.check_order(frames)?;
         if let Some(scene) = &camera.scene {
             if self.options.emulated {
@@ -154,9 +153,10 @@ impl Verify {
         Ok(())
     }
 
-    /// Returns the final report: one line per camera, sorted by name.
+    /// Returns the final report: one line per camera and producer, sorted by name.
     fn report(&self) -> impl Iterator<Item = String> {
-        self.cameras.iter().map(|(name, camera)| {
+        self.sources.iter().map(|source| {
+            let (name, camera) = (source.name(self.sources.share(&source.camera)), &source.value);
             let mut line = format!("{name}: {} framesets", camera.framesets);
             if self.options.digest {
                 // Writing to a string cannot fail.
@@ -195,7 +195,7 @@ impl VerifiedCamera {
     fn check_order(&mut self, frames: &FrameSet) -> Result<(), Fault> {
         let number = frames.header().frames.first().map_or(0, |frame| frame.number);
         let place = Position { sequence: frames.sequence(), number, arrival_nanos: frames.arrival_nanos() };
-        if let Some(last) = self.last.insert(frames.producer().to_owned(), place) {
+        if let Some(last) = self.last.replace(place) {
             let anew = place.number <= last.number && place.arrival_nanos > last.arrival_nanos;
             if place.sequence <= last.sequence && !anew {
                 return Err(Fault::Order {

@@ -113,6 +113,31 @@ fn the_digest_depends_on_everything_but_the_arrival() {
     }
 }
 
+/// The order in which framesets of two producers arrive is chance.
+#[test]
+fn each_producer_of_a_camera_has_a_digest_of_its_own() {
+    let mut rig = Rig::called("front", TINY);
+    let (mut mask, masked) = testing::output_with_reader("mask", &[]);
+    let framesets: Vec<_> = (0..3)
+        .map(|_| {
+            let frames = rig.frameset();
+            mask.forward(&frames).unwrap();
+            (Parts::of(&frames).frameset(), masked.take().unwrap())
+        })
+        .collect();
+    let own = framesets.iter().map(|(own, _)| own);
+    let passed_on = || framesets.iter().map(|(_, passed_on)| passed_on);
+    let report = |order: Vec<&FrameSet>| -> Vec<_> {
+        let mut verify = verify("digest = true");
+        order.into_iter().for_each(|frames| verify.look(frames).unwrap());
+        verify.report().collect()
+    };
+    let alternating = report(own.clone().zip(passed_on()).flat_map(|(own, other)| [own, other]).collect());
+    assert_eq!(alternating, report(passed_on().chain(own.clone()).collect()));
+    let digest = report(own.collect())[0].strip_prefix("front: ").unwrap().to_owned();
+    assert_eq!(alternating, [format!("front: {digest}"), format!("front (mask): {digest}")]);
+}
+
 #[test]
 fn a_flipped_bit_is_found_where_it_is() {
     let parts = &captured("front", "seed = 1", 3)[2];
@@ -353,7 +378,7 @@ fn verifying_time() {
         let start = std::time::Instant::now();
         let count = 200;
         for _ in 0..count {
-            verify.cameras.values_mut().for_each(|camera| camera.last.clear());
+            verify.sources.values_mut().for_each(|camera| camera.last = None);
             verify.look(&frames).unwrap();
         }
         println!("{options:?}: {:.3} ms a frameset", start.elapsed().as_secs_f64() * 1e3 / f64::from(count));
