@@ -160,7 +160,7 @@ impl<T> Window<T> {
                 // The clock went back: the queued items are from another time base.
                 self.decide_all();
                 self.frontier_nanos = 0;
-                self.lanes.iter_mut().for_each(|lane| lane.last_nanos = None);
+                self.lanes.iter_mut().for_each(|lane| (lane.last_nanos, lane.floor_nanos) = (None, 0));
             } else if nanos < last.saturating_add(self.lanes[lane].rules.gap_nanos.max(1)) {
                 return self.decided.push_back(Decision::Unmatched(lane, Unmatched::TooSoon, value));
             }

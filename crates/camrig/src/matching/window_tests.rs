@@ -121,6 +121,26 @@ fn by_brute_force(
     sets
 }
 
+/// The earliest time of a camera's next item, as known from one that was left out, is of the time before.
+#[test]
+fn a_clock_that_goes_back_makes_earlier_knowledge_void() {
+    let mut window =
+        Window::new(Rules { window_nanos: 10, partial: true, depth: 4 }, [lane_rules(15, false); 2]);
+    let mut push_both = |nanos: [u64; 2], left_out| {
+        window.push(0, nanos[0], ());
+        assert_eq!(window.pop(), None, "the other camera is waited for");
+        window.push(1, nanos[1], ());
+        window.skip(1, left_out);
+        match window.pop() {
+            Some(Decision::Match(set)) => set.into_iter().map(|(lane, item)| (lane, item.nanos)).collect(),
+            other => panic!("no match: {other:?}"),
+        }
+    };
+    let first: Set = push_both([1000, 1003], 1020);
+    let second: Set = push_both([100, 103], 0);
+    assert_eq!((first, second), (vec![(0, 1000), (1, 1003)], vec![(0, 100), (1, 103)]));
+}
+
 prop_compose! {
     /// Times of two to four cameras, a few each, at least `gap` apart.
     fn some_times(gap: u64)(
