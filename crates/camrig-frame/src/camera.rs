@@ -72,7 +72,7 @@ pub struct StreamInfo {
     /// Its largest frame, for which the slots are sized. Frames of motion, encoded images, tensors and messages
     /// may be smaller, and frames of points may have fewer rows.
     pub payload: Payload,
-    /// Number of frames, or motion samples, per second.
+    /// Number of frames, or motion samples, per second; 0 if it is not known, as of streams that a processor in Python made.
     pub frames_per_second: u32,
     /// Pinhole model, if the camera reports it.
     pub intrinsics: Option<Intrinsics>,

@@ -442,10 +442,11 @@ impl Matching {
     }
 }
 
-/// Returns the highest frame rate of a camera's images, in frames per second; `None` where it has no images.
+/// Returns the highest frame rate of a camera's images, in frames per second; `None` where it has no images, or none with a
+/// known rate.
 fn rate(frames: &FrameSet) -> Option<u32> {
     let images = frames.info().streams.iter().filter(|info| info.role != Role::Motion);
-    images.map(|info| info.frames_per_second).max()
+    images.map(|info| info.frames_per_second).max().filter(|rate| *rate > 0)
 }
 
 /// Returns the smallest distance between a camera's framesets: half their nominal interval, or 0 when timestamps are

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use camrig_frame::{CameraInfo, PixelFormat, Stream, Timestamp};
+use camrig_frame::{CameraInfo, Payload, PixelFormat, Stream, StreamInfo, Timestamp};
 use camrig_ipc::{LinkState, MatchCamera};
 
 use super::*;
@@ -219,6 +219,18 @@ fn a_timestamp_that_leaps_back_and_forth_loses_the_leaping_framesets() {
         complete += std::iter::from_fn(|| matching.next()).filter(Match::is_complete).count();
     }
     assert_eq!((complete, unmatched(matching.stats())[0]), (67, [0, 0, 0, 0, 0, 0, 0, 33]));
+}
+
+#[test]
+fn a_camera_whose_rate_is_not_known_is_matched() {
+    let unknown = StreamInfo::new(Stream::DEPTH, Payload::image(PixelFormat::Z16, 1, 1), 0);
+    let (mut left, mut right) = (TestCamera::with_streams("left", vec![unknown], 0.001), camera("right"));
+    let mut matching = matching(&["left", "right"], false);
+    matching.spec.clock = MatchClock::Hardware;
+    for camera in [&mut left, &mut right] {
+        push(&mut matching, camera, Clock::Hardware, time(0)).unwrap();
+    }
+    assert_eq!(matches(&mut matching), 1);
 }
 
 #[test]
