@@ -41,7 +41,7 @@ pub(crate) struct InputLinks {
     replacing: bool,
     /// Whether a frameset arrived that cannot be matched as the topology requires.
     unmatchable: bool,
-    /// The start of a time without framesets while some input is held back.
+    /// The start of a time in which no frameset was queued for a match, while some input is held back.
     quiet_since: Option<Instant>,
     /// The input that was polled last. Polling continues with the one after it, so that a fast input does not starve the
     /// others.
@@ -226,8 +226,10 @@ impl InputLinks {
             let Some(matching) = &mut self.matching else { return Ok(Polled::AllEnded) };
             let nothing_came = match looked {
                 Polled::Found(frameset) => {
-                    self.quiet_since = None;
-                    matching.push(frameset).inspect_err(|_| self.unmatchable = true)?;
+                    // One that is left out brings no match nearer: a camera of another clock has any number of them.
+                    if matching.push(frameset).inspect_err(|_| self.unmatchable = true)? {
+                        self.quiet_since = None;
+                    }
                     None
                 }
                 Polled::Nothing => Some(Polled::Nothing),

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use camrig_frame::{PixelFormat, Stream};
+use camrig_frame::{Clock, PixelFormat, Stream, Timestamp};
 use camrig_ipc::Overflow;
 
 use super::*;
@@ -15,42 +15,53 @@ use crate::testing::TestCamera;
 const WATCHDOG: Duration = Duration::from_secs(60);
 const ROUNDS: u32 = 5_000;
 
+/// Returns a link that blocks, with room for 4 framesets.
+fn blocking(wake: &Arc<Notify>) -> Arc<LocalLink> {
+    let link_state = Arc::new(LinkState::new().unwrap());
+    Arc::new(LocalLink::new(link_state, Arc::clone(wake), Overflow::Block, 4))
+}
+
+/// Returns the inputs of a processor that matches these cameras, with a queue of one frameset for each.
+fn matched(wake: &Arc<Notify>, partial: bool, cameras: &[(&str, &Arc<LocalLink>)]) -> InputLinks {
+    let camera = |(name, _): &(&str, _)| MatchedCamera {
+        name: (*name).into(),
+        input: (*name).into(),
+        awaited: true,
+        required: !partial,
+    };
+    let spec = MatchSpec {
+        window_nanos: 1,
+        partial,
+        clock: MatchClock::System,
+        queue: 1,
+        blocks: true,
+        cameras: cameras.iter().map(camera).collect(),
+    };
+    let stats = Arc::new(MatchStats::new(&spec).unwrap());
+    let mut links =
+        InputLinks::new(Arc::clone(wake), Arc::new(ActorCounters::new().unwrap()), Unread::default());
+    links.match_by(Matching::new(spec, stats));
+    for (name, link) in cameras {
+        links.add(name, Box::new(LocalReader::new(link)));
+    }
+    links
+}
+
+fn publish(link: &LocalLink, frameset: FrameSet) {
+    let (producer, info) = (frameset.camera().into(), Arc::clone(frameset.info()));
+    link.publish(&mut Outgoing::of(&producer, &info, frameset));
+}
+
 /// No second wake-up comes for a frameset that was held back: the input is polled when there is room.
 #[test]
 fn an_input_that_was_held_back_is_polled_when_another_ends() {
     actix::System::new().block_on(async {
         let wake = Arc::new(Notify::new());
         let mut camera = TestCamera::new("left", &[(Stream::DEPTH, PixelFormat::Z16, "1x1@30")]);
-        let link = || {
-            let link_state = Arc::new(LinkState::new().unwrap());
-            Arc::new(LocalLink::new(link_state, Arc::clone(&wake), Overflow::Block, 4))
-        };
-        let (left, right) = (link(), link());
-        let camera_of = |name: &str| MatchedCamera {
-            name: name.into(),
-            input: name.into(),
-            awaited: true,
-            required: true,
-        };
-        let spec = MatchSpec {
-            window_nanos: 1,
-            partial: false,
-            clock: MatchClock::System,
-            queue: 1,
-            blocks: true,
-            cameras: vec![camera_of("left"), camera_of("right")],
-        };
-        let stats = Arc::new(MatchStats::new(&spec).unwrap());
-        let matching = Matching::new(spec, stats);
-        let mut links =
-            InputLinks::new(Arc::clone(&wake), Arc::new(ActorCounters::new().unwrap()), Unread::default());
-        links.match_by(matching);
-        links.add("right", Box::new(LocalReader::new(&right)));
-        links.add("left", Box::new(LocalReader::new(&left)));
+        let (left, right) = (blocking(&wake), blocking(&wake));
+        let links = matched(&wake, false, &[("right", &right), ("left", &left)]);
         for nanos in 0..3 {
-            let frameset = camera.frameset(nanos, &[&[0, 0]]);
-            let (producer, info) = ("left".into(), Arc::clone(frameset.info()));
-            left.publish(&mut Outgoing::of(&producer, &info, frameset));
+            publish(&left, camera.frameset(nanos, &[&[0, 0]]));
         }
         left.end();
         right.end();
@@ -60,6 +71,31 @@ fn an_input_that_was_held_back_is_polled_when_another_ends() {
         let next = actix::clock::timeout(WATCHDOG, inputs.next()).await;
         assert!(next.expect("the end is noticed").unwrap().is_none());
         assert_eq!(left.link_state().counts().delivered, 3);
+    });
+}
+
+/// A camera whose framesets are all left out never has a full queue, and says nothing about a silent one.
+#[test]
+fn a_silent_camera_is_given_up_while_framesets_of_another_are_left_out() {
+    actix::System::new().block_on(async {
+        let wake = Arc::new(Notify::new());
+        let [silent, held, other] = [(); 3].map(|()| blocking(&wake));
+        let links = matched(&wake, true, &[("silent", &silent), ("held", &held), ("other", &other)]);
+        let camera = |name| TestCamera::new(name, &[(Stream::DEPTH, PixelFormat::Z16, "1x1@30")]);
+        publish(&held, camera("held").frameset(1, &[&[0, 0]]));
+        let mut camera = camera("other");
+        let others = actix::spawn(async move {
+            for nanos in 0.. {
+                let timestamp = Timestamp { clock: Clock::Hardware, nanos };
+                publish(&other, camera.stamped(timestamp, &[&[0, 0]]));
+                actix::clock::sleep(Duration::from_millis(10)).await;
+            }
+        });
+        let inputs = Inputs::new(links);
+        let next = actix::clock::timeout(WATCHDOG, inputs.next()).await;
+        let next = next.expect("the silent camera is given up").unwrap();
+        assert_eq!(next.as_ref().map(FrameSet::camera), Some("held"));
+        others.abort();
     });
 }
 

@@ -237,8 +237,8 @@ impl Matching {
         !self.spec.blocks || self.lanes_of(input).all(|lane| self.window.has_room(lane))
     }
 
-    /// Takes the next frameset of its camera.
-    pub(crate) fn push(&mut self, frames: FrameSet) -> Result<(), MatchError> {
+    /// Takes the next frameset of its camera. Returns false when it is left out, so that no queue is fuller.
+    pub(crate) fn push(&mut self, frames: FrameSet) -> Result<bool, MatchError> {
         let of_camera = |camera: &MatchedCamera| camera.name == frames.camera();
         let Some(lane) = self.spec.cameras.iter().position(of_camera) else {
             let (camera, producer) = (frames.camera().to_owned(), frames.producer().to_owned());
@@ -251,13 +251,13 @@ impl Matching {
         let (timestamp, number) = (frame.timestamp, frame.number);
         self.note_clock(lane, timestamp.clock, &frames);
         if clock_of_all(self.spec.clock).is_some_and(|declared| declared != timestamp.clock) {
-            return self.leave_out_other_clock(lane, number);
+            return self.leave_out_other_clock(lane, number).map(|()| false);
         }
         let camera = &mut self.cameras[lane];
         (camera.other_clock, camera.has_declared_clock) = (0, true);
         if self.leaps(lane, timestamp.nanos, number) {
             self.leave_out(lane, Unmatched::TimeLeap, number);
-            return Ok(());
+            return Ok(false);
         }
         let camera = &mut self.cameras[lane];
         let reading = camera.clock.read(timestamp, number, frames.arrival_nanos());
@@ -265,11 +265,11 @@ impl Matching {
             self.stats.counters.count_epoch(lane);
         }
         camera.clock.estimate().into_iter().for_each(|clock| self.stats.counters.set_clock(lane, clock));
-        match reading.nanos {
-            Some(nanos) => self.window.push(lane, nanos, frames),
-            None => self.stats.counters.count_unmatched(lane, Unmatched::Unsettled),
-        }
-        Ok(())
+        let Some(nanos) = reading.nanos else {
+            self.stats.counters.count_unmatched(lane, Unmatched::Unsettled);
+            return Ok(false);
+        };
+        Ok(self.window.push(lane, nanos, frames))
     }
 
     /// Notes the clock of a camera's next timestamp, and the smallest distance of framesets by it. Logs a mix of clocks

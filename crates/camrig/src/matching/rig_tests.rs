@@ -129,7 +129,7 @@ fn run(rules: Rules, cameras: &[SimulatedCamera], arrivals: Vec<Arrival>) -> Out
         let reading = clocks[lane].read(timestamp, number, at_nanos);
         outcome.epochs += u64::from(reading.restarted);
         match reading.nanos {
-            Some(nanos) => window.push(lane, nanos, trigger),
+            Some(nanos) => _ = window.push(lane, nanos, trigger),
             None => *outcome.unmatched.entry(Unmatched::Unsettled.name()).or_default() += 1,
         }
         assert!(window.waiting() <= DEPTH * cameras.len());

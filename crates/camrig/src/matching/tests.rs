@@ -118,7 +118,7 @@ fn push(
     clock: Clock,
     nanos: u64,
 ) -> Result<(), MatchError> {
-    matching.push(camera.stamped(Timestamp { clock, nanos }, &[&[0, 0]]))
+    matching.push(camera.stamped(Timestamp { clock, nanos }, &[&[0, 0]])).map(drop)
 }
 
 fn matches(matching: &mut Matching) -> usize {

@@ -153,8 +153,8 @@ impl<T> Window<T> {
         self.lanes[lane].items.len() < self.rules.depth
     }
 
-    /// Queues the next item of a camera, and makes the decisions that it allows.
-    pub(super) fn push(&mut self, lane: usize, nanos: u64, value: T) {
+    /// Queues the next item of a camera, and makes the decisions that it allows. Returns false when it has no match.
+    pub(super) fn push(&mut self, lane: usize, nanos: u64, value: T) -> bool {
         if let Some(last) = self.lanes[lane].last_nanos {
             if nanos.saturating_add(self.rules.window_nanos) < last {
                 // The clock went back: the queued items are from another time base.
@@ -162,13 +162,15 @@ impl<T> Window<T> {
                 self.frontier_nanos = 0;
                 self.lanes.iter_mut().for_each(|lane| (lane.last_nanos, lane.floor_nanos) = (None, 0));
             } else if nanos < last.saturating_add(self.lanes[lane].rules.gap_nanos.max(1)) {
-                return self.decided.push_back(Decision::Unmatched(lane, Unmatched::TooSoon, value));
+                self.decided.push_back(Decision::Unmatched(lane, Unmatched::TooSoon, value));
+                return false;
             }
         }
         self.lanes[lane].last_nanos = Some(nanos);
         self.lanes[lane].floor_nanos = 0;
         if nanos < self.frontier_nanos {
-            return self.decided.push_back(Decision::Unmatched(lane, Unmatched::Late, value));
+            self.decided.push_back(Decision::Unmatched(lane, Unmatched::Late, value));
+            return false;
         }
         self.lanes[lane].given_up = false;
         while !self.has_room(lane) {
@@ -176,6 +178,7 @@ impl<T> Window<T> {
         }
         self.lanes[lane].items.push_back(Timed { nanos, value });
         self.decide();
+        true
     }
 
     /// Marks a camera as ended; returns false when it was marked before.
