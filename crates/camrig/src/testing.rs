@@ -131,7 +131,16 @@ impl TestCamera {
     /// # Panics
     /// As [`Self::frameset`].
     pub fn stamped(&mut self, timestamp: Timestamp, pixels: &[&[u8]]) -> FrameSet {
-        let arrival_nanos = timestamp.nanos;
+        self.arriving(timestamp.nanos, timestamp, pixels)
+    }
+
+    /// Returns the next frameset, with a timestamp of any clock, which arrives at another time.
+    pub(crate) fn arriving(
+        &mut self,
+        arrival_nanos: u64,
+        timestamp: Timestamp,
+        pixels: &[&[u8]],
+    ) -> FrameSet {
         assert_eq!(pixels.len(), self.info.streams.len(), "images for the streams of `{}`", self.info.name);
         let number = self.output.produced();
         let headers = self.info.streams.iter().map(|stream| stream.header(number, timestamp)).collect();

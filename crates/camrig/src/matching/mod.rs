@@ -74,6 +74,9 @@ use crate::frameset::FrameSet;
 /// to the host's needs a second or two, and stamps by the host's clock until then.
 const OTHER_CLOCK_SECONDS: u64 = 3;
 
+/// A camera without a frameset for longer says nothing about the clock that all share: it may have been set since.
+const SILENT_NANOS: u64 = 5_000_000_000;
+
 /// Frame rate of a camera whose streams have none, in frames per second.
 const RATE_DEFAULT: u32 = 30;
 
@@ -173,8 +176,8 @@ struct CameraState {
     timeline: Option<Timeline>,
     /// The clock of its timestamps; `None` before its first frameset.
     timestamp_clock: Option<Clock>,
-    /// Its newest timestamp, used or not.
-    newest_nanos: Option<u64>,
+    /// Its newest timestamp, used or not, and its arrival; `None` before the first one and after its end.
+    newest: Option<Stamped>,
     rate: u32,
     /// Framesets of another clock than the declared one since the last one of that.
     other_clock: u64,
@@ -186,13 +189,20 @@ struct CameraState {
     leaps: u64,
 }
 
+/// The timestamp of a frameset, and its arrival.
+#[derive(Clone, Copy)]
+struct Stamped {
+    nanos: u64,
+    arrival_nanos: u64,
+}
+
 impl CameraState {
     fn new(estimated: bool) -> Self {
         Self {
             clock: CameraClock::new(estimated),
             timeline: (!estimated).then(|| Timeline::new(RATE_DEFAULT)),
             timestamp_clock: None,
-            newest_nanos: None,
+            newest: None,
             rate: RATE_DEFAULT,
             other_clock: 0,
             has_declared_clock: false,
@@ -255,7 +265,8 @@ impl Matching {
         }
         let camera = &mut self.cameras[lane];
         (camera.other_clock, camera.has_declared_clock) = (0, true);
-        if self.leaps(lane, timestamp.nanos, number) {
+        let stamped = Stamped { nanos: timestamp.nanos, arrival_nanos: frames.arrival_nanos() };
+        if self.leaps(lane, stamped, number) {
             self.leave_out(lane, Unmatched::TimeLeap, number);
             return Ok(false);
         }
@@ -296,14 +307,17 @@ impl Matching {
     }
 
     /// Returns whether a camera's timestamp leaps, and logs where leaps begin and end.
-    fn leaps(&mut self, lane: usize, nanos: u64, number: u64) -> bool {
+    fn leaps(&mut self, lane: usize, stamped: Stamped, number: u64) -> bool {
         let others = self.cameras.iter().enumerate().filter(|(other, _)| *other != lane);
-        let others: ArrayVec<u64, MAX_MATCH_CAMERAS> =
-            others.filter_map(|(_, camera)| camera.newest_nanos).take(MAX_MATCH_CAMERAS).collect();
+        let others = others.filter_map(|(_, camera)| camera.newest);
+        let others = others
+            .filter(|other| stamped.arrival_nanos.saturating_sub(other.arrival_nanos) <= SILENT_NANOS)
+            .map(|other| other.nanos);
+        let others: ArrayVec<u64, MAX_MATCH_CAMERAS> = others.take(MAX_MATCH_CAMERAS).collect();
         let camera = &mut self.cameras[lane];
-        camera.newest_nanos = Some(nanos);
+        camera.newest = Some(stamped);
         let Some(timeline) = &mut camera.timeline else { return false };
-        let check = timeline.check(nanos, number, &others);
+        let check = timeline.check(stamped.nanos, number, &others);
         let name = &self.spec.cameras[lane].name;
         match check {
             Check::Leapt { by_nanos } => {
@@ -372,7 +386,8 @@ impl Matching {
         for lane in lanes {
             if self.window.end(lane) {
                 first = true;
-                let camera = &self.cameras[lane];
+                let camera = &mut self.cameras[lane];
+                camera.newest = None;
                 if camera.other_clock > 0 && !camera.has_declared_clock && !camera.keeps_other_clock() {
                     self.refuse_other_clock(lane)?;
                 }

@@ -121,6 +121,12 @@ fn push(
     matching.push(camera.stamped(Timestamp { clock, nanos }, &[&[0, 0]])).map(drop)
 }
 
+/// Pushes frameset `number` of `camera` when it arrives, with a timestamp that may leap.
+fn push_leapt(matching: &mut Matching, camera: &mut TestCamera, number: u64, nanos: u64) {
+    let timestamp = Timestamp { clock: Clock::Global, nanos };
+    matching.push(camera.arriving(time(number), timestamp, &[&[0, 0]])).unwrap();
+}
+
 fn matches(matching: &mut Matching) -> usize {
     std::iter::from_fn(|| matching.next()).count()
 }
@@ -196,7 +202,7 @@ fn a_timestamp_that_leaps_holds_up_nothing() {
             let leap = if (from..to).contains(&number) { leap_seconds * 1000 * MILLIS as i64 } else { 0 };
             let nanos = time(number).saturating_add_signed(leap);
             assert!(matching.has_room("left") && matching.has_room("right"), "{leap_seconds} s at {number}");
-            push(&mut matching, &mut left, Clock::Global, nanos).unwrap();
+            push_leapt(&mut matching, &mut left, number, nanos);
             push(&mut matching, &mut right, Clock::Global, time(number) + MILLIS).unwrap();
             found += matches(&mut matching);
         }
@@ -214,11 +220,37 @@ fn a_timestamp_that_leaps_back_and_forth_loses_the_leaping_framesets() {
     let mut complete = 0;
     for number in 0..100 {
         let leap = if number % 3 == 1 { 7_000 * MILLIS } else { 0 };
-        push(&mut matching, &mut left, Clock::Global, time(number) + leap).unwrap();
+        push_leapt(&mut matching, &mut left, number, time(number) + leap);
         push(&mut matching, &mut right, Clock::Global, time(number) + MILLIS).unwrap();
         complete += std::iter::from_fn(|| matching.next()).filter(Match::is_complete).count();
     }
     assert_eq!((complete, unmatched(matching.stats())[0]), (67, [0, 0, 0, 0, 0, 0, 0, 33]));
+}
+
+/// Nobody else knows whether the clock was set.
+#[test]
+fn a_leap_is_followed_when_the_other_cameras_have_ended_or_are_silent() {
+    for (ends, left_out) in [(true, 0), (false, 5 * 30)] {
+        let (mut left, mut right) = (camera("left"), camera("right"));
+        let mut matching = matching(&["left", "right"], true);
+        matching.spec.clock = MatchClock::Global;
+        let mut found = 0;
+        for number in 0..20 {
+            push_leapt(&mut matching, &mut left, number, time(number));
+            push_leapt(&mut matching, &mut right, number, time(number));
+            found += matches(&mut matching);
+        }
+        if ends {
+            matching.end("left").unwrap();
+        }
+        for number in 20..220 {
+            push_leapt(&mut matching, &mut right, number, time(number) + 3_600_000 * MILLIS);
+            matching.give_up();
+            found += matches(&mut matching);
+        }
+        assert_eq!(unmatched(matching.stats()), [[0; 8], [0, 0, 0, 0, 0, 0, 0, left_out]], "{ends}");
+        assert_eq!(found as u64, 220 - left_out, "{ends}");
+    }
 }
 
 #[test]

@@ -6,7 +6,8 @@
 //!
 //! * the camera's times fit its numbers again, or
 //! * its numbers restart, as after a restart of the camera, or
-//! * another camera has the same time: then the clock that all of them share was set.
+//! * another camera has the same time: then the clock that all of them share was set, or
+//! * no other camera has a time to compare with: the others have ended, or are silent.
 //!
 //! A state machine without clock, thread or link. It applies to cameras that share one clock; where each camera's own
 //! clock is mapped to the host's, the estimator of `clock` notices leaps.
@@ -60,7 +61,7 @@ impl Timeline {
         Self { interval_nanos: 1_000_000_000 / u64::from(frames_per_second.max(1)), last: None, left_out: 0 }
     }
 
-    /// Checks the next frameset. `others` are the newest timestamps of the other cameras, used or not.
+    /// Checks the next frameset. `others` are the newest timestamps of the other cameras that deliver, used or not.
     pub(super) fn check(&mut self, nanos: u64, number: u64, others: &[u64]) -> Check {
         let point = Point { nanos, number };
         let Some(last) = self.last else {
