@@ -58,6 +58,8 @@ struct Known {
     named: PathBuf,
     /// Its files changed after this time.
     since: SystemTime,
+    /// Whether a later recorder has its name.
+    closed: bool,
     status: RecordingStatus,
 }
 
@@ -91,6 +93,8 @@ impl Recordings {
             let age = if self.looked { 0.0 } else { status.seconds };
             let since = SystemTime::now() - Duration::try_from_secs_f64(age).unwrap_or_default();
             for actor in added {
+                let before = self.known.iter_mut().filter(|known| known.status.actor == actor.name);
+                before.for_each(|known| known.closed = true);
                 self.known.extend(Known::of(&actor.name, self.next_number, &topology, since));
                 self.next_number += 1;
             }
@@ -124,15 +128,16 @@ impl Known {
             ended: false,
             error: String::new(),
         };
-        Some(Self { named, since, status })
+        Some(Self { named, since, closed: false, status })
     }
 
     fn update(&mut self, rig: &RigStatus) {
         let status = &mut self.status;
-        if status.ended {
+        let actor = rig.actors.iter().find(|actor| actor.name == status.actor);
+        let has_left = actor.is_none_or(|actor| !actor.state.has_ended());
+        if self.closed || status.ended && has_left {
             return;
         }
-        let actor = rig.actors.iter().find(|actor| actor.name == status.actor);
         status.ended = actor.is_none_or(|actor| actor.state.has_ended());
         if let Some(actor) = actor {
             status.error.clone_from(&actor.error);
@@ -267,10 +272,11 @@ mod tests {
             recordings.all().into_iter().map(|it| (it.number, it.file, it.delivered, it.ended)).collect();
         let expected = |number, file: &str| (number, format!("/nowhere/{file}"), 14, true);
         assert_eq!(found, [expected(0, "one.mcap"), expected(1, "two.mcap")]);
-        // One that has ended in its place is not another one.
+        // One that has ended in its place is not another one; its file may still get its end.
         let mut finished = rig(true);
         finished.actors[0].state = ActorState::Finished;
+        finished.links[0].delivered = 8;
         recordings.update(&finished, || panic!("no recorder is new"));
-        assert_eq!(recordings.all().len(), 2);
+        assert_eq!(recordings.all().iter().map(|it| it.delivered).collect::<Vec<_>>(), [14, 15]);
     }
 }
