@@ -113,7 +113,12 @@ impl PythonOptions {
         let failed = |error: std::io::Error| format!("interpreter `{named}` is lost: {error}");
         // A script that ends the interpreter does not read the rest.
         let _ = child.stdin.take().map(|mut stdin| stdin.write_all(&request));
-        let (answer, errors) = (reader(child.stdout.take())?, reader(child.stderr.take())?);
+        let answer = reader(child.stdout.take());
+        let both = answer.and_then(|answer| Ok((answer, reader(child.stderr.take())?)));
+        // Without a thread, the process must not stay either: both count towards the same limit.
+        let (answer, errors) = both.inspect_err(|_| {
+            let _ = (child.kill(), child.wait());
+        })?;
         let deadline = Instant::now() + CHECK_TIME;
         let status = loop {
             if let Some(status) = child.try_wait().map_err(failed)? {
