@@ -4,7 +4,7 @@
 //! [`Colorizer`], and with `depth16` also `CAMERA-SEQUENCE-depth16.png`, the raw depth units; for other images, such as
 //! `CAMERA-SEQUENCE-infrared-1.png`, their own numbers; for the points of `pointcloud` and `merge`,
 //! `CAMERA-SEQUENCE-points.ply` or `.pcd`; for motion, `CAMERA-SEQUENCE-accel.csv` and `CAMERA-SEQUENCE-gyro.csv`. With
-//! several inputs, those of a processor are called `CAMERA.PROCESSOR-SEQUENCE-...`, since each actor numbers framesets itself.
+//! several inputs, those of a processor are called `PROCESSOR.CAMERA-SEQUENCE-...`, since each actor numbers framesets itself.
 //! Missing frames have no file. An existing file is replaced: another run counts from 0. Calibration and time are not stored:
 //! the files are for viewing, not for replay.
 
@@ -172,9 +172,9 @@ impl Processor for Snapshot {
         }
         let is_own = frames.producer() == frames.camera() || output.inputs().count() <= 1;
         // No name in a topology has a dot.
-        let producer = if is_own { String::new() } else { format!(".{}", frames.producer()) };
+        let producer = if is_own { String::new() } else { format!("{}.", frames.producer()) };
         let write = |what: &str, content: io::Result<Vec<u8>>| -> Result<(), ProcessorError> {
-            let name = format!("{}{producer}-{:06}-{what}", frames.camera(), frames.sequence());
+            let name = format!("{producer}{}-{:06}-{what}", frames.camera(), frames.sequence());
             let path = self.options.folder.join(&name);
             // A camera's name comes from a link: it must not select another folder.
             if path.file_name() != Some(OsStr::new(&name)) {
@@ -285,7 +285,7 @@ mod tests {
                 }
             }
         }
-        let names = ["front-000000-color.png", "front-000003-color.png", "front.mask-000000-color.png"];
+        let names = ["front-000000-color.png", "front-000003-color.png", "mask.front-000000-color.png"];
         assert_eq!(folder.file_names(), names);
     }
 

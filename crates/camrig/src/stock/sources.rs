@@ -22,11 +22,11 @@ impl<T> Source<T> {
         self.camera == self.producer
     }
 
-    /// Returns the camera's name; followed by that of a processor, where the camera `is_shared` with another producer.
+    /// Returns the camera's name; as in recordings after that of a processor, where the camera `is_shared` with another producer.
     pub(super) fn name(&self, is_shared: bool) -> Cow<'_, str> {
         let Self { camera, producer, .. } = self;
         if is_shared && !self.is_camera() {
-            return format!("{camera} ({producer})").into();
+            return format!("{producer}/{camera}").into();
         }
         camera.into()
     }

@@ -496,10 +496,10 @@ stats: front     2.0 Hz        2 framesets
         }
         stats.finish(&mut output).unwrap();
         let expected = "\
-stats: front             2.0 Hz        5 framesets  latency -  dropped 0
-stats: filter              - Hz        0 framesets  latency -  dropped 0
-stats: front (filter)    1.0 Hz        3 framesets
-stats: front (filter)/depth  1.0 Hz  3 frames  age 0.0 ms
+stats: front           2.0 Hz        5 framesets  latency -  dropped 0
+stats: filter            - Hz        0 framesets  latency -  dropped 0
+stats: filter/front    1.0 Hz        3 framesets
+stats: filter/front/depth  1.0 Hz  3 frames  age 0.0 ms
 stats: front/depth  2.0 Hz  5 frames  age 0.0 ms
 ";
         assert_eq!(printed(&mut stats), expected);

@@ -153,7 +153,7 @@ impl Verify {
         Ok(())
     }
 
-    /// Returns the final report: one line per camera and producer, sorted by name.
+    /// Returns the final report: one line per camera and producer, sorted by both.
     fn report(&self) -> impl Iterator<Item = String> {
         self.sources.iter().map(|source| {
             let (name, camera) = (source.name(self.sources.share(&source.camera)), &source.value);

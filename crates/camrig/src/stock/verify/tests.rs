@@ -135,7 +135,7 @@ fn each_producer_of_a_camera_has_a_digest_of_its_own() {
     let alternating = report(own.clone().zip(passed_on()).flat_map(|(own, other)| [own, other]).collect());
     assert_eq!(alternating, report(passed_on().chain(own.clone()).collect()));
     let digest = report(own.collect())[0].strip_prefix("front: ").unwrap().to_owned();
-    assert_eq!(alternating, [format!("front: {digest}"), format!("front (mask): {digest}")]);
+    assert_eq!(alternating, [format!("front: {digest}"), format!("mask/front: {digest}")]);
 }
 
 #[test]
