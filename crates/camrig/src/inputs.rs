@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use camrig_ipc::{Absence, ActorCounters, LinkState, Listener};
+use camrig_ipc::{ActorCounters, LinkState, Listener};
 use tokio::sync::Notify;
 
 use crate::clock::monotonic_nanos;
@@ -62,8 +62,8 @@ struct Input {
     /// Whether the last poll found a frameset, so that there may be more without another wake-up.
     busy: bool,
     ended: bool,
-    /// The reader's absence between the last instance and this one.
-    absence: Absence,
+    /// The reason why the link was closed, if its content was refused.
+    refusal: Option<String>,
     /// The link state of the newest link from this actor.
     shown: NewestState,
 }
@@ -150,9 +150,11 @@ impl InputLinks {
         // A link that replaces another is shown once that one is empty: deliveries are counted there until then.
         let first = || Arc::new(Mutex::new(Some(Arc::clone(end.link_state()))));
         let shown = before.map_or_else(first, |input| Arc::clone(&input.shown));
-        let absence = if self.paused { end.link_state().set_reader_away() } else { Absence::default() };
+        if self.paused {
+            end.link_state().set_reader_paused(true);
+        }
         // Busy: a wake-up may have come before this reader existed.
-        self.links.push(Input { from: from.into(), end, busy: true, ended: false, absence, shown });
+        self.links.push(Input { from: from.into(), end, busy: true, ended: false, refusal: None, shown });
     }
 
     /// Returns the link state of each input.
@@ -380,12 +382,17 @@ impl Inputs {
         links.all_ended() || links.unmatchable
     }
 
+    /// Returns why an input ended early, if its content was refused.
+    pub(crate) fn refusal(&self) -> Option<String> {
+        self.links.borrow().links.iter().find_map(|input| input.refusal.clone())
+    }
+
     /// Drops the queued framesets, and those that arrive until [`Self::resume`]: the actor has no instance.
     pub(crate) fn pause(&self) {
         self.note_call(None);
         self.links.borrow_mut().paused = true;
-        for input in &mut self.links.borrow_mut().links {
-            input.absence = input.link_state().set_reader_away();
+        for input in &self.links.borrow().links {
+            input.link_state().set_reader_paused(true);
             input.drop_queued();
         }
         self.forget_matching();
@@ -395,7 +402,7 @@ impl Inputs {
     pub(crate) fn resume(&self) {
         let mut links = self.links.borrow_mut();
         links.paused = false;
-        links.links.iter().for_each(|input| input.link_state().set_reader_back(input.absence));
+        links.links.iter().for_each(|input| input.link_state().set_reader_paused(false));
     }
 
     /// Ends the inputs for good: drops the queued framesets, and frees producers that wait for this reader.
@@ -504,7 +511,9 @@ impl Input {
 
     fn take_queued(&mut self) -> Option<FrameSet> {
         self.end.take().unwrap_or_else(|refused| {
-            log::error!("the link from `{}` is closed: {refused}", self.from);
+            let refusal = format!("the link from `{}` is closed: {refused}", self.from);
+            log::error!("{refusal}");
+            self.refusal = Some(refusal);
             self.ended = true;
             self.link_state().set_reader_ended();
             self.end.drop_queued();

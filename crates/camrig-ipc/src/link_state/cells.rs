@@ -30,7 +30,7 @@ pub struct LinkCells {
 #[repr(C, align(64))]
 pub(super) struct ReaderCells {
     pub(super) delivered: AtomicU64,
-    /// 0 while the reader takes framesets, otherwise `ENDED` or `AWAY`; the other bits count its absences.
+    /// 0 in the lowest bits while the reader takes framesets, otherwise why not; the other bits count its deaths.
     pub(super) gone: AtomicU32,
     /// Odd while the reader changes counts and words together.
     pub(super) step: AtomicU32,
@@ -49,7 +49,7 @@ pub(super) struct ReaderCells {
 unsafe impl Shared for LinkCells {
     const NAME: &'static str = "a link state";
     const MAGIC: [u8; 8] = *b"camrigLS";
-    const VERSION: u32 = 4;
+    const VERSION: u32 = 5;
 }
 
 #[cfg(shuttle)]

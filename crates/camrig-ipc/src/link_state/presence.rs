@@ -1,4 +1,7 @@
 //! State of a link's reader: present, absent until it is back, or ended.
+//!
+//! There are two kinds of absence, which can overlap: the reader's own, in which it has no instance, and that of a process
+//! that has died, which lasts until the producer has announced everything to the next one.
 
 use std::sync::atomic::Ordering;
 
@@ -8,41 +11,48 @@ use super::LinkState;
 
 /// The reader will never take another frameset.
 const ENDED: u32 = 1;
-/// The reader takes nothing until it is back.
-const AWAY: u32 = 2;
-/// Mask of both.
-const STATE: u32 = 3;
+/// The reader's process died, and the producer has announced nothing to the next one.
+const UNLINKED: u32 = 2;
+/// The reader has no instance.
+const PAUSED: u32 = 4;
+/// Mask of all.
+const STATE: u32 = 7;
+/// The lowest bit of the number of processes that have died.
+const DEATH: u32 = 8;
 
-/// One absence of a reader, distinguished from all others, so that only its own owner can end it.
+/// The absence of a reader after the death of its process, distinguished from those after other deaths.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct Absence(u32);
 
 impl LinkState {
     /// Marks that the reader will take nothing more.
     pub fn set_reader_ended(&self) {
-        self.change_presence(|presence| presence & !STATE | ENDED);
+        self.change_presence(|presence| presence | ENDED);
         self.note_progress();
     }
 
-    /// Marks the reader as absent: framesets are dropped until it is back. A reader that has ended stays ended. Only
-    /// the returned absence can [end it](Self::set_reader_back).
+    /// Marks the reader as absent because its process died: framesets are dropped until [its end](Self::set_reader_back). A
+    /// reader that has ended stays ended.
     pub fn set_reader_away(&self) -> Absence {
-        let presence = self.change_presence(|presence| match presence & STATE {
-            ENDED => presence,
-            _ => (presence & !STATE).wrapping_add(STATE + 1) | AWAY,
-        });
+        // The next process begins with an instance.
+        let presence = self.change_presence(|presence| (presence & !PAUSED | UNLINKED).wrapping_add(DEATH));
         self.note_progress();
-        Absence(presence)
+        Absence(presence & !STATE)
     }
 
-    /// Marks the reader as present, unless it has ended or become absent again since.
-    pub fn set_reader_back(&self, absence: Absence) {
-        let Absence(away) = absence;
-        if away & STATE == AWAY {
-            // Fails if another absence has begun. Pairs with `reader_gone`.
-            let _ =
-                self.reader.gone.compare_exchange(away, away & !STATE, Ordering::SeqCst, Ordering::SeqCst);
-        }
+    /// Ends the absence of a reader whose process died, unless another one has died since.
+    pub fn set_reader_back(&self, Absence(deaths): Absence) {
+        self.change_presence(
+            |presence| {
+                if presence & !STATE == deaths { presence & !UNLINKED } else { presence }
+            },
+        );
+    }
+
+    /// Marks whether the reader has no instance, so that framesets are dropped until it has one.
+    pub fn set_reader_paused(&self, paused: bool) {
+        self.change_presence(|presence| if paused { presence | PAUSED } else { presence & !PAUSED });
+        self.note_progress();
     }
 
     fn change_presence(&self, change: impl Fn(u32) -> u32) -> u32 {
@@ -67,6 +77,6 @@ impl LinkState {
     /// Returns whether the reader has ended.
     pub fn reader_ended(&self) -> bool {
         // As in `reader_gone`.
-        self.reader.gone.load(Ordering::SeqCst) & STATE == ENDED
+        self.reader.gone.load(Ordering::SeqCst) & ENDED != 0
     }
 }

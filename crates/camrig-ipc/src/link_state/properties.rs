@@ -63,7 +63,9 @@ enum Action {
         reader: usize,
         at: ReaderAt,
     },
-    /// The supervisor cleans up after the crashed ends, which start new instances.
+    /// The supervisor cleans up after the crashed ends, and starts readers again; running producers know nothing of these.
+    Settle,
+    /// The same, then producers link the new readers, or are started again.
     Revive,
 }
 
@@ -115,6 +117,7 @@ fn actions() -> impl Strategy<Value = Vec<Action>> {
         1 => Just(Action::BeginAgain),
         2 => (reader(), producer_at).prop_map(|(link, at)| Action::ProducerDies { link, at }),
         2 => (reader(), reader_at).prop_map(|(reader, at)| Action::ReaderDies { reader, at }),
+        2 => Just(Action::Settle),
         3 => Just(Action::Revive),
     ];
     prop::collection::vec(action, 0..120)
@@ -274,12 +277,12 @@ impl Rig {
             }
             Action::Pause { reader } if self.links[reader].reader.is_some() => {
                 let link = &mut self.links[reader];
-                link.absence = link.state.set_reader_away();
+                link.state.set_reader_paused(true);
                 let _step = link.state.reader_step();
                 link.state.take_back_all();
             }
             Action::Resume { reader } if self.links[reader].reader.is_some() => {
-                self.links[reader].state.set_reader_back(self.links[reader].absence);
+                self.links[reader].state.set_reader_paused(false);
             }
             Action::Pause { .. } | Action::Resume { .. } => {}
             Action::BeginAgain => {
@@ -294,6 +297,7 @@ impl Rig {
             }
             Action::ProducerDies { link, at } => self.kill_producer(link, at),
             Action::ReaderDies { reader, at } => self.links[reader].die(at),
+            Action::Settle => self.settle(),
             Action::Revive => self.revive(),
         }
     }
@@ -383,14 +387,14 @@ impl Rig {
                 link.state.count_dropped(DropReason::DropOldest);
             }
         }
-        if at == ProducerAt::Queued && published.is_known_to(&writer) {
+        if at == ProducerAt::Queued && !link.state.reader_gone() && published.is_known_to(&writer) {
             let (slot, generation) = published.place();
             link.state.publish(slot, generation, sequence);
         }
     }
 
-    /// Like the supervisor.
-    fn settle_ended(&mut self) {
+    /// Like the supervisor, which gives readers that are started again a channel of their own.
+    fn settle(&mut self) {
         for link in &mut self.links {
             if link.deaths.reader {
                 link.absence = link.state.set_reader_away();
@@ -400,21 +404,21 @@ impl Rig {
                 link.state.settle(take(&mut link.deaths), self.counters.produced()),
                 "nobody is in a step"
             );
+            if link.reader.is_none() {
+                let (announcements, announced) = channel().unwrap();
+                link.announcements = announcements;
+                let end = LinkReader::new(received(&link.state), announced);
+                link.reader = Some(Reader { end, leases: Vec::new() });
+            }
         }
         self.check();
     }
 
     fn revive(&mut self) {
-        self.settle_ended();
-        for (number, link) in self.links.iter_mut().enumerate() {
-            if link.relinked {
-                continue;
-            }
+        self.settle();
+        for (number, link) in self.links.iter_mut().enumerate().filter(|(_, link)| !link.relinked) {
             link.relinked = true;
-            let (announcements, announced) = channel().unwrap();
-            link.announcements = announcements.clone();
-            let end = LinkReader::new(received(&link.state), announced);
-            link.reader = Some(Reader { end, leases: Vec::new() });
+            let announcements = link.announcements.clone();
             match &self.producer {
                 Some(producer) => producer.writers[number].relink(announcements, link.absence).unwrap(),
                 None => link.state.set_reader_back(link.absence),

@@ -164,7 +164,7 @@ class Output:
     """The producer's end of a link."""
 
     def __init__(self, link_state, notifier, announcements, overflow, queue):
-        self.state = Cells(link_state, b"camrigLS", 4)
+        self.state = Cells(link_state, b"camrigLS", 5)
         self.notifier = Cells(notifier, b"camrigNO", 3)
         self.announcements, self.overflow, self.queue = seqpacket(announcements), overflow, queue
 
@@ -186,7 +186,7 @@ class Output:
         return sum(self.word(slot) & 3 == QUEUED for slot in range(64))
 
     def is_gone(self):
-        return self.state.load(136, 4) & 3 != 0
+        return self.state.load(136, 4) & 7 != 0
 
     def has_room(self):
         return self.is_gone() or self.queued() < self.queue and self.state.load(156, 4) == self.state.load(12, 4)
@@ -214,7 +214,7 @@ class Input:
     """The reader's end of a link."""
 
     def __init__(self, link_state, announcements):
-        self.state = Cells(link_state, b"camrigLS", 4)
+        self.state = Cells(link_state, b"camrigLS", 5)
         self.announcements, self.received, self.pools, self.sources = seqpacket(announcements), 0, {}, []
 
     def take_announcements(self):
@@ -316,7 +316,7 @@ class Actor:
         self.goes.wait()
         while not self.stops.is_set():
             sequence = self.counters.load(0, 8)
-            if sequence == self.framesets or all(output.state.load(136, 4) & 3 == 1 for output in self.outputs):
+            if sequence == self.framesets or all(output.state.load(136, 4) & 1 for output in self.outputs):
                 break
             while not all(output.has_room() for output in self.outputs if output.overflow == 2):
                 self.counters.store(64, 4, 1)

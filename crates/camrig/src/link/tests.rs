@@ -149,15 +149,15 @@ fn only_a_queue_that_drops_its_oldest_gives_it_back() {
 }
 
 #[test]
-fn nothing_is_queued_for_a_reader_that_is_away() {
+fn nothing_is_queued_for_a_reader_without_an_instance() {
     Ends::each(Overflow::Block, |mut ends| {
         ends.publish();
-        let absence = ends.reader.link_state().set_reader_away();
+        ends.reader.link_state().set_reader_paused(true);
         ends.reader.drop_queued();
         assert!(ends.writer.has_room());
         ends.publish();
         assert_eq!(ends.dropped(DropReason::ReaderGone), 2);
-        ends.reader.link_state().set_reader_back(absence);
+        ends.reader.link_state().set_reader_paused(false);
         ends.publish();
         assert_eq!(ends.drain(), [2]);
     });
