@@ -62,4 +62,4 @@ pub use view::{ColorView, DepthView, Frame, FrameError, Memory, MessageView, Ten
 pub const MAX_FRAMES: usize = 10;
 
 /// Maximum number of origins of a frameset, which is the maximum number of a processor's inputs.
-pub const MAX_ORIGINS: usize = 16;
+pub const MAX_ORIGINS: usize = 64;

@@ -20,7 +20,7 @@ pub fn header(bytes: &[u8]) {
     let len = bytes.len().min(buffer.len());
     buffer[..len].copy_from_slice(&bytes[..len]);
     let Some(header) = header_from_bytes(&buffer) else { return };
-    encode(&header, &mut buffer);
+    encode(&header, 7, &mut buffer);
     assert_eq!(header_from_bytes(&buffer).as_ref(), Some(&header));
     let Ok(layout) = Layout::of(&header.frames) else { return };
     let mut end = 0;
@@ -66,7 +66,7 @@ mod tests {
         let header = |frames: &[FrameHeader]| FrameSetHeader::new(7, frames.iter().copied().collect());
         [("none", header(&[])), ("one", header(&[image])), ("long", largest())].map(|(name, header)| {
             let mut buffer = vec![0; HEADER_BYTES];
-            encode(&header, &mut buffer);
+            encode(&header, 7, &mut buffer);
             let end = buffer.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
             buffer.truncate(end);
             (name, buffer)

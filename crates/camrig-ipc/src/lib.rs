@@ -49,7 +49,7 @@ mod threads;
 
 pub use channel::{ReceiveError, Receiver, Sender, channel, panics_are_caught};
 pub use counters::{ActorCounters, LostReason, StreamCounts};
-pub use header::{header_from_bytes, header_to_bytes};
+pub use header::{MAX_HEADER_BYTES, header_from_bytes, header_to_bytes};
 pub use latency::{Latency, LatencyHistogram};
 pub use link_state::{Absence, Counts, Deaths, DropReason, LinkState, MAX_SLOTS, Overflow, Step};
 pub use mapped::Mapped;

@@ -6,8 +6,8 @@
 //!
 //! # Slot states
 //!
-//! For each slot of the producer there is one word per link: a state, the pool's generation, and the sequence number of
-//! the frameset.
+//! For each slot of the producer there is one word per link: a state, the pool's generation, and the number of the frameset,
+//! by which its producer counts.
 //!
 //! ```text
 //!           publish (producer)          take (reader)
@@ -17,9 +17,9 @@
 //!    +-----------------------------+----------------------+
 //! ```
 //!
-//! Where both ends may act, the word changes by compare-and-swap. It contains the sequence number, so that a slot that
-//! was taken back and published again is never mistaken for the earlier frameset. There is no other queue: its order is
-//! that of the sequence numbers.
+//! Where both ends may act, the word changes by compare-and-swap, otherwise by a store. It contains the number, so that a slot
+//! that was taken back and published again is never mistaken for the earlier frameset. There is no other queue: its order is
+//! that of the numbers.
 //!
 //! # Orderings
 //!

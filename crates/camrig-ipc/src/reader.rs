@@ -151,8 +151,8 @@ impl LinkReader {
         // SAFETY: the word is `reading`, so the producer does not write the slot. One that does anyway can
         // only garble the private copy that `decode` makes and checks.
         let bytes = unsafe { pool.region.bytes(start..start + HEADER_BYTES) };
-        let header = header::decode(bytes, copy)
-            .filter(|header| header.sequence == taken.sequence)
+        let (header, _) = header::decode(bytes, copy)
+            .filter(|(_, number)| *number == taken.sequence)
             .ok_or(Refused::Header(taken.slot))?;
         let layout = Layout::of(&header.frames)
             .ok()

@@ -170,7 +170,8 @@ impl SlotPool {
         assert!(layout.size_bytes() <= self.pixel_bytes, "a frameset larger than its slot");
         let Some(slot) = self.slots.claim(self.count) else { return Ok(None) };
         self.present.provide(&self.region, slot, self.pixel_bytes);
-        Ok(Some(Loan(Share { pool: Arc::clone(self), slot, header: header::copied(header), layout })))
+        let pool = Arc::clone(self);
+        Ok(Some(Loan(Share { pool, slot, number: 0, header: header::copied(header), layout })))
     }
 
     fn header_start(&self, slot: usize) -> usize {
@@ -182,6 +183,8 @@ impl SlotPool {
 struct Share {
     pool: Arc<SlotPool>,
     slot: usize,
+    /// The number in the producer's words, once it is published.
+    number: u64,
     header: Box<FrameSetHeader>,
     layout: Layout,
 }
@@ -228,12 +231,20 @@ impl Loan {
     /// Publishes the frameset under this sequence number: from now on it is only read, here and on each link that it
     /// is [queued](LinkWriter::publish) on.
     pub fn publish(self, sequence: u64) -> Published {
+        self.publish_as(sequence, sequence)
+    }
+
+    /// Publishes the `number`th frameset of this producer under the sequence number that it has elsewhere. The links keep
+    /// the order of the numbers.
+    pub fn publish_as(self, number: u64, sequence: u64) -> Published {
         let mut share = self.0;
+        share.number = number;
         share.header.sequence = sequence;
         let pool = &share.pool;
         let start = pool.header_start(share.slot);
         // SAFETY: no word holds the slot yet, so it is still the loan's alone.
-        header::encode(&share.header, unsafe { pool.region.bytes_mut(start..start + HEADER_BYTES) });
+        let bytes = unsafe { pool.region.bytes_mut(start..start + HEADER_BYTES) };
+        header::encode(&share.header, number, bytes);
         Published(share)
     }
 }
@@ -482,7 +493,7 @@ impl LinkWriter {
 
     /// Queues a frameset by the link's overflow policy. To lose none, wait for [`Self::has_room`] first.
     pub fn publish(&self, frameset: &Published) {
-        let Share { pool, slot, header, .. } = &frameset.0;
+        let Share { pool, slot, number, .. } = &frameset.0;
         // A loan may be older than pools that were announced since.
         let knows = self.knows(pool);
         let step = self.link_state.producer_step();
@@ -510,7 +521,7 @@ impl LinkWriter {
             // If the reader has just emptied the queue, there is nothing to take back, but room.
             self.take_back();
         }
-        self.link_state.publish(*slot, pool.generation, header.sequence);
+        self.link_state.publish(*slot, pool.generation, *number);
         // A reader that left since the check above may have emptied its queue before this frameset was in it.
         if self.link_state.reader_gone() {
             self.link_state.take_back_all();

@@ -8,7 +8,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Read;
 
 use camrig_frame::{CameraInfo, FrameSetHeader, Layout, LayoutError};
-use camrig_ipc::{header_from_bytes, header_to_bytes};
+use camrig_ipc::{MAX_HEADER_BYTES, header_from_bytes, header_to_bytes};
 use serde::{Deserialize, Serialize};
 
 use super::credit::{Ack, FrameSetNumber};
@@ -18,12 +18,12 @@ use crate::codec::Coding;
 const MAGIC: [u8; 4] = *b"cmwi";
 
 /// Version of both kinds of messages.
-const VERSION: u16 = 3;
+const VERSION: u16 = 4;
 
 const HEAD_BYTES: usize = 48;
 
 /// Maximum size of a frameset's header in bytes.
-const HEADER_BYTES_MAX: u32 = 8192;
+const HEADER_BYTES_MAX: u32 = MAX_HEADER_BYTES as u32;
 
 /// Maximum size of the description of a camera in bytes.
 const INFO_BYTES_MAX: u32 = 256 << 10;

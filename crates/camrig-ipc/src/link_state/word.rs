@@ -1,4 +1,4 @@
-//! The word of a slot: its state, its pool's generation, and its frameset's sequence number.
+//! The word of a slot: its state, its pool's generation, and its frameset's number.
 
 /// A taken slot, which is the reader's until it releases it.
 #[derive(Debug, PartialEq, Eq)]
@@ -14,8 +14,9 @@ pub(super) enum State {
     Reading = 2,
 }
 
-/// A slot's word: 2 bits of state, 16 of generation, 46 of sequence. All zero is a free slot. 46 bits count
-/// framesets for two million years at 1000 Hz. The sequence is highest, so that words of one state are ordered by it.
+/// A slot's word: 2 bits of state, 16 of generation, 46 of sequence, by which its producer counts its framesets. All zero is a
+/// free slot. 46 bits count framesets for two thousand years at 1000 Hz. The sequence is highest, so that words of one state are
+/// ordered by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Word {
     pub(super) state: State,

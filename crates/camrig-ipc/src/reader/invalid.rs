@@ -52,7 +52,9 @@ impl FaultyProducer {
     fn write(&self, slot: usize, header: &FrameSetHeader) {
         let start = slot * SLOT_BYTES;
         // SAFETY: the reader is not reading: this is the only thread.
-        header::encode(header, unsafe { self.memory.bytes_mut(start..start + HEADER_BYTES) });
+        header::encode(header, header.sequence, unsafe {
+            self.memory.bytes_mut(start..start + HEADER_BYTES)
+        });
     }
 
     fn queue(&self, slot: usize, generation: u16, sequence: u64) {
@@ -100,8 +102,8 @@ fn invalid_pools_are_refused() {
         (65, PIXEL_BYTES, "a pool of 65 slots of 4096 bytes was announced"),
         (u32::MAX, PIXEL_BYTES, "a pool of 4294967295 slots of 4096 bytes was announced"),
         (1, u64::MAX, "a pool of 1 slots of 18446744073709551615 bytes was announced"),
-        (3, PIXEL_BYTES, "shared memory has 24576 bytes, but 36864 were announced"),
-        (1, 1 << 28, "shared memory has 24576 bytes, but 268443648 were announced"),
+        (3, PIXEL_BYTES, "shared memory has 32768 bytes, but 49152 were announced"),
+        (1, 1 << 28, "shared memory has 32768 bytes, but 268447744 were announced"),
     ] {
         let faulty = FaultyProducer::new();
         faulty.announce(source());
@@ -119,7 +121,7 @@ fn a_pool_that_its_producer_could_shrink_is_refused() {
     faulty.announce(Announcement::Pool { generation: 0, slots: SLOTS, pixel_bytes: PIXEL_BYTES, memory });
     faulty.queue(0, 0, 3);
     faulty.assert_refused(
-        "shared memory of 24576 bytes is not sealed: its sender could shrink it while it is read",
+        "shared memory of 32768 bytes is not sealed: its sender could shrink it while it is read",
     );
 }
 

@@ -153,9 +153,9 @@ impl Publisher {
         self.follow_links();
         self.wait_for_room();
         // The number at lending may be outdated: other framesets may have been published since.
-        let sequence = loan.sequence.unwrap_or(self.sequence);
+        let number = self.sequence;
         self.count();
-        let published = loan.slot.publish(sequence);
+        let published = loan.slot.publish_as(number, loan.sequence.unwrap_or(number));
         self.give(Outgoing::in_slot(&self.name, &self.sources[loan.source], published));
     }
 

@@ -49,7 +49,7 @@ const WORDS_AT: u64 = 64 + 192;
 const DELIVERED_AT: u64 = 64 + 128;
 
 /// Size of a slot's header, before its pixels.
-const HEADER_BYTES: u64 = 4096;
+const HEADER_BYTES: u64 = 12288;
 
 /// Width, height and bytes of a row of a frame in its header; the byte before them is its format.
 const SIZES: [u8; 3] = [64, 48, 128];

@@ -195,11 +195,11 @@ kind = 'count'
 inputs = ['pass']
 ";
     let said = Plan::new(topology, Placement::MultiProcess).check();
-    // Three pages for each of five slots, and one for each of three links, four actors and five processes.
+    // Four pages for each of five slots, and one for each of three links, four actors and five processes.
     assert_eq!(
         said.lines().nth(1),
         Some(
-            "slots and queues take at most 108 KiB of memory, plus 5 slots of `front`, 2 slots of `pass` \
+            "slots and queues take at most 128 KiB of memory, plus 5 slots of `front`, 2 slots of `pass` \
              whose size depends on the first frameset"
         )
     );
