@@ -124,6 +124,12 @@ pub(crate) fn into_io(error: IpcError) -> io::Error {
     }
 }
 
+/// Returns whether nothing could be sent because the other side has closed its socket.
+pub(crate) fn is_closed(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionRefused, ConnectionReset, NotFound};
+    matches!(error.kind(), NotFound | ConnectionRefused | ConnectionReset | BrokenPipe)
+}
+
 #[cfg(all(test, not(shuttle)))]
 mod tests {
     use super::*;

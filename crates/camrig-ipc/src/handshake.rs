@@ -38,7 +38,7 @@ use rustix::net::{
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::channel::into_io;
+use crate::channel::{into_io, is_closed};
 use crate::memory;
 use crate::protocol::{self, HELLO_BYTES};
 use crate::temporary;
@@ -248,12 +248,6 @@ fn is_in(folder: &Path, path: &str) -> bool {
 
 fn not_within(bound: Duration, fact: &str) -> Error {
     Error::new(ErrorKind::TimedOut, format!("{fact} within {} s", bound.as_secs_f64()))
-}
-
-/// Returns whether nothing could be sent because the other side has closed its socket.
-fn is_closed(error: &Error) -> bool {
-    use ErrorKind::{BrokenPipe, ConnectionRefused, ConnectionReset, NotFound};
-    matches!(error.kind(), NotFound | ConnectionRefused | ConnectionReset | BrokenPipe)
 }
 
 /// Returns the true error: without a free descriptor, ipc-channel reports a bad one.

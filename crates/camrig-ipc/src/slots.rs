@@ -16,7 +16,7 @@ use std::sync::{Arc, Weak};
 use camrig_frame::{CameraInfo, FrameSetHeader, Layout, LayoutError};
 
 use crate::Notifier;
-use crate::channel::Sender;
+use crate::channel::{Sender, is_closed};
 use crate::header::{self, HEADER_BYTES};
 use crate::link_state::{Absence, DropReason, LinkState, MAX_SLOTS, Overflow};
 use crate::memory::MemoryError;
@@ -314,25 +314,33 @@ impl Announced {
             && self.pools.iter().all(|(_, announced)| *announced)
     }
 
-    /// Returns the next announcement.
+    /// Returns the next announcement, which [`Self::note_sent`] then marks.
     fn next(&mut self) -> Result<Option<Announcement>, MemoryError> {
         if !self.begun {
-            self.begun = true;
             return Ok(Some(Announcement::Begin));
         }
         if let Some(info) = self.sources.get(self.next_source) {
-            self.next_source += 1;
             return Ok(Some(Announcement::Source(Box::new((**info).clone()))));
         }
         for (pool, announced) in self.pools.iter_mut().filter(|(_, announced)| !announced) {
-            let announcement = pool.upgrade().map(|pool| pool.announcement()).transpose()?;
-            *announced = true;
-            // A pool that no longer exists has no framesets.
-            if announcement.is_some() {
-                return Ok(announcement);
+            if let Some(pool) = pool.upgrade() {
+                return pool.announcement().map(Some);
             }
+            // A pool that no longer exists has no framesets.
+            *announced = true;
         }
         Ok(None)
+    }
+
+    /// Marks the next announcement as sent.
+    fn note_sent(&mut self) {
+        if !self.begun {
+            self.begun = true;
+        } else if self.next_source < self.sources.len() {
+            self.next_source += 1;
+        } else if let Some((_, announced)) = self.pools.iter_mut().find(|(_, announced)| !announced) {
+            *announced = true;
+        }
     }
 }
 
@@ -374,7 +382,7 @@ impl LinkWriter {
         announced.sources.clear();
         announced.next_source = 0;
         announced.pools.clear();
-        // This cannot fail, because no pool is announced.
+        // An error is reported when a frameset is published.
         let _ = self.catch_up(&mut announced);
     }
 
@@ -404,7 +412,7 @@ impl LinkWriter {
     pub fn announce_source(&self, info: &Arc<CameraInfo>) {
         let mut announced = self.announced();
         announced.sources.push(Arc::clone(info));
-        // An error for a pool is reported when a frameset is published.
+        // An error is reported when a frameset is published.
         let _ = self.catch_up(&mut announced);
     }
 
@@ -421,8 +429,9 @@ impl LinkWriter {
         announced.unacknowledged = 0;
         announced.absence = Some(absence);
         // The new reader has received nothing.
-        self.announce(&mut announced, Announcement::Begin);
-        self.catch_up(&mut announced).map(drop)
+        let begun = self.announce(&mut announced, Announcement::Begin);
+        announced.begun = begun.is_ok();
+        begun.and_then(|()| self.catch_up(&mut announced)).map(drop)
     }
 
     /// Returns whether the next frameset would be queued without dropping one. A reader that has not received this
@@ -477,17 +486,27 @@ impl LinkWriter {
         }
         while announced.unacknowledged < UNACKNOWLEDGED_MAX {
             let Some(announcement) = announced.next()? else { return Ok(true) };
-            self.announce(announced, announcement);
+            self.announce(announced, announcement)?;
+            announced.note_sent();
         }
         Ok(announced.is_all())
     }
 
-    /// Sends an announcement and wakes the reader, unless it has ended.
-    fn announce(&self, announced: &mut Announced, announcement: Announcement) {
-        if !self.link_state.reader_ended() && announced.announcements.send(announcement).is_ok() {
-            announced.unacknowledged += 1;
-            self.link_state.count_announced();
-            self.notifier.notify();
+    /// Sends an announcement and wakes the reader, unless it has ended or its process has.
+    fn announce(&self, announced: &mut Announced, announcement: Announcement) -> Result<(), MemoryError> {
+        if self.link_state.reader_ended() {
+            return Ok(());
+        }
+        match announced.announcements.send(announcement) {
+            Ok(()) => {
+                announced.unacknowledged += 1;
+                self.link_state.count_announced();
+                self.notifier.notify();
+                Ok(())
+            }
+            // Everything is announced again to the next one.
+            Err(error) if is_closed(&error) => Ok(()),
+            Err(error) => Err(MemoryError::Unsent(error)),
         }
     }
 
