@@ -61,8 +61,8 @@ impl Slots {
     /// Finds one of the first `count` slots that is free, and sets its flag.
     pub(crate) fn claim(&self, count: usize) -> Option<usize> {
         let mut links = self.links();
-        // A link that has ended gets no more slots. Its reader may hold some for a while.
-        links.retain(|link| !link.ended() || link.slots_in_use() != 0);
+        // A link that has ended, and that no producer has, gets no more slots. Its reader may hold some for a while.
+        links.retain(|link| !link.ended() || Arc::strong_count(link) > 1 || link.slots_in_use() != 0);
         // Pairs with the end of a `Share` in this process, and with `release` in that of a reader.
         let free = |&slot: &usize| {
             !self.busy[slot].load(Ordering::Acquire) && links.iter().all(|link| link.slot_is_free(slot))
@@ -527,6 +527,11 @@ impl LinkWriter {
             self.link_state.take_back_all();
             return;
         }
+        if self.link_state.ended() {
+            // Ended in place of a producer that did not return from a call. The reader still takes what was queued before.
+            self.link_state.count_dropped(DropReason::ReaderGone);
+            return;
+        }
         if knows.is_ok_and(|all| !all) {
             // The reader cannot map it until it receives announcements again.
             self.link_state.count_dropped(DropReason::DropNewest);
@@ -542,7 +547,7 @@ impl LinkWriter {
         }
         self.link_state.publish(*slot, pool.generation, *number);
         // A reader that left since the check above may have emptied its queue before this frameset was in it.
-        if self.link_state.reader_gone() {
+        if self.link_state.reader_gone() || self.link_state.ended() {
             self.link_state.take_back_all();
         }
         drop(step);

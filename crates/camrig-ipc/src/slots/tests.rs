@@ -132,3 +132,83 @@ fn an_instance_is_announced_after_the_reader_has_received_the_previous_one() {
     let refused = reader.take().err().map(|refused| refused.to_string());
     assert_eq!(refused.as_deref(), Some("a frameset came without an announcement of its camera"));
 }
+
+#[test]
+fn framesets_with_the_numbers_of_another_host_keep_their_order() {
+    let (pool, (writer, mut reader)) = (pool(), link(Overflow::Block, SLOTS));
+    // Numbers there may begin again, and be of any size.
+    let sequences = [9, 1 << 60, 0];
+    for (number, sequence) in (0..).zip(sequences) {
+        writer.publish(&pool.lend(&header(HEIGHT)).unwrap().unwrap().publish_as(number, sequence));
+    }
+    let taken = std::iter::from_fn(|| reader.take().unwrap()).map(|lease| lease.header().sequence);
+    assert_eq!(taken.collect::<Vec<_>>(), sequences);
+}
+
+#[test]
+fn nothing_is_queued_on_a_link_that_was_ended_during_a_call() {
+    let (pool, (writer, mut reader)) = (pool(), link(Overflow::DropOldest, SLOTS));
+    let publish = || writer.publish(&pool.lend(&header(HEIGHT)).unwrap().unwrap().publish(0));
+    publish();
+    writer.link_state().end();
+    publish();
+    assert!(reader.take().unwrap().is_some());
+    assert!(reader.take().unwrap().is_none());
+    let counts = writer.link_state().counts();
+    let gone = counts.dropped[DropReason::ReaderGone as usize];
+    assert_eq!((counts.produced, counts.delivered + counts.in_flight, gone), (2, 1, 1));
+}
+
+#[test]
+fn a_slot_is_watched_on_an_ended_link_as_long_as_its_producer_has_the_link() {
+    let (pool, (writer, _reader)) = (pool(), link(Overflow::Block, SLOTS));
+    let published = pool.lend(&header(HEIGHT)).unwrap().unwrap().publish(0);
+    writer.announce_pool(&pool).unwrap();
+    writer.link_state().end();
+    // As a call that began before the end does.
+    assert_eq!(lend_all(&pool).len(), SLOTS - 1);
+    let (slot, generation) = published.place();
+    writer.link_state().publish(slot, generation, 0);
+    drop(published);
+    assert_eq!(lend_all(&pool).len(), SLOTS - 1);
+}
+
+/// In a process of its own, where no other test opens sockets.
+#[test]
+fn what_could_not_be_announced_is_announced_later() {
+    let mut test = std::process::Command::new(std::env::current_exe().unwrap());
+    let test =
+        test.args(["--ignored", "--exact", "slots::tests::an_announcement_is_repeated", "--nocapture"]);
+    let output = test.output().unwrap();
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && stdout.contains("1 passed"), "{output:?}");
+}
+
+#[test]
+#[ignore = "another test starts it"]
+fn an_announcement_is_repeated() {
+    use rustix::fs::{OFlags, fcntl_setfl};
+    use std::os::fd::BorrowedFd;
+    let descriptors =
+        || (3..64).filter(|number| std::fs::read_link(format!("/proc/self/fd/{number}")).is_ok());
+    let before: Vec<_> = descriptors().collect();
+    let (announcements, announced) = channel().unwrap();
+    for socket in descriptors().filter(|number| !before.contains(number)) {
+        // SAFETY: it is one of the two ends above, which stay open.
+        let socket = unsafe { BorrowedFd::borrow_raw(socket) };
+        fcntl_setfl(socket, OFlags::RDWR | OFlags::NONBLOCK).unwrap();
+    }
+    // The system fails to send: here, because the socket is full and does not wait.
+    while announcements.send(Announcement::Begin).is_ok() {}
+    let (pool, link_state) = (pool(), Arc::new(LinkState::new().unwrap()));
+    let (state, notifier) = (Arc::clone(&link_state), Notifier::new().unwrap());
+    let writer = LinkWriter::new(state, notifier, announcements, Overflow::Block, 1);
+    writer.announce_source(&Arc::new(CameraInfo::default()));
+    let publish = || writer.publish(&pool.lend(&header(HEIGHT)).unwrap().unwrap().publish(0));
+    publish();
+    assert_eq!(link_state.counts().dropped[DropReason::NoSlot as usize], 1);
+    while announced.try_receive().unwrap().is_some() {}
+    let mut reader = LinkReader::new(link_state, announced);
+    publish();
+    assert!(reader.take().unwrap().is_some());
+}

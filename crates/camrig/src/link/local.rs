@@ -102,8 +102,9 @@ impl ProducerEnd for LocalLink {
         let frameset = frameset.handle();
         self.link_state.count_produced();
         let mut queue = self.queue();
-        // Checked under the lock: the reader sets it before it empties the queue.
-        if self.link_state.reader_gone() {
+        // Checked under the lock: the reader sets the one before it empties the queue, and looks at the other before it finds
+        // the queue empty for good.
+        if self.link_state.reader_gone() || self.link_state.ended() {
             return self.link_state.count_dropped(DropReason::ReaderGone);
         }
         let mut oldest = None;

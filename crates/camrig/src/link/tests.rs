@@ -164,6 +164,17 @@ fn nothing_is_queued_for_a_reader_without_an_instance() {
 }
 
 #[test]
+fn nothing_is_queued_after_an_end_during_a_call_of_the_producer() {
+    Ends::each(Overflow::DropOldest, |mut ends| {
+        ends.publish();
+        ends.reader.link_state().end();
+        ends.publish();
+        assert_eq!(ends.drain(), [0]);
+        assert_eq!(ends.dropped(DropReason::ReaderGone), 1);
+    });
+}
+
+#[test]
 fn an_end_wakes_the_reader_once_more() {
     Ends::each(Overflow::Block, |mut ends| {
         ends.reader.link_state().clear_notified();
