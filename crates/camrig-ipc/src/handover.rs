@@ -12,7 +12,7 @@ use ipc_channel::ipc::{IpcOneShotServer, IpcSender};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::channel::{Receiver, Sender, catching, channel, into_io};
+use crate::channel::{Receiver, Sender, catching, channel, into_io, is_closed};
 
 /// A setup, and the channel on which the program reports that its part has ended.
 #[derive(Serialize, Deserialize)]
@@ -66,11 +66,14 @@ impl<T: Serialize + DeserializeOwned> Handover<T> {
 /// Hands a setup over. The channel gets a message when the program has ended its part, and closes if the program has ended.
 ///
 /// # Errors
-/// If there is no such place any more: its remains are removed.
+/// If the program has ended: the remains of its place are removed. Or if the system fails, for example without a descriptor.
 pub fn hand_over<T: Serialize + DeserializeOwned>(place: &str, setup: T) -> Result<Receiver<()>> {
     let (ended, receiver) = channel()?;
-    send(place, Some(HandedOver { setup, ended })).inspect_err(|_| remove(Path::new(place)))?;
-    Ok(receiver)
+    let sent = send(place, Some(HandedOver { setup, ended }));
+    if sent.as_ref().is_err_and(is_closed) {
+        remove(Path::new(place));
+    }
+    sent.map(|()| receiver)
 }
 
 fn send<T: Serialize + DeserializeOwned>(place: &str, handed: Option<HandedOver<T>>) -> Result<()> {
@@ -130,5 +133,16 @@ mod tests {
         drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
         assert!(hand_over(socket.to_str().unwrap(), "setup".to_owned()).is_err());
         assert!(!place.exists());
+    }
+
+    #[test]
+    fn the_place_of_a_program_that_runs_stays_where_another_error_occurs() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("socket");
+        // Of another type, so that nobody can connect as ipc-channel does.
+        let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        assert!(hand_over(socket.to_str().unwrap(), "setup".to_owned()).is_err());
+        assert!(socket.exists());
+        drop(listener);
     }
 }
