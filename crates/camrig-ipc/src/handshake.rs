@@ -85,7 +85,8 @@ pub struct KeepAlive {
     _socket: UnixStream,
 }
 
-/// The folder of a worker's socket. It is removed when this is dropped, whichever side created it.
+/// The folder of a worker's socket. It is removed when this is dropped; the parent's, whose name nobody can guess, also if the
+/// worker created it.
 pub struct Folder(PathBuf);
 
 /// The name of the socket in its folder.
@@ -264,12 +265,12 @@ fn no_descriptor(error: Error) -> Error {
 /// started.
 ///
 /// # Errors
-/// If the parent has ended, the socket cannot be created, or only an unknown peer connects to it in time. The parent
-/// was informed.
+/// [`ErrorKind::NotConnected`] if no parent can be informed, because stdin is no socket. Otherwise the parent has ended or was
+/// informed: the socket cannot be created, or only an unknown peer connects to it in time.
 pub fn accept<T: DeserializeOwned + Serialize + Send + 'static>() -> Option<Result<T>> {
-    let folder = Folder(std::env::var_os(FOLDER_VARIABLE)?.into());
+    let folder = std::env::var_os(FOLDER_VARIABLE)?;
     ACCEPTED.store(true, Ordering::Relaxed);
-    Some(accept_in(folder))
+    Some(accept_in(Path::new(&folder)))
 }
 
 /// Returns whether this process was started as a worker and has not called [`accept`].
@@ -277,21 +278,27 @@ pub fn is_unanswered() -> bool {
     std::env::var_os(FOLDER_VARIABLE).is_some() && !ACCEPTED.load(Ordering::Relaxed)
 }
 
-fn accept_in<T: DeserializeOwned + Serialize + Send + 'static>(folder: Folder) -> Result<T> {
+fn accept_in<T: DeserializeOwned + Serialize + Send + 'static>(folder: &Path) -> Result<T> {
+    if getsockname(std::io::stdin()).is_err() {
+        let wrong = format!(
+            "`{FOLDER_VARIABLE}` is set, but stdin is no socket; only a rig starts workers, with both"
+        );
+        return Err(Error::new(ErrorKind::NotConnected, wrong));
+    }
     close_inherited_memory();
     let mut socket = UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned()?);
     rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
     socket.write_all(&protocol::hello())?;
-    let setup = receive(&folder, &mut socket);
-    // Before its answer: then the parent, which may have no descriptor left, has nothing to remove.
-    drop(folder);
+    let setup = receive(folder, &mut socket);
     let answer = setup.as_ref().err().map_or_else(|| CONNECTED.to_owned(), Error::to_string);
     writeln!(socket, "{}", answer.lines().next().unwrap_or_default())?;
     setup
 }
 
+/// Receives the setup. The folder is removed before this returns: then the parent, which may have no descriptor left, has
+/// nothing to remove.
 fn receive<T: DeserializeOwned + Serialize + Send + 'static>(
-    folder: &Folder,
+    folder: &Path,
     socket: &mut UnixStream,
 ) -> Result<T> {
     let (mut hello, mut secret, mut bound) = ([0; HELLO_BYTES], Secret::default(), [0; 8]);
@@ -301,11 +308,13 @@ fn receive<T: DeserializeOwned + Serialize + Send + 'static>(
     socket.read_exact(&mut bound)?;
     let bound = Duration::from_millis(u64::from_le_bytes(bound));
     // Only the same user can reach the socket: connecting needs the right to search its folder.
-    let unmade = |error: Error| Error::new(error.kind(), format!("`{}`: {error}", folder.0.display()));
-    DirBuilder::new().mode(0o700).create(&folder.0).map_err(unmade)?;
+    let unmade = |error: Error| Error::new(error.kind(), format!("`{}`: {error}", folder.display()));
+    DirBuilder::new().mode(0o700).create(folder).map_err(unmade)?;
+    // Only from here on: a folder that was there belongs to somebody else.
+    let folder = Folder(folder.to_owned());
     let (server, address) = server::<T>()?;
     restore_temporary_folder(std::env::var_os(TMPDIR_VARIABLE).as_deref());
-    let path = move_socket(&address, folder)?;
+    let path = move_socket(&address, &folder)?;
     send_socket(socket, &address, &path)?;
     let (mut parent, path) = (socket.try_clone()?, folder.0.clone());
     spawn_thread("parent-watch", move || {

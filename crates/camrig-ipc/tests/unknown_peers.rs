@@ -60,6 +60,7 @@ fn main() -> ExitCode {
         test("a_folder_that_is_made_late_is_removed", is_made_late),
         test("a_new_reader_is_back_when_there_are_descriptors_again", is_back_later),
         test("a_process_is_connected_by_its_parent", is_connected),
+        test("a_folder_that_a_process_did_not_make_stays", did_not_make),
         test("an_unknown_peer_with_garbage_is_refused", || refused(&[UnknownPeer::Garbage], UNKNOWN_PEER)),
         test("an_unknown_peer_that_disconnects_is_refused", || {
             refused(&[UnknownPeer::HangsUp], UNKNOWN_PEER);
@@ -255,6 +256,29 @@ fn is_made_late() {
     std::fs::create_dir(started.folder.join("unfinished")).unwrap();
     drop(folder);
     assert!(!started.folder.exists());
+}
+
+/// A process started by hand, or by a parent whose folder is there already, removes nothing.
+fn did_not_make() {
+    let (handshake, mut started) = start(WATCHDOG);
+    drop(handshake);
+    started.child.wait().unwrap();
+    let (folder, content) = (&started.folder, started.folder.join("sub"));
+    std::fs::create_dir_all(&content).unwrap();
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    let by_hand = command.env("CAMRIG_HANDSHAKE", folder).stdin(Stdio::null()).output().unwrap();
+    assert!(by_hand.status.code() == Some(1) && content.exists(), "{by_hand:?}");
+    let (mut ours, theirs) = UnixStream::pair().unwrap();
+    let by_hand = command.stdin(OwnedFd::from(theirs));
+    let hello = ours.write_all(b"camrig\r\n").and_then(|()| ours.write_all(&VERSION.to_le_bytes()));
+    hello.and_then(|()| ours.write_all(&[0; 16 + 8])).unwrap();
+    let by_hand = by_hand.output().unwrap();
+    drop(command);
+    let mut answer = Vec::new();
+    ours.read_to_end(&mut answer).unwrap();
+    assert!(by_hand.status.code() == Some(1) && content.exists(), "{by_hand:?}");
+    assert!(String::from_utf8_lossy(&answer).contains("File exists"), "{answer:?}");
+    std::fs::remove_dir_all(folder).unwrap();
 }
 
 fn refused(peers: &[UnknownPeer], reason: &str) {

@@ -115,7 +115,10 @@ impl Attached {
 /// Serves as the worker of an [attached](Attached) processor, by handing over to the program at `place`; returns the exit
 /// code, and `None` in a process that was not started as a worker.
 pub fn hand_over_worker(place: &str) -> Option<ExitCode> {
-    let Ok(setup) = handshake::accept::<Setup>()? else { return Some(ExitCode::FAILURE) };
+    let setup = match handshake::accept::<Setup>()? {
+        Ok(setup) => setup,
+        Err(error) => return Some(worker::refuse(&error)),
+    };
     let Ok(ended) = hand_over(place, setup) else { return Some(ExitCode::FAILURE) };
     if ended.receive().is_err() {
         // The program has ended. The rig removes its processor, and ends this process.

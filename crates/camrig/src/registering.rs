@@ -104,8 +104,7 @@ impl Registry {
     pub fn serve_worker(&self) -> Option<ExitCode> {
         Some(match handshake::accept()? {
             Ok(setup) => worker::run(&Arc::new(self.clone()), setup),
-            // The supervisor has ended, or reports the end of this process.
-            Err(_) => ExitCode::FAILURE,
+            Err(error) => worker::refuse(&error),
         })
     }
 }

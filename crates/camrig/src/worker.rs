@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use camrig_ipc::ReceiveError;
 
+use crate::console;
 use crate::control::{ActorEvent, Setup, WorkerCommand};
 use crate::hosted::{Arriving, Hosted};
 use crate::logging;
@@ -15,6 +16,15 @@ use crate::registry::Registry;
 
 /// Exit code of a worker that cannot continue.
 const FAILURE: i32 = 1;
+
+/// Ends a worker whose handshake failed: the supervisor has ended, or reports the end of this process. Without a supervisor the
+/// error is printed.
+pub(crate) fn refuse(error: &std::io::Error) -> ExitCode {
+    if error.kind() == std::io::ErrorKind::NotConnected {
+        console::print_error(error);
+    }
+    ExitCode::FAILURE
+}
 
 /// Runs as a worker until the supervisor commands the end, or has ended. The process then exits without waiting for actors.
 pub(crate) fn run(registry: &Arc<Registry>, setup: Setup) -> ExitCode {
