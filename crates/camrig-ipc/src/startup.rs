@@ -1,25 +1,28 @@
 //! Memory that only the start of a process needed.
-#![allow(unsafe_code)] // Three calls of the system: it names the program's pages, and takes memory back.
+#![allow(unsafe_code)] // Two calls of the system, which takes memory back.
 
 use std::ops::Range;
+use std::sync::Once;
 use std::time::Duration;
 
 use rustix::mm::{Advice, madvise};
 
-use crate::region::page_bytes;
 use crate::threads::spawn_thread;
 
 /// The time in which the first framesets flow, and links are mapped. A page that is needed later comes back by itself.
 const START: Duration = Duration::from_millis(300);
 
-/// Gives memory back that only the start of this process needed, on a thread of its own and some time after this call, which
-/// is made when framesets begin to flow: freed parts of the heap, and the pages of the program, unless a debugger traces it.
-/// Those that the process goes on to use come back from the file, without a read of the disk as long as they are cached.
+/// Gives memory back that only the start of this process needed, on a thread of its own and some time after the first call,
+/// which is made when framesets begin to flow: freed parts of the heap, and the pages of the program. Those that the process
+/// goes on to use come back from the file, without a read of the disk as long as they are cached.
 pub fn release_startup_memory() {
-    // Without a thread the memory stays.
-    let _ = spawn_thread("startup", || {
-        std::thread::sleep(START);
-        release();
+    static FIRST: Once = Once::new();
+    FIRST.call_once(|| {
+        // Without a thread the memory stays.
+        let _ = spawn_thread("startup", || {
+            std::thread::sleep(START);
+            release();
+        });
     });
 }
 
@@ -27,12 +30,9 @@ fn release() {
     // SAFETY: the call has no preconditions.
     #[cfg(target_env = "gnu")]
     let _ = unsafe { libc::malloc_trim(0) };
-    if is_traced() {
-        return;
-    }
     for pages in read_only_pages() {
-        // SAFETY: the pages are a private mapping of the program's file that is never written: they come back with the same
-        // content. The dynamic linker writes only to segments that are writable in the file.
+        // SAFETY: the pages are a private mapping of the program's file, which is not writable and has no page that differs from
+        // the file: they come back with the same content.
         let _ = unsafe {
             madvise(std::ptr::with_exposed_provenance_mut(pages.start), pages.len(), Advice::LinuxDontNeed)
         };
@@ -40,47 +40,52 @@ fn release() {
     }
 }
 
-/// Returns whether a debugger traces this process: it writes its breakpoints into copies of the program's pages, which would be
-/// lost with these. If that is not known, it may be so.
-fn is_traced() -> bool {
-    let Ok(status) = std::fs::read_to_string("/proc/self/status") else { return true };
-    status.lines().find_map(|line| line.strip_prefix("TracerPid:")).is_none_or(|pid| pid.trim() != "0")
+/// Returns the addresses of this program's code and constants, as they are mapped from its file. Mappings with pages that were
+/// written since are not among them: the breakpoints of a debugger would be lost, and code that was moved into other memory.
+fn read_only_pages() -> Vec<Range<usize>> {
+    let (Ok(program), Ok(maps)) =
+        (std::fs::read_link("/proc/self/exe"), std::fs::read_to_string("/proc/self/smaps"))
+    else {
+        return Vec::new();
+    };
+    program.to_str().map(|program| unwritten(program, &maps)).unwrap_or_default()
 }
 
-/// Returns the addresses of the pages of this program's code and constants.
-fn read_only_pages() -> Vec<Range<usize>> {
-    unsafe extern "C" fn note(
-        info: *mut libc::dl_phdr_info,
-        _: usize,
-        found: *mut libc::c_void,
-    ) -> libc::c_int {
-        // SAFETY: the caller passes a valid description, and the vector below, which nothing else uses meanwhile.
-        let (info, found) = unsafe { (&*info, &mut *found.cast::<Vec<Range<usize>>>()) };
-        // SAFETY: the description has the address and the number of the headers, which stay.
-        let headers = unsafe { std::slice::from_raw_parts(info.dlpi_phdr, info.dlpi_phnum.into()) };
-        let loaded = headers.iter().filter(|header| header.p_type == libc::PT_LOAD);
-        for header in loaded.filter(|header| header.p_flags & libc::PF_W == 0) {
-            let start = info.dlpi_addr as usize + header.p_vaddr as usize;
-            let end = start + header.p_memsz as usize;
-            // Complete pages: nothing of another segment, which may be writable, is in them.
-            found.push(start.next_multiple_of(page_bytes())..end - end % page_bytes());
+/// Returns the mappings of this program in the text of `smaps` that are private, not writable, and unwritten.
+fn unwritten(program: &str, maps: &str) -> Vec<Range<usize>> {
+    let (mut found, mut mapping) = (Vec::new(), None);
+    for line in maps.lines() {
+        // A mapping begins with its addresses, permissions, offset, device and inode, before its file.
+        if let Some((range, permissions)) =
+            line.split_once(' ').and_then(|(start, rest)| Some((range(start)?, rest)))
+        {
+            let is_ours = permissions.starts_with("r-")
+                && permissions[3..].starts_with('p')
+                && line.ends_with(&format!(" {program}"));
+            mapping = is_ours.then_some(range);
+        } else if let Some(bytes) = line.strip_prefix("Anonymous:") {
+            found.extend(mapping.take().filter(|_| bytes.trim() == "0 kB"));
         }
-        // The first description is that of the program, the others are libraries.
-        1
     }
-    let mut found: Vec<Range<usize>> = Vec::new();
-    // SAFETY: the function is of the expected type, and the vector outlives the call.
-    unsafe { libc::dl_iterate_phdr(Some(note), (&raw mut found).cast()) };
     found
+}
+
+/// Parses two addresses.
+fn range(addresses: &str) -> Option<Range<usize>> {
+    let (start, end) = addresses.split_once('-')?;
+    Some(usize::from_str_radix(start, 16).ok()?..usize::from_str_radix(end, 16).ok()?)
 }
 
 #[cfg(all(test, not(shuttle)))]
 mod tests {
     #![allow(clippy::unwrap_used)] // A test that cannot go on fails.
 
+    use std::os::unix::fs::FileExt;
     use std::process::Command;
 
     use super::*;
+
+    static CONSTANT: [u8; 16] = *b"0123456789abcdef";
 
     /// Returns the resident bytes of the mappings of this program that cannot be written.
     fn resident_bytes() -> usize {
@@ -132,5 +137,14 @@ mod tests {
         release();
         let after = resident_bytes();
         assert!(after < before / 2, "{after} bytes of {before}");
+        // As a debugger writes a breakpoint.
+        let (written, at) = (b'!', CONSTANT.as_ptr() as u64);
+        let memory = std::fs::OpenOptions::new().read(true).write(true).open("/proc/self/mem").unwrap();
+        memory.write_all_at(&[written], at).unwrap();
+        assert!(!read_only_pages().iter().any(|pages| pages.contains(&(at as usize))));
+        release();
+        let mut byte = [0];
+        memory.read_exact_at(&mut byte, at).unwrap();
+        assert_eq!(byte, [written], "a page that was written was given back");
     }
 }
