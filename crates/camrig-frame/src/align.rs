@@ -3,7 +3,7 @@
 
 use pulp::{Arch, Simd, WithSimd};
 
-use crate::cloud::check_size;
+use crate::cloud::{check_declared_size, check_size};
 use crate::projection::{FRACTIONLESS, LANES};
 use crate::{
     ColorView, DepthView, Distortion, Extrinsics, FrameHeader, Intrinsics, Payload, PixelFormat,
@@ -46,7 +46,7 @@ impl AlignDepth {
     /// Creates a converter for the frames of these streams of one camera.
     ///
     /// # Errors
-    /// If the calibration of a stream is unknown, or is that of a fisheye lens.
+    /// If the calibration of a stream is unknown, is that of a fisheye lens, or is for another image size.
     pub fn new(depth: &StreamInfo, color: &StreamInfo) -> Result<Self, PointCloudError> {
         let lens =
             |stream: &StreamInfo| stream.intrinsics.ok_or(PointCloudError::NoIntrinsics(stream.stream));
@@ -56,6 +56,7 @@ impl AlignDepth {
             if !lens.is_projective() {
                 return Err(PointCloudError::Lens(stream.stream, lens.distortion));
             }
+            check_declared_size(stream, lens)?;
         }
         let corners = |offset: f32| rays(&depth_lens, offset);
         let opposite = if covers_several(&depth_lens, &color_lens) { corners(0.5) } else { Vec::new() };

@@ -6,8 +6,8 @@ use pulp::{Arch, Simd, WithSimd};
 use crate::points::POINT_BYTES;
 use crate::projection::{FRACTIONLESS, LANES};
 use crate::{
-    ColorView, DensePoints, DepthView, Distortion, Extrinsics, Frame, FrameHeader, Intrinsics, Payload,
-    PixelFormat, Point, Role, Stream, StreamInfo,
+    ColorView, DensePoints, DepthView, Distortion, Extrinsics, Frame, FrameHeader, Intrinsics,
+    MAX_SIDE_PIXELS, Payload, PixelFormat, Point, Role, Stream, StreamInfo,
 };
 
 /// Points that are placed together. The compiler makes no vector instructions of shorter loops.
@@ -89,7 +89,7 @@ impl PointCloud {
     /// Creates a converter for the frames of these streams; without `color`, points have no color.
     ///
     /// # Errors
-    /// If the calibration of a stream is unknown, or is that of a fisheye lens.
+    /// If the calibration of a stream is unknown, or is that of a fisheye lens, or that of depth is for another image size.
     pub fn new(depth: &StreamInfo, color: Option<&StreamInfo>) -> Result<Self, PointCloudError> {
         Self::decimated(depth, color, 1)
     }
@@ -104,6 +104,7 @@ impl PointCloud {
         step: u32,
     ) -> Result<Self, PointCloudError> {
         let lens = lens_of(depth)?;
+        check_declared_size(depth, &lens)?;
         let step = step.max(1) as usize;
         let rays = Rays::new(&lens, step);
         let eye = |color: &StreamInfo| {
@@ -445,6 +446,15 @@ fn lens_of(stream: &StreamInfo) -> Result<Intrinsics, PointCloudError> {
     if lens.is_projective() { Ok(lens) } else { Err(PointCloudError::Lens(stream.stream, lens.distortion)) }
 }
 
+/// Checks that a calibration is for the images of its stream: its size must not determine how much memory is used.
+pub(crate) fn check_declared_size(stream: &StreamInfo, lens: &Intrinsics) -> Result<(), PointCloudError> {
+    let (image, calibrated) = (stream.payload.size().unwrap_or_default(), (lens.width, lens.height));
+    if image == calibrated && lens.width.max(lens.height) <= MAX_SIDE_PIXELS {
+        return Ok(());
+    }
+    Err(PointCloudError::Size { stream: stream.stream, image, calibrated })
+}
+
 pub(crate) fn check_size(frame: Frame<'_>, lens: &Intrinsics) -> Result<(), PointCloudError> {
     if (frame.width(), frame.height()) == (lens.width, lens.height) {
         return Ok(());
@@ -591,6 +601,21 @@ mod tests {
         assert!(points.iter().map(|point| point.meters).eq(dense.meters.iter().copied()));
         assert!(points.iter().map(|point| point.rgb.unwrap_or_default()).eq(dense.rgb.iter().copied()));
         assert_eq!(&view.to_dense(), dense);
+    }
+
+    #[test]
+    fn a_calibration_does_not_determine_the_memory() {
+        let mut depth = stream(Stream::DEPTH, PixelFormat::Z16, 3, 1);
+        let huge = 4_000_000;
+        let lens = Intrinsics { width: huge, height: huge, ..depth.intrinsics.unwrap() };
+        depth.intrinsics = Some(lens);
+        let size = |image| PointCloudError::Size { stream: Stream::DEPTH, image, calibrated: (huge, huge) };
+        assert_eq!(PointCloud::new(&depth, None).err(), Some(size((3, 1))));
+        let color = stream(Stream::COLOR, PixelFormat::Rgb8, 2, 1);
+        assert_eq!(crate::AlignDepth::new(&depth, &color).err(), Some(size((3, 1))));
+        // Nor does the size in a file.
+        depth.payload = Payload::image(PixelFormat::Z16, huge, huge);
+        assert_eq!(PointCloud::new(&depth, None).err(), Some(size((huge, huge))));
     }
 
     #[test]

@@ -171,7 +171,7 @@ impl Source {
     ) -> Result<Self, String> {
         let cloud = point_cloud(info).map_err(|error| error.to_string())?;
         let lens = info.stream_of(Role::Depth).and_then(|depth| depth.intrinsics);
-        let lens = lens.ok_or_else(|| PointsError::NoCalibration.to_string())?;
+        let lens = lens.ok_or("the intrinsics of depth are not known")?;
         Ok(Self { cloud, lens, depth_unit_meters: info.depth_unit_meters, to_root: place(info)? })
     }
 
@@ -441,7 +441,7 @@ mod tests {
         );
         refused(
             |left| left.streams[0].intrinsics = None,
-            "camera `left`: the calibration of depth is not known, or of another size",
+            "camera `left`: the intrinsics of depth are not known",
         );
         // A single camera is at the origin; one without depth is not needed.
         let mut cameras = arc(64, 48);

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use camrig::frame::{
-    AlignDepth, CameraInfo, DepthView, Extrinsics, Frame, FrameHeader, Intrinsics, POINT_BYTES, PointCloud,
+    AlignDepth, CameraInfo, DepthView, Extrinsics, Frame, FrameHeader, POINT_BYTES, PointCloud,
     PointCloudError, PointsView, Role, Stream, StreamInfo,
 };
 use camrig::{encode_pcd, encode_ply};
@@ -137,8 +137,6 @@ impl PointsFormat {
 pub(in super::super) enum PointsError {
     #[error("the camera has no depth")]
     NoDepth,
-    #[error("the calibration of depth is not known, or of another size")]
-    NoCalibration,
     #[error("its color is a JPEG that cannot be decoded: {0}")]
     Color(String),
     #[error(transparent)]
@@ -148,19 +146,9 @@ pub(in super::super) enum PointsError {
 /// Creates the converter of a camera's depth to points.
 pub(in super::super) fn point_cloud(info: &CameraInfo) -> Result<PointCloud, PointsError> {
     let depth = info.stream_of(Role::Depth).ok_or(PointsError::NoDepth)?;
-    if !fits(depth) {
-        return Err(PointsError::NoCalibration);
-    }
     let color =
         info.stream(Stream::COLOR).filter(|color| color.intrinsics.is_some() && color.to_depth.is_some());
     Ok(PointCloud::new(depth, color)?)
-}
-
-/// Returns whether a calibration is that of the stream's images. Sizes in a file must not determine the memory
-/// consumption.
-fn fits(stream: &StreamInfo) -> bool {
-    let fits = |lens: &Intrinsics| stream.payload.size() == Some((lens.width, lens.height));
-    stream.intrinsics.as_ref().is_some_and(fits)
 }
 
 /// The reason why a camera's depth cannot be aligned to its color.
@@ -168,8 +156,6 @@ fn fits(stream: &StreamInfo) -> bool {
 pub(super) enum AlignError {
     #[error("the camera has no {0}")]
     Lacks(&'static str),
-    #[error("the calibration of {0} is not known, or of another size")]
-    NoCalibration(Stream),
     #[error(transparent)]
     Calibration(#[from] PointCloudError),
 }
@@ -179,9 +165,6 @@ pub(super) enum AlignError {
 pub(super) fn aligned(info: &CameraInfo) -> Result<(AlignDepth, CameraInfo), AlignError> {
     let depth = info.stream_of(Role::Depth).ok_or(AlignError::Lacks("depth"))?;
     let color = info.stream(Stream::COLOR).ok_or(AlignError::Lacks("color"))?;
-    if let Some(wrong) = [depth, color].into_iter().find(|stream| !fits(stream)) {
-        return Err(AlignError::NoCalibration(wrong.stream));
-    }
     let align = AlignDepth::new(depth, color)?;
     let from_depth = color.to_depth.map(|to_depth| to_depth.inverse());
     let mut then = info.clone();

@@ -388,7 +388,7 @@ fn target(path: &Path, info: &CameraInfo, args: &ExportArgs) -> io::Result<Box<d
 mod tests {
     use std::fs;
 
-    use camrig::frame::{Extrinsics, Stream};
+    use camrig::frame::{Extrinsics, PointCloudError, Stream};
 
     use super::*;
     use crate::compression::Compression;
@@ -573,7 +573,8 @@ mod tests {
         write(&folder.path().join("rig.mcap"), &["front", "rear"], 3, Compression::None, &[]);
         let mut info = crate::record::testing::info("front");
         info.streams.iter_mut().for_each(|stream| stream.intrinsics = None);
-        assert!(matches!(point_cloud(&info), Err(PointsError::NoCalibration)));
+        let unknown = PointCloudError::NoIntrinsics(Stream::DEPTH);
+        assert!(matches!(point_cloud(&info), Err(PointsError::Cloud(error)) if error == unknown));
         let done = export(&args(&folder, Format::Ply));
         let text = match done {
             Ok(text) | Err(CommandError::Damaged { text, .. }) => text,
