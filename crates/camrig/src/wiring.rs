@@ -159,8 +159,24 @@ impl RigWiring {
     /// ended.
     ///
     /// # Errors
-    /// If there are not enough file descriptors. A process that begins must then be ended and restarted.
+    /// If there are not enough file descriptors: the next call returns everything. A process that begins must then be ended and
+    /// restarted.
     pub(crate) fn wire(
+        &mut self,
+        topology: &Topology,
+        process: ProcessId,
+        begins: &[ActorId],
+        presence: impl Fn(ActorId) -> Presence,
+    ) -> io::Result<Beginning> {
+        let listens = self.processes[process.index()].sent;
+        let sent: Vec<_> = self.links.iter().map(RigLink::sent).collect();
+        self.try_to_wire(topology, process, begins, presence).inspect_err(|_| {
+            self.processes[process.index()].sent = listens;
+            self.links.iter_mut().zip(sent).for_each(|(link, sent)| link.take_back(sent));
+        })
+    }
+
+    fn try_to_wire(
         &mut self,
         topology: &Topology,
         process: ProcessId,

@@ -123,6 +123,7 @@ impl Shell {
 
     /// Sends every process that accepts commands the parts of links that its running actors have not got.
     pub(super) fn wire_running(&mut self) {
+        let mut failed = None;
         for process in (0..self.processes.len()).map(ProcessId::new) {
             if !self.core.is_up(process) {
                 continue;
@@ -130,13 +131,11 @@ impl Shell {
             let wired = self.wire(process, &[]).and_then(|beginning| {
                 if beginning.parts.is_empty() { Ok(()) } else { self.send_parts(process, beginning) }
             });
-            match wired {
-                Ok(()) => self.left.unsent = false,
-                Err(error) if !std::mem::replace(&mut self.left.unsent, true) => {
-                    log::error!("links of running actors are not connected yet: {error}");
-                }
-                Err(_) => {}
-            }
+            failed = wired.err().or(failed);
+        }
+        let was_unsent = std::mem::replace(&mut self.left.unsent, failed.is_some());
+        if let Some(error) = failed.filter(|_| !was_unsent) {
+            log::error!("links of running actors are not connected yet: {error}");
         }
     }
 

@@ -16,6 +16,8 @@ pub(crate) struct RigLink {
     pub(crate) link_state: Arc<LinkState>,
     /// The ends that have died, until the link state is settled.
     deaths: Deaths,
+    /// Whether the link had ended when its producer's process died: framesets produced since are on the link that follows.
+    ended_before: bool,
     /// Absence of the reader's process that died last.
     absence: Absence,
     /// Whether the running process of the producer, or both actors, have their part.
@@ -58,6 +60,7 @@ impl RigLink {
         Self {
             link_state,
             deaths: Deaths::default(),
+            ended_before: false,
             absence: Absence::default(),
             producer_sent: false,
             reader_sent: false,
@@ -99,10 +102,33 @@ impl RigLink {
         if ends.to != End::Here || self.reader_sent {
             return Ok(None);
         }
+        // Before the channel is renewed, which would otherwise not be announced to the producer.
+        let link_state = self.link_state.share().map_err(io::Error::other)?;
         let relink = self.renew_reader(ends)?;
-        parts.extend(self.input_part(spec, ends)?);
+        let receiver = self.remote.as_mut().and_then(|remote| remote.receiver.take());
+        let from = ends.producer.to_owned();
+        parts.extend(receiver.map(|announcements| Part::Input {
+            from,
+            to: spec.to,
+            link_state,
+            announcements,
+        }));
         self.reader_sent = true;
         Ok(relink)
+    }
+
+    /// Returns which ends have got their parts: that of the producer, and that of the reader.
+    pub(super) fn sent(&self) -> [bool; 2] {
+        [self.producer_sent, self.reader_sent]
+    }
+
+    /// Notes that the ends have not got the parts that were created since `sent`.
+    pub(super) fn take_back(&mut self, [producer_sent, reader_sent]: [bool; 2]) {
+        self.producer_sent = producer_sent;
+        if self.reader_sent && !reader_sent {
+            // Its end of the channel was in its part.
+            self.reader_died();
+        }
     }
 
     /// Creates the part of a link within the process. A producer continues to count for a reader that has ended.
@@ -164,14 +190,6 @@ impl RigLink {
         Ok(None)
     }
 
-    /// Creates the part of the reader's process.
-    fn input_part(&mut self, spec: &LinkSpec, ends: &Ends<'_>) -> io::Result<Option<Part>> {
-        let link_state = self.link_state.share().map_err(io::Error::other)?;
-        let receiver = self.remote.as_mut().and_then(|remote| remote.receiver.take());
-        let from = ends.producer.to_owned();
-        Ok(receiver.map(|announcements| Part::Input { from, to: spec.to, link_state, announcements }))
-    }
-
     /// Notes that a change ends the link, in place of its producer if that continues.
     pub(crate) fn leave(&mut self, end: LinkEnd) {
         self.leaves = true;
@@ -203,6 +221,9 @@ impl RigLink {
 
     /// Notes that the producer's process has ended.
     pub(crate) fn producer_died(&mut self) {
+        if !self.deaths.producer {
+            self.ended_before = self.link_state.ended();
+        }
         self.deaths.producer = true;
         self.producer_sent = false;
         if self.unlinked {
@@ -229,6 +250,7 @@ impl RigLink {
     /// Settles the link state after an end has died, or leaves it for a later attempt. `produced` is the number of
     /// framesets produced.
     pub(crate) fn settle(&mut self, produced: u64) {
+        let produced = if self.ended_before { 0 } else { produced };
         if self.link_state.settle(self.deaths, produced) {
             self.deaths = Deaths::default();
         }

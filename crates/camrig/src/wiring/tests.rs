@@ -116,3 +116,61 @@ fn a_producer_counts_for_a_reader_that_has_ended() {
     let cameras = begin(&mut rig, &topology, CAMERA, alive, &[]).unwrap();
     assert_eq!(names(&cameras.parts), ["actor c", "local -1", "output 1"]);
 }
+
+/// Framesets that follow the end of a link are on the link that replaces it.
+#[test]
+fn a_link_that_had_ended_gets_nothing_when_its_producer_dies() {
+    for ended in [true, false] {
+        let (_, mut rig) = rig();
+        let link = &mut rig.links[1];
+        if ended {
+            link.link_state.end();
+        }
+        link.producer_died();
+        link.end();
+        link.settle(7);
+        assert_eq!(link.link_state.counts().produced, if ended { 0 } else { 7 });
+    }
+}
+
+/// In a process of its own: other tests need descriptors.
+#[test]
+fn parts_that_were_not_sent_are_returned_again() {
+    let mut test = std::process::Command::new(std::env::current_exe().unwrap());
+    let test = test.args(["--ignored", "--exact", "wiring::tests::parts_are_returned_again", "--nocapture"]);
+    let output = test.output().unwrap();
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && stdout.contains("1 passed"), "{output:?}");
+}
+
+#[test]
+#[ignore = "another test starts it"]
+fn parts_are_returned_again() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let text = "[camera.c]\ndriver = 'synthetic'\nprocess = 'cameras'\n\
+                [camera.d]\ndriver = 'synthetic'\nprocess = 'cameras'\n\
+                [processor.far]\nkind = 'stats'\nprocess = 'readers'\ninputs = ['c', 'd']\n";
+    let topology = Topology::parse("t.toml", text, None, &Registry::new()).unwrap();
+    let mut rig = RigWiring::new(&topology, "rig", None).unwrap();
+    begin(&mut rig, &topology, CAMERA, |_| true, &[]).unwrap();
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: Some(128), ..limit }).unwrap();
+    let mut failures = 0;
+    let readers = loop {
+        let mut taken: Vec<_> = std::iter::from_fn(|| std::fs::File::open("/dev/null").ok()).collect();
+        // One more is left in each attempt.
+        taken.truncate(taken.len() - failures);
+        match begin(&mut rig, &topology, READER, |_| true, &[CAMERA]) {
+            Ok(readers) => break readers,
+            Err(_) => failures += 1,
+        }
+        rig.links.iter_mut().for_each(|link| link.settle(0));
+    };
+    setrlimit(Resource::Nofile, limit).unwrap();
+    assert!(failures > 2, "{failures}");
+    assert_eq!(names(&readers.parts), ["actor far", "listener", "input c 2", "input d 2"]);
+    // The channel of the first one was lost with its part.
+    assert!(readers.others.iter().any(|(to, command)| {
+        *to == CAMERA && matches!(command, WorkerCommand::Relink { link: LinkId(0), .. })
+    }));
+}
