@@ -314,11 +314,16 @@ impl Runner {
             }
             (_, Err(error)) => failure::of_task(error),
         };
-        let Err(failure) = ended else {
-            self.finished = true;
-            return context.stop();
+        let nothing_more = !self.status.links.is_empty() && self.inputs.give_nothing_more();
+        let (failure, is_final) = match (ended, self.inputs.refusal()) {
+            (Err(failure), _) => (failure, nothing_more),
+            // It has done what it could with the rest.
+            (Ok(()), Some(refusal)) => (Failure::new(refusal), true),
+            (Ok(()), None) => {
+                self.finished = true;
+                return context.stop();
+            }
         };
-        let is_final = !self.status.links.is_empty() && self.inputs.give_nothing_more();
         self.inputs.pause();
         (self.report)(ActorEvent::Failed { actor: self.part.id, failure: Failure { is_final, ..failure } });
     }

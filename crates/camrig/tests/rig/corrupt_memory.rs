@@ -1,5 +1,5 @@
 //! Corrupt shared memory in a running rig: the test writes invalid values into the memory that a producer shares. Its
-//! reader refuses them, counts them and closes this link; no other link is affected.
+//! reader refuses them, counts them and closes this link; no other link is affected. At the end the reader has failed.
 //!
 //! `camrig-ipc/src/reader/invalid.rs` tests every kind of invalid value on a single reader.
 
@@ -165,9 +165,12 @@ fn refused(corruption: Corruption) {
     }
     rig.signal(Signal::TERM);
     let ended = rig.finish();
-    assert_eq!(ended.code(), Some(0), "{:?}", ended.stderr);
+    assert_eq!(ended.code(), Some(70), "{:?}", ended.stderr);
     let errors: Vec<&String> = ended.stderr.iter().filter(|line| line.starts_with("ERROR")).collect();
-    assert_eq!(errors, [&format!("ERROR {closed}")]);
+    let failed = format!("the link from `front` is closed: {reason}");
+    assert_eq!(errors[0], &format!("ERROR {closed}"));
+    assert!(errors.len() == 2 && errors[1].contains("processor `victim`"), "{errors:?}");
+    assert_eq!(ended.report().actor("victim").errors, [failed]);
     ended.assert_settled();
     for link in &ended.report().links {
         let allowed: &[&str] = match (link.from.as_str(), link.to.as_str()) {
