@@ -40,15 +40,15 @@
 //! | writes, then looks: one side | the other side | otherwise |
 //! |---|---|---|
 //! | a slot, then `notified` (`publish`, `notify`) | `notified`, then the slots (`clear_notified`, `take`) | a frameset waits without a wake-up |
-//! | `awaited`, then the slots and `gone` (`await_progress`) | a slot or `gone`, then `awaited` (`note_progress`) | a producer sleeps for its time-out |
+//! | `awaited`, then the slots, `gone` and `received` (`await_progress`) | a slot, `gone` or `received`, then `awaited` (`note_progress`) | a producer sleeps for its time-out |
 //! | a slot, then `gone` (`publish`, `reader_gone`) | `gone`, then the slots (`set_reader_ended`, `take_back_all`) | a frameset stays queued for a reader that is gone |
 //! | `notifications`, then `asleep` ([`Notifier`](crate::Notifier)) | `asleep`, then `notifications` | a process sleeps for a second |
 //!
 //! Counts are sequentially consistent because readers compare several of them: `produced` is written before `delivered` and
 //! `dropped`, and read after them. `step` is odd while an end changes several of them; `settle` reads it before and after.
 //!
-//! `orderings` has the tests of the first table, `meetings` those of the second, `properties` and `schedules` those of the
-//! steps.
+//! `orderings` has the tests of the first table, `meetings` those of the second except its last row, which
+//! [`Notifier`](crate::Notifier) has itself, `properties` and `schedules` those of the steps.
 //!
 //! This module does not depend on pixels: the pool has the offsets of a slot's bytes.
 
@@ -191,17 +191,22 @@ impl LinkState {
             }
             std::thread::yield_now();
         }
-        let reader = &self.reader;
-        // Pairs with the change in `note_progress`: a later one ends the sleep.
-        let seen = reader.progress.load(Ordering::SeqCst);
-        // After `awaited` is set, every step of the reader wakes the producer: pairs with `note_progress`, whose caller has
-        // written the words that `is_there` reads.
-        reader.awaited.store(1, Ordering::SeqCst);
+        let seen = self.begin_wait();
         if !is_there() {
-            futex::sleep(&reader.progress, seen, timeout);
+            futex::sleep(&self.reader.progress, seen, timeout);
         }
         // Pairs with nothing: a needless wake-up costs one call of the system.
-        reader.awaited.store(0, Ordering::SeqCst);
+        self.reader.awaited.store(0, Ordering::SeqCst);
+    }
+
+    /// Marks that the producer waits; returns the value of `progress` that a later step of the reader changes.
+    fn begin_wait(&self) -> u32 {
+        // Pairs with the change in `note_progress`: a later one ends the sleep.
+        let seen = self.reader.progress.load(Ordering::SeqCst);
+        // After `awaited` is set, every step of the reader wakes the producer: pairs with `note_progress`, whose caller has
+        // written the words that the producer looks at next.
+        self.reader.awaited.store(1, Ordering::SeqCst);
+        seen
     }
 
     /// Wakes a producer that waits for its reader, which has emptied the queue or is gone.

@@ -101,3 +101,55 @@ fn a_frameset_is_not_left_queued_for_a_reader_that_is_gone() {
         link_state.reader.gone.store(0, Ordering::SeqCst);
     });
 }
+
+/// Lets a producer that waits for `is_there` meet a reader whose `step` makes it so; `prepare` begins each round.
+fn wait_and_step(
+    link_state: &LinkState,
+    prepare: impl Fn(),
+    is_there: impl Fn() -> bool + Sync,
+    step: impl Fn(),
+) {
+    let progress = || link_state.reader.progress.load(Ordering::SeqCst);
+    prepare();
+    let wait = |_| {
+        link_state.begin_wait();
+        is_there()
+    };
+    let step = |_| {
+        let before = progress();
+        step();
+        progress() != before
+    };
+    meet(wait, step, |round, seen, woken| {
+        assert!(seen || woken, "round {round}: a producer sleeps although there is progress");
+        link_state.reader.awaited.store(0, Ordering::SeqCst);
+        prepare();
+    });
+}
+
+#[test]
+fn a_producer_that_waits_sees_an_empty_queue_or_is_woken() {
+    let link_state = LinkState::new().unwrap();
+    let fill = || {
+        link_state.release(0);
+        link_state.publish(0, 0, 0);
+    };
+    let take = || drop(link_state.take().unwrap());
+    wait_and_step(&link_state, fill, || link_state.queued() == 0, take);
+}
+
+#[test]
+fn a_producer_that_waits_sees_a_reader_that_is_gone_or_is_woken() {
+    let link_state = LinkState::new().unwrap();
+    let come_back = || link_state.set_reader_paused(false);
+    let pause = || link_state.set_reader_paused(true);
+    wait_and_step(&link_state, come_back, || link_state.reader_gone(), pause);
+}
+
+#[test]
+fn a_producer_that_waits_sees_that_all_was_received_or_is_woken() {
+    let link_state = LinkState::new().unwrap();
+    let announce = || link_state.count_announced();
+    let receive = || link_state.set_received(link_state.announced());
+    wait_and_step(&link_state, announce, || link_state.has_received_all(), receive);
+}
