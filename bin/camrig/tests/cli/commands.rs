@@ -23,10 +23,10 @@ fn check_counts_actors_and_memory() {
              slots and queues take at most {kib} KiB of memory\n"
         )
     };
-    Test::new().args(["check", "demo"]).stdout(&valid("7 processes", 59_964)).run();
+    Test::new().args(["check", "demo"]).stdout(&valid("7 processes", 60_084)).run();
     Test::new()
         .args(["check", "demo", "--placement", "in-process"])
-        .stdout(&valid("1 process", 59_936))
+        .stdout(&valid("1 process", 60_056))
         .run();
 }
 
