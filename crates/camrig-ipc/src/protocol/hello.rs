@@ -47,7 +47,7 @@ mod tests {
 
     #[test]
     fn a_hello_of_this_version_is_accepted_and_no_other() {
-        assert_eq!(hello(), *b"camrig\r\n\x0c\0\0\0");
+        assert_eq!(hello(), *b"camrig\r\n\x0d\0\0\0");
         assert_eq!(checked(hello()), Ok(()));
         let other = "the worker speaks version 513 of camrig's protocol, this program speaks version 13";
         assert_eq!(checked(*b"camrig\r\n\x01\x02\0\0"), Err(other.to_owned()));
