@@ -175,7 +175,7 @@ fn no_memory_for_slots() {
     ended.assert_said(
         70,
         &["ERROR main: camera `front` failed: 64 slots of 7875 KiB cannot be made: no shared memory of \
-           504576 KiB is available: Cannot allocate memory (os error 12)"],
+           504832 KiB is available: Cannot allocate memory (os error 12)"],
     );
 }
 
