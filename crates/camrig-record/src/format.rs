@@ -73,6 +73,9 @@ pub(crate) const STREAM_KEY: &str = "stream";
 pub(crate) const ORIGIN_KEY: &str = "origin_nanos";
 /// Metadata of a frameset's channel: 1 for the first file of a recording, 2 for the next, ...
 pub(crate) const PART_KEY: &str = "part";
+/// Metadata of a frameset's channel: identifies the run of the rig, so that a restarted recorder continues its own recording.
+/// Omitted if the run is not known.
+pub(crate) const RUN_KEY: &str = "run";
 /// Metadata of a frameset's channel: the difference between `log_time` and the host's monotonic clock.
 pub(crate) const OFFSET_KEY: &str = "wall_minus_monotonic_nanos";
 

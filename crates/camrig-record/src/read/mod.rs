@@ -53,7 +53,7 @@ use self::sections::Sections;
 pub(crate) use self::sections::{Section, SectionKind};
 use crate::format::{
     CAMERA_KEY, COMPRESSED_SCHEMA, FRAMESET_SCHEMA, FrameSetRecord, GAP_SCHEMA, GapRecord, MOTION_SCHEMA,
-    NAME_KEY, ORIGIN_KEY, PART_KEY, POINTS_SCHEMA, RAW_SCHEMA, STREAM_KEY, VERSION, VERSION_KEY,
+    NAME_KEY, ORIGIN_KEY, PART_KEY, POINTS_SCHEMA, RAW_SCHEMA, RUN_KEY, STREAM_KEY, VERSION, VERSION_KEY,
 };
 use crate::ros;
 
@@ -104,6 +104,8 @@ pub(crate) struct RecordedCamera {
     pub(crate) origin_nanos: u64,
     /// 1 for the first file of the recording.
     pub(crate) part: u32,
+    /// Identifies the run of the rig; empty if it is not known.
+    pub(crate) run: String,
 }
 
 impl RecordedCamera {
@@ -509,6 +511,7 @@ fn cameras(index: &Index) -> Result<Vec<RecordedCamera>, MetadataError> {
             image_channels: BTreeMap::new(),
             origin_nanos: number(ORIGIN_KEY)?,
             part: u32::try_from(number(PART_KEY)?).unwrap_or(u32::MAX),
+            run: metadata.get(RUN_KEY).cloned().unwrap_or_default(),
         };
         cameras.entry(name).or_insert(camera).frameset_channels.insert(id);
     }

@@ -6,6 +6,9 @@ use std::path::Path;
 use crate::read::{Last, Recording};
 use crate::write::numbered_before;
 
+/// Maximum number of files that are searched for the one before.
+const MAX_CANDIDATES: usize = 8;
+
 /// The facts about the file that a recorder continues.
 pub(super) struct Before {
     /// The `log_time` at which the recording began.
@@ -16,20 +19,26 @@ pub(super) struct Before {
 }
 
 impl Before {
-    /// Reads the newest file before `own`, of the files that are called `base`; `None` if there is none, if it has no
-    /// framesets, or if its recording has ended.
-    pub(super) fn find(base: &Path, own: &Path) -> Option<Self> {
-        let path = numbered_before(base, own)?;
-        let recording = match Recording::skim(&path) {
-            Ok(recording) => recording,
-            Err(error) => {
-                log::warn!("the recording before the restart cannot be read: {error}");
-                return None;
-            }
-        };
-        let camera = recording.cameras().first().filter(|_| recording.may_continue())?;
-        let (origin_nanos, part) = (camera.origin_nanos, camera.part);
-        Some(Self { origin_nanos, part, last: recording.last_framesets() })
+    /// Reads the newest file of this run with framesets before `own`, of the files that are called `base`; `None` if there is
+    /// none, or if its recording has ended. Files of other runs may have names in between, and so may an instance that wrote
+    /// no frameset.
+    pub(super) fn find(base: &Path, own: &Path, run: &str) -> Option<Self> {
+        for path in numbered_before(base, own).take(MAX_CANDIDATES) {
+            let recording = match Recording::skim(&path) {
+                Ok(recording) => recording,
+                Err(error) => {
+                    log::warn!("a file before the restart cannot be read: {error}");
+                    continue;
+                }
+            };
+            let Some(camera) = recording.cameras().first().filter(|camera| camera.run == run) else {
+                continue;
+            };
+            let (origin_nanos, part) = (camera.origin_nanos, camera.part);
+            let found = Self { origin_nanos, part, last: recording.last_framesets() };
+            return recording.may_continue().then_some(found);
+        }
+        None
     }
 
     /// Returns the largest number of a producer, whose framesets may be of several cameras.

@@ -35,6 +35,8 @@ pub(crate) struct WrittenCamera {
     pub(crate) wall_minus_monotonic_nanos: i64,
     /// The text of the topology; empty if it is not known.
     pub(crate) topology: Arc<str>,
+    /// Identifies the run of the rig; empty if it is not known.
+    pub(crate) run: Arc<str>,
 }
 
 impl WrittenCamera {
@@ -66,8 +68,8 @@ impl WrittenCamera {
         });
         let info = CameraInfo { streams, ..CameraInfo::clone(said) };
         let (producer, said) = (producer.to_owned(), Arc::clone(said));
-        let topology = Arc::from("");
-        Self { name, producer, info, frames, said, jpeg, wall_minus_monotonic_nanos, topology }
+        let (topology, run) = (Arc::from(""), Arc::from(""));
+        Self { name, producer, info, frames, said, jpeg, wall_minus_monotonic_nanos, topology, run }
     }
 
     /// Returns the form of frames of depth; `None` for other frames.
@@ -206,8 +208,9 @@ fn imu_of(camera: &str, frame: Frame<'_>) -> Vec<ImuMessage> {
 pub(crate) struct Encoded {
     pub(super) source: Arc<WrittenCamera>,
     pub(super) gaps: Vec<GapRecord>,
-    /// Whether it is the first of its producer, and an earlier instance of this recorder had framesets of it.
-    pub(super) continues: bool,
+    /// If it is the first of its producer, and an earlier instance of this recorder had framesets of it: the number of the
+    /// first frameset on its link.
+    pub(super) continues: Option<u64>,
     /// `None` if there are only gaps.
     pub(super) frameset: Option<Messages>,
 }
@@ -277,7 +280,7 @@ impl Encoded {
             images,
             imu,
         };
-        Ok(Self { source, gaps: Vec::new(), continues: false, frameset: Some(messages) })
+        Ok(Self { source, gaps: Vec::new(), continues: None, frameset: Some(messages) })
     }
 
     /// Encodes frames that are of no rig.
@@ -314,7 +317,7 @@ impl Encoded {
         let publish_time = frames.first().map_or(log_time, |(header, _)| header.timestamp.nanos);
         let record = text_of(&record, &images)?;
         let messages = Messages { sequence, log_time, publish_time, record, images, imu };
-        Ok(Self { source, gaps: Vec::new(), continues: false, frameset: Some(messages) })
+        Ok(Self { source, gaps: Vec::new(), continues: None, frameset: Some(messages) })
     }
 
     /// Returns the frameset as a reader finds it in a recording.
@@ -326,7 +329,7 @@ impl Encoded {
     }
 
     pub(super) fn only_gaps(source: Arc<WrittenCamera>, gaps: Vec<GapRecord>) -> Self {
-        Self { source, gaps, continues: false, frameset: None }
+        Self { source, gaps, continues: None, frameset: None }
     }
 }
 

@@ -68,8 +68,9 @@ pub(crate) struct Record {
     /// The cameras by name.
     cameras: BTreeMap<String, Arc<WrittenCamera>>,
     gaps: Gaps,
-    /// The producers of which an earlier instance had framesets, and this one has written none.
-    continued: BTreeSet<String>,
+    /// The producers of which an earlier instance had framesets, and this one has written none, each with the number of the
+    /// first frameset on its link.
+    continued: BTreeMap<String, u64>,
     /// The offset from the host's monotonic clock to the wall clock, constant for the whole recording.
     wall_minus_monotonic_nanos: i64,
     /// Number of framesets that did not fit into the memory, or arrived after the recording had ended.
@@ -91,7 +92,7 @@ impl Record {
             recorded,
             cameras: BTreeMap::new(),
             gaps: Gaps::default(),
-            continued: BTreeSet::new(),
+            continued: BTreeMap::new(),
             wall_minus_monotonic_nanos: wall - monotonic_nanos() as i64,
             dropped: 0,
             ended_early: false,
@@ -99,7 +100,7 @@ impl Record {
     }
 
     /// Returns the recorded camera of a frameset. A camera that was reopened with other streams is a new one.
-    fn source(&mut self, frames: &FrameSet, topology: &str) -> Arc<WrittenCamera> {
+    fn source(&mut self, frames: &FrameSet, output: &ProcessorOutput) -> Arc<WrittenCamera> {
         let name = WrittenCamera::name_of(frames);
         let known = self.cameras.get(&name);
         if let Some(source) = known.filter(|source| source.shows(frames)) {
@@ -107,7 +108,8 @@ impl Record {
         }
         let jpeg = self.options.jpeg_quality.is_some();
         let mut source = WrittenCamera::new(name.clone(), frames, jpeg, self.wall_minus_monotonic_nanos);
-        source.topology = topology.into();
+        source.topology = output.topology().into();
+        source.run = output.rig().into();
         let source = Arc::new(source);
         self.cameras.insert(name, Arc::clone(&source));
         source
@@ -143,11 +145,12 @@ impl Processor for Record {
             return Ok(());
         }
         self.recorded.rig.get_or_init(|| output.rig().to_owned());
-        let source = self.source(frames, output.topology());
+        let source = self.source(frames, output);
         if !self.gaps.knows(frames.producer()) {
             match first_number(frames, output) {
-                Some(first) => self.gaps.begin(frames.producer(), first),
-                None => _ = self.continued.insert(frames.producer().to_owned()),
+                Some((first, true)) => self.gaps.begin(frames.producer(), first),
+                Some((first, false)) => _ = self.continued.insert(frames.producer().to_owned(), first),
+                None => {}
             }
         }
         self.gaps.arrive(frames.producer(), frames.sequence());
@@ -251,13 +254,13 @@ fn lacks_of(actors: &[ActorStatus], recorded: &BTreeSet<&str>) -> Vec<Incomplete
     lacks.collect()
 }
 
-/// Returns the number of the first frameset on the link of this one, which is the first that arrived on it, also before a
-/// restart of this recorder. `None` if others have arrived. A recorder that joins a running rig does not miss earlier
+/// Returns the number of the first frameset on the link of this one, and whether this one is the first that arrived on it:
+/// others may have arrived before a restart of this recorder. A recorder that joins a running rig does not miss earlier
 /// framesets.
-fn first_number(frames: &FrameSet, output: &ProcessorOutput) -> Option<u64> {
+fn first_number(frames: &FrameSet, output: &ProcessorOutput) -> Option<(u64, bool)> {
     let mut inputs = output.inputs();
     let input = inputs.find(|input| input.from == frames.producer())?;
-    (input.counts.delivered <= 1).then_some(input.joined)
+    Some((input.joined, input.counts.delivered <= 1))
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use crate::compression::Compression;
 use crate::format::{
     CAMERA_KEY, CHANGE_METADATA, Changed, FRAMESET_JSON_SCHEMA, FRAMESET_SCHEMA, GAP_JSON_SCHEMA, GAP_SCHEMA,
     INCOMPLETE_METADATA, Incomplete, NEXT_KEY, OFFSET_KEY, ORIGIN_KEY, PART_KEY, PART_METADATA,
-    RECORDER_METADATA, TOPOLOGY_ATTACHMENT, VERSION, VERSION_KEY,
+    RECORDER_METADATA, RUN_KEY, TOPOLOGY_ATTACHMENT, VERSION, VERSION_KEY,
 };
 use crate::write::{self, Attachment, Message, Output, WriteError};
 
@@ -189,6 +189,7 @@ impl RecordingPart {
             nanos: messages.map_or(time, |messages| messages.publish_time),
         };
         let text = |key: &str, value: String| (key.to_owned(), value);
+        let run = (!source.run.is_empty()).then(|| text(RUN_KEY, source.run.to_string()));
         let of_frameset = [
             text(VERSION_KEY, VERSION.to_owned()),
             text(CAMERA_KEY, serde_json::to_string(&source.info)?),
@@ -207,7 +208,7 @@ impl RecordingPart {
             (json(FRAMESET_SCHEMA, FRAMESET_JSON_SCHEMA), json(GAP_SCHEMA, GAP_JSON_SCHEMA));
         let name = &source.name;
         let of_camera = channels::metadata(source);
-        let of_frameset = of_camera.clone().into_iter().chain(of_frameset).collect();
+        let of_frameset = of_camera.clone().into_iter().chain(of_frameset).chain(run).collect();
         let mut channels = Channels {
             frameset: define(&format!("/{name}/frameset"), &frameset, "json", &of_frameset)?,
             gaps: define(&format!("/{name}/gaps"), &gap, "json", &of_camera)?,

@@ -304,5 +304,5 @@ pub(super) fn encoded_with(
         images,
         imu: Vec::new(),
     };
-    Encoded { source: Arc::clone(source), gaps: Vec::new(), continues: false, frameset: Some(messages) }
+    Encoded { source: Arc::clone(source), gaps: Vec::new(), continues: None, frameset: Some(messages) }
 }

@@ -152,5 +152,5 @@ fn encoded(
     let record = serde_json::to_vec(&record).unwrap();
     let (log_time, publish_time, imu) = (sequence + 1, sequence, Vec::new());
     let messages = Messages { sequence, log_time, publish_time, record, images, imu };
-    Encoded { source: Arc::clone(source), gaps: Vec::new(), continues: false, frameset: Some(messages) }
+    Encoded { source: Arc::clone(source), gaps: Vec::new(), continues: None, frameset: Some(messages) }
 }

@@ -180,26 +180,30 @@ impl OpenFiles {
         *last = messages.publish_time;
     }
 
-    /// Continues the file of an earlier instance, if there is one: in the same recording, with a gap up to this frameset.
-    fn continue_before(&mut self, camera: &str, encoded: &mut Encoded) {
+    /// Continues the file of an earlier instance, if there is one: in the same recording, with a gap up to this frameset, which
+    /// begins at the number `joined` if no file has framesets of the producer.
+    fn continue_before(&mut self, camera: &str, encoded: &mut Encoded, joined: u64) {
         let Some(part) = self.parts.get_mut(camera) else { return };
         let base = path_of(&self.options, camera);
-        let before = self.before.entry(camera.to_owned()).or_insert_with(|| Before::find(&base, part.path()));
-        let Some(before) = before else { return };
-        // The first frameset of a file determines its part of the recording.
-        if part.began().is_none() {
-            self.origin.get_or_insert(before.origin_nanos);
-            part.set_number(before.part.saturating_add(1));
-        }
-        self.changes.begin_at(before.origin_nanos);
-        for (name, last) in &before.last {
-            let published = self.published.entry(name.clone()).or_default();
-            *published = last.publish_time.max(*published);
+        let find = || Before::find(&base, part.path(), &encoded.source.run);
+        let before = self.before.entry(camera.to_owned()).or_insert_with(find).as_ref();
+        if let Some(before) = before {
+            // The first frameset of a file determines its part of the recording.
+            if part.began().is_none() {
+                self.origin.get_or_insert(before.origin_nanos);
+                part.set_number(before.part.saturating_add(1));
+            }
+            self.changes.begin_at(before.origin_nanos);
+            for (name, last) in &before.last {
+                let published = self.published.entry(name.clone()).or_default();
+                *published = last.publish_time.max(*published);
+            }
         }
         let first = encoded.gaps.first().map(|gap| gap.first_sequence);
         let until = first.or(encoded.frameset.as_ref().map(|messages| messages.sequence)).unwrap_or(0);
-        let next = before.last_sequence(&encoded.source.producer).map(|last| last.saturating_add(1));
-        if let Some(first_sequence) = next.filter(|&next| next < until) {
+        let last = before.and_then(|before| before.last_sequence(&encoded.source.producer));
+        let first_sequence = last.map_or(joined, |last| last.saturating_add(1));
+        if first_sequence < until {
             let gap = GapRecord { first_sequence, last_sequence: until - 1, reason: GapReason::Restart };
             encoded.gaps.insert(0, gap);
         }
@@ -213,8 +217,8 @@ impl OpenFiles {
         if !self.parts.contains_key(&camera) {
             self.open(&camera, 1)?;
         }
-        if encoded.continues {
-            self.continue_before(&camera, encoded);
+        if let Some(joined) = encoded.continues {
+            self.continue_before(&camera, encoded, joined);
         }
         self.keep_order(encoded);
         let time = encoded.frameset.as_ref().map(|messages| messages.log_time);
@@ -261,7 +265,7 @@ mod tests {
 
     use super::super::testing::{PERIOD, TestFolder, encoded, source};
     use super::*;
-    use crate::read::{Content, Ending, Recording};
+    use crate::read::{Content, Ending, Parts, Recording};
     use crate::write::numbered;
 
     #[test]
@@ -321,16 +325,20 @@ mod tests {
         assert_eq!(framesets.map(|message| message.publish_time).collect::<Vec<_>>(), [50, 60, 60, 70]);
     }
 
-    /// Records framesets as an instance of the recorder that then fails, or is killed.
-    fn instance(path: &Path, framesets: std::ops::Range<u64>, continues: bool, killed: bool) {
+    /// Records framesets as an instance of the recorder in this run of a rig, which then fails, or is killed.
+    fn instance(path: &Path, run: &str, framesets: std::ops::Range<u64>, continues: bool, killed: bool) {
         let options: RecordOptions =
             toml::from_str(&format!("file = '{}'\ncompression = 'zstd'", path.display())).unwrap();
         let memory = Arc::new(Memory::new(options.memory_bytes));
         let writer = start(options, Arc::clone(&memory), Arc::default(), 0).unwrap();
-        let sources = ["front", "rear"].map(source);
+        let sources = ["front", "rear"].map(|name| {
+            let mut source = Arc::into_inner(source(name)).unwrap();
+            source.run = run.into();
+            Arc::new(source)
+        });
         for sequence in framesets.clone() {
             for source in &sources {
-                let continues = continues && sequence == framesets.start;
+                let continues = (continues && sequence == framesets.start).then_some(0);
                 memory.push(Encoded { continues, ..encoded(source, sequence) });
             }
         }
@@ -351,37 +359,68 @@ mod tests {
         }
     }
 
+    /// Returns the numbers of the framesets of both cameras, present or in a gap of a restart.
+    fn numbers(parts: &Parts) -> [Vec<u64>; 2] {
+        let mut found = [const { Vec::new() }; 2];
+        for recording in parts.files() {
+            let mut contents = recording.contents(|_| true, 0..u64::MAX);
+            while let Some((index, content)) = contents.next(recording) {
+                match content {
+                    Content::FrameSet(frameset) => found[index].push(frameset.record.sequence),
+                    Content::Gap(gap) => {
+                        assert_eq!(gap.reason, GapReason::Restart);
+                        found[index].extend(gap.first_sequence..=gap.last_sequence);
+                    }
+                    Content::Unreadable { error, .. } => panic!("{error}"),
+                }
+            }
+        }
+        found
+    }
+
+    fn names(parts: &Parts) -> Vec<String> {
+        let name = |part: &Recording| part.path().file_name().unwrap().to_string_lossy().into_owned();
+        parts.files().iter().map(name).collect()
+    }
+
     #[test]
     fn instances_of_a_recorder_are_one_recording() {
         for killed in [false, true] {
             let folder = TestFolder::new("instances");
             let path = folder.path().join("rig.mcap");
             // The first file names belong to a recording of another run.
-            instance(&path, 1..3, false, false);
+            instance(&path, "old", 1..3, false, false);
             let path_of_run = folder.path().join("rig-2.mcap");
-            instance(&path, 0..5, false, killed);
-            instance(&path, 9..12, true, killed);
-            instance(&path, 12..14, true, false);
-            let parts = crate::read::Parts::open(&path_of_run, &|_| {}).unwrap();
-            let names = parts.files().iter().map(|part| part.path().file_name().unwrap().to_owned());
-            assert_eq!(names.collect::<Vec<_>>(), ["rig-2.mcap", "rig-3.mcap", "rig-4.mcap"]);
-            let mut found = [const { Vec::new() }; 2];
-            for recording in parts.files() {
-                let mut contents = recording.contents(|_| true, 0..u64::MAX);
-                while let Some((index, content)) = contents.next(recording) {
-                    match content {
-                        Content::FrameSet(frameset) => found[index].push(frameset.record.sequence),
-                        Content::Gap(gap) => {
-                            assert_eq!(gap.reason, GapReason::Restart);
-                            found[index].extend(gap.first_sequence..=gap.last_sequence);
-                        }
-                        Content::Unreadable { error, .. } => panic!("{error}"),
-                    }
-                }
-            }
-            assert_eq!(found, [const { 14 }; 2].map(|count| (0..count).collect::<Vec<u64>>()), "{killed}");
-            let first = crate::read::Parts::open(&path, &|_| {}).unwrap();
+            instance(&path, "new", 0..5, false, killed);
+            instance(&path, "new", 9..12, true, killed);
+            instance(&path, "new", 12..14, true, false);
+            let parts = Parts::open(&path_of_run, &|_| {}).unwrap();
+            assert_eq!(names(&parts), ["rig-2.mcap", "rig-3.mcap", "rig-4.mcap"]);
+            let expected = [const { 14 }; 2].map(|count| (0..count).collect::<Vec<u64>>());
+            assert_eq!(numbers(&parts), expected, "{killed}");
+            let first = Parts::open(&path, &|_| {}).unwrap();
             assert_eq!(first.files().len(), 1);
         }
+    }
+
+    #[test]
+    fn an_instance_continues_the_file_of_its_own_run_only() {
+        let folder = TestFolder::new("own-run");
+        let path = folder.path().join("rig.mcap");
+        // The next names belong to a recording of another run, and to an instance that wrote no frameset.
+        instance(&folder.path().join("rig-2.mcap"), "old", 0..9, false, true);
+        instance(&path, "new", 0..5, false, false);
+        instance(&path, "new", 0..0, false, false);
+        instance(&path, "new", 8..10, true, false);
+        let parts = Parts::open(&path, &|_| {}).unwrap();
+        assert_eq!(names(&parts), ["rig.mcap", "rig-4.mcap"]);
+        let expected: Vec<u64> = (0..10).collect();
+        assert_eq!(numbers(&parts), [expected.clone(), expected]);
+        let other = Parts::open(&folder.path().join("rig-2.mcap"), &|_| {}).unwrap();
+        assert_eq!(names(&other), ["rig-2.mcap"]);
+        // Without any file of its run, a recording begins with a gap from the first number on.
+        instance(&folder.path().join("alone.mcap"), "new", 3..5, true, false);
+        let alone = Parts::open(&folder.path().join("alone.mcap"), &|_| {}).unwrap();
+        assert_eq!(numbers(&alone), [(0..5).collect::<Vec<u64>>(), (0..5).collect()]);
     }
 }

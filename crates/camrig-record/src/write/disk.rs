@@ -47,10 +47,10 @@ pub(crate) fn numbered(path: &Path, number: u32) -> PathBuf {
     if number == 1 { path.to_owned() } else { with_suffix(path, &number.to_string()) }
 }
 
-/// Returns the file with the highest number below that of `own`, of the files that are called `base`.
-pub(crate) fn numbered_before(base: &Path, own: &Path) -> Option<PathBuf> {
-    let number = (1..=MAX_FILES).find(|&number| numbered(base, number) == own)?;
-    (1..number).rev().map(|number| numbered(base, number)).find(|path| path.exists())
+/// Returns the files with lower numbers than that of `own`, of the files that are called `base`, from the highest number on.
+pub(crate) fn numbered_before(base: &Path, own: &Path) -> impl Iterator<Item = PathBuf> {
+    let number = (1..=MAX_FILES).find(|&number| numbered(base, number) == own).unwrap_or(1);
+    (1..number).rev().map(|number| numbered(base, number)).filter(|path| path.exists())
 }
 
 /// Returns the names after a numbered one: `rig-4.mcap`, `rig-5.mcap`, ... for `rig-3.mcap`.
