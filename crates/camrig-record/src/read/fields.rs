@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 
+use mcap::records::op;
+
 /// The rest of a record, whose fields are taken in order.
 pub(super) struct Fields<'a>(pub(super) &'a [u8]);
 
@@ -163,6 +165,24 @@ impl AttachmentRecord {
         };
         Some((parsed, record.len() - fields.0.len()))
     }
+}
+
+/// Returns whether the content of a header, a definition or metadata is as long as its fields.
+pub(super) fn is_whole(opcode: u8, record: &[u8]) -> bool {
+    let mut fields = Fields(record);
+    let sizes = match opcode {
+        op::HEADER => &[4, 4][..],
+        op::SCHEMA => &[2, 4, 4, 4],
+        op::CHANNEL => &[2, 2, 4, 4, 4],
+        op::METADATA => &[4, 4],
+        _ => return false,
+    };
+    // Texts and entries come after their lengths.
+    let is_there = |size: &usize| match size {
+        2 => fields.u16().is_some(),
+        _ => fields.data().is_some(),
+    };
+    sizes.iter().all(is_there) && fields.0.is_empty()
 }
 
 /// Parses the profile from the header of a file.

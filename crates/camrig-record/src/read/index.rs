@@ -12,7 +12,7 @@ use std::sync::Arc;
 use mcap::records::op;
 
 use super::error::{ChunkError, IndexError};
-use super::fields::{self, ChannelRecord, ChunkIndexRecord, Fields, Schema};
+use super::fields::{self, AttachmentRecord, ChannelRecord, ChunkIndexRecord, Fields, Schema};
 use super::file::{PEEK_BYTES, RangeReader, RecordedFile, WINDOW_BYTES};
 use super::records::{
     self, CHUNK_START_BYTES, ChunkHeader, HEADER_BYTES, MAGIC, MAX_CONTENT_BYTES, MessageFields, RecordReader,
@@ -26,6 +26,15 @@ const END_BYTES: u64 = HEADER_BYTES as u64 + FOOTER_BYTES + MAGIC.len() as u64;
 
 /// Maximum size of one definition or other small record.
 const MAX_RECORD_BYTES: u64 = 16 << 20;
+
+/// Size of the index of a chunk's messages before its entries.
+const MESSAGE_INDEX_BYTES: usize = 6;
+
+/// The first opcode of records that other programs define.
+const PRIVATE: u8 = 0x80;
+
+/// Maximum length of a record that counts as one although the file ends before its end: a tebibyte.
+const MAX_LENGTH: u64 = 1 << 40;
 
 /// Size of the buffer for a part of the index.
 const INDEX_BUFFER_BYTES: usize = 32 << 10;
@@ -255,16 +264,12 @@ impl Index {
                 (opcode != 0).then_some((opcode, length, record_bytes))
             });
             let Some((opcode, length, record_bytes)) = found else {
-                let next = find_chunk(file, at + 1..range.end)?.unwrap_or(range.end);
+                let next = find_chunk(file, at + 1..range.end, range.end)?.unwrap_or(range.end);
                 self.add_damage(at..next, ChunkError::NoRecord);
                 at = next;
                 continue;
             };
             let record = at..at + record_bytes;
-            let content = at + HEADER_BYTES as u64..record.end;
-            if matches!(opcode, op::ATTACHMENT | op::METADATA) && self.extras.len() < MAX_EXTRAS {
-                self.extras.push((opcode, content.clone()));
-            }
             match opcode {
                 op::CHUNK if self.skim_chunk(file, record.clone())? => {}
                 op::CHUNK => {
@@ -272,7 +277,7 @@ impl Index {
                         failed_bytes += read_bytes;
                         let exhausted = failed_bytes > 2 * file.size_bytes() + FAILED_BYTES;
                         let from = if exhausted { record.end } else { at + 1 };
-                        let next = find_chunk(file, from..range.end)?.unwrap_or(range.end);
+                        let next = find_chunk(file, from..range.end, range.end)?.unwrap_or(range.end);
                         self.add_damage(at..next, problem);
                         at = next;
                         continue;
@@ -280,17 +285,16 @@ impl Index {
                 }
                 op::DATA_END if length == 4 => return Ok(at),
                 op::FOOTER if length == FOOTER_BYTES => return Ok(at),
-                op::HEADER | op::SCHEMA | op::CHANNEL | op::METADATA if length <= MAX_RECORD_BYTES => {
-                    self.define(opcode, &file.read(content)?)?;
+                _ if self.add_record(file, opcode, record.clone(), range.end)? => {}
+                _ => {
+                    // If its length is right, only this record is damaged.
+                    let is_whole = is_followed(file, record.end..range.end)?;
+                    let until = if is_whole { record.end } else { range.end };
+                    let next = find_chunk(file, at + 1..until, range.end)?.unwrap_or(until);
+                    self.add_damage(at..next, ChunkError::NoRecord);
+                    at = next;
+                    continue;
                 }
-                op::MESSAGE => {
-                    let fields = file.look(content.start, MessageFields::BYTES, MessageFields::parse)?;
-                    if let Some(fields) = fields.filter(|_| length >= MessageFields::BYTES as u64) {
-                        *self.messages.entry(fields.channel).or_insert(0) += 1;
-                        self.sections.push_message(record.clone(), &fields, RUN_BYTES);
-                    }
-                }
-                _ => {}
             }
             at = record.end;
         }
@@ -331,7 +335,10 @@ impl Index {
     fn add_damage(&mut self, bytes: Range<u64>, problem: ChunkError) {
         self.sections.break_run();
         self.damaged_bytes += bytes.end - bytes.start;
-        if self.damage.len() < MAX_DAMAGES {
+        let before = self.damage.last_mut().filter(|before| before.bytes.end == bytes.start);
+        if let (Some(before), ChunkError::NoRecord) = (before, &problem) {
+            before.bytes.end = bytes.end;
+        } else if self.damage.len() < MAX_DAMAGES {
             self.damage.push(Damage { bytes, problem });
         } else {
             self.more_damage += 1;
@@ -446,7 +453,7 @@ impl Index {
             Some((opcode, end, ..)) if opcode != op::CHUNK => (Ok(None), end),
             other => {
                 let problem = other.map_or(problem, |_| ChunkError::NotAChunk);
-                let next = find_chunk(file, range.start + 1..range.end).ok().flatten();
+                let next = find_chunk(file, range.start + 1..range.end, range.end).ok().flatten();
                 (Err(problem), next.unwrap_or(range.end))
             }
         }
@@ -621,19 +628,30 @@ fn checksum(file: &RecordedFile, range: Range<u64>) -> io::Result<crc32fast::Has
     }
 }
 
-/// Returns the first position that can be a chunk.
-fn find_chunk(file: &RecordedFile, within: Range<u64>) -> io::Result<Option<u64>> {
-    let mut from = within.start;
-    while from < within.end {
-        let least = (within.end - from).min(CHUNK_START_BYTES as u64) as usize;
+/// Returns whether another record follows, at the start of this part of the file, or nothing. That record may be cut.
+fn is_followed(file: &RecordedFile, rest: Range<u64>) -> io::Result<bool> {
+    let is_kind = |opcode: u8| (op::HEADER..=op::DATA_END).contains(&opcode) || opcode >= PRIVATE;
+    let left = (rest.end - rest.start).min(HEADER_BYTES as u64) as usize;
+    file.peek(rest.start, left, |bytes| match records::header(&bytes[..left.min(bytes.len())]) {
+        Some((opcode, length)) => is_kind(opcode) && length <= MAX_LENGTH,
+        None => bytes.first().filter(|_| left > 0).is_none_or(|&opcode| is_kind(opcode)),
+    })
+}
+
+/// Returns the first of these positions that can be a chunk, which ends before `end`.
+fn find_chunk(file: &RecordedFile, starts: Range<u64>, end: u64) -> io::Result<Option<u64>> {
+    let mut from = starts.start;
+    while from < starts.end {
+        let least = (end - from).min(CHUNK_START_BYTES as u64) as usize;
         let (found, searched) = file.look(from, least, |bytes| {
-            let bytes = &bytes[..bytes.len().min((within.end - from) as usize)];
+            let bytes = &bytes[..bytes.len().min((end - from) as usize)];
             // The start of a chunk that extends beyond these bytes is complete in the next ones.
-            let last = bytes.len() as u64 == within.end - from;
+            let last = bytes.len() as u64 == end - from;
             let searched = if last { bytes.len() } else { bytes.len() - CHUNK_START_BYTES + 1 };
+            let searched = searched.min((starts.end - from) as usize);
             let candidates = bytes[..searched].iter().enumerate().filter(|(_, byte)| **byte == op::CHUNK);
             let found = candidates.map(|(index, _)| index).find(|&index| {
-                let left = within.end - from - index as u64;
+                let left = end - from - index as u64;
                 ChunkHeader::parse(&bytes[index..])
                     .is_some_and(|(_, length)| length.saturating_add(HEADER_BYTES as u64) <= left)
             });
