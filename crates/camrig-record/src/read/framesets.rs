@@ -110,6 +110,10 @@ impl Contents {
             if let Some(ready) = self.ready.pop_front() {
                 return Some(ready);
             }
+            // A section of unknown channels has nothing of no camera.
+            if self.kinds.is_empty() {
+                return None;
+            }
             if let Some((messages, at)) = &mut self.reading {
                 let (message, at) = (messages.next(), *at);
                 match message {

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use mcap::records::op;
 
+use super::MAX_CHUNK_BYTES;
 use super::error::{ChunkError, IndexError};
 use super::fields::{self, AttachmentRecord, ChannelRecord, ChunkIndexRecord, Fields, Schema};
 use super::file::{PEEK_BYTES, RangeReader, RecordedFile, WINDOW_BYTES};
@@ -55,7 +56,7 @@ const MAX_CHUNK_CHANNELS: usize = 4096;
 const MAX_DAMAGES: usize = 10_000;
 
 /// Bytes of failed chunks that a scan reads, beside twice the size of the file. Then it no longer searches for a chunk inside
-/// of a failed one, so that the time of a scan is linear.
+/// of a failed one, and reads no chunk larger than [`MAX_CHUNK_BYTES`], so that the time of a scan is linear.
 const FAILED_BYTES: u64 = 256 << 20;
 
 /// The end of a file, from the best to the worst.
@@ -273,9 +274,11 @@ impl Index {
             match opcode {
                 op::CHUNK if self.skim_chunk(file, record.clone())? => {}
                 op::CHUNK => {
-                    if let Err((problem, read_bytes)) = self.add_chunk(file, record.clone())? {
+                    let is_exhausted = |bytes: u64| bytes > 2 * file.size_bytes() + FAILED_BYTES;
+                    let most = if is_exhausted(failed_bytes) { MAX_CHUNK_BYTES } else { MAX_CONTENT_BYTES };
+                    if let Err((problem, read_bytes)) = self.add_chunk(file, record.clone(), most)? {
                         failed_bytes += read_bytes;
-                        let exhausted = failed_bytes > 2 * file.size_bytes() + FAILED_BYTES;
+                        let exhausted = is_exhausted(failed_bytes);
                         let from = if exhausted { record.end } else { at + 1 };
                         let next = find_chunk(file, from..range.end, range.end)?.unwrap_or(range.end);
                         self.add_damage(at..next, problem);
@@ -301,14 +304,91 @@ impl Index {
         Ok(at)
     }
 
-    /// Adds a chunk. A damaged one adds nothing; then the inner error has the reason, and the number of bytes read to
+    /// Adds a record that is not a chunk, in a part of the file that ends at `end`. Adds nothing and returns `false` if its
+    /// content is not of its kind, if the data of a file have no such record, or if no record follows it: then its kind or its
+    /// length is damaged.
+    fn add_record(
+        &mut self,
+        file: &RecordedFile,
+        opcode: u8,
+        record: Range<u64>,
+        end: u64,
+    ) -> Result<bool, IndexError> {
+        let content = record.start + HEADER_BYTES as u64..record.end;
+        let length = content.end - content.start;
+        match opcode {
+            op::HEADER | op::SCHEMA | op::CHANNEL | op::METADATA if length <= MAX_RECORD_BYTES => {
+                let bytes = file.read(content.clone())?;
+                if !fields::is_whole(opcode, &bytes) {
+                    return Ok(false);
+                }
+                self.add_extra(opcode, content);
+                self.define(opcode, &bytes)?;
+            }
+            op::MESSAGE => {
+                let fields = file.look(content.start, MessageFields::BYTES, MessageFields::parse)?;
+                let fields = fields.filter(|_| length >= MessageFields::BYTES as u64);
+                let Some(fields) = fields else { return Ok(false) };
+                if !is_followed(file, record.end..end)? {
+                    return Ok(false);
+                }
+                *self.messages.entry(fields.channel).or_insert(0) += 1;
+                self.sections.push_message(record, &fields, RUN_BYTES);
+            }
+            op::MESSAGE_INDEX => {
+                let entries_bytes = file.peek(content.start, MESSAGE_INDEX_BYTES, |bytes| {
+                    let mut fields = Fields(bytes);
+                    fields.u16().and_then(|_| fields.u32())
+                })?;
+                // An entry is a time and an offset.
+                let is_whole = |bytes: &u32| {
+                    u64::from(*bytes) + MESSAGE_INDEX_BYTES as u64 == length && bytes.is_multiple_of(16)
+                };
+                return Ok(entries_bytes.as_ref().is_some_and(is_whole));
+            }
+            op::ATTACHMENT => {
+                let start = file.read(content.start..content.end.min(content.start + WINDOW_BYTES))?;
+                let is_whole = AttachmentRecord::parse(&start).is_some_and(|(attachment, fields_bytes)| {
+                    let data_end = attachment.data_bytes.checked_add(fields_bytes as u64);
+                    data_end.and_then(|end| end.checked_add(4)) == Some(length)
+                });
+                if !is_whole || !is_followed(file, record.end..end)? {
+                    return Ok(false);
+                }
+                self.add_extra(opcode, content);
+            }
+            // Definitions and metadata that are too large.
+            op::HEADER | op::SCHEMA | op::CHANNEL | op::METADATA => {
+                return Ok(is_followed(file, record.end..end)?);
+            }
+            PRIVATE.. => {
+                let is_chunk = file.peek(record.start, CHUNK_START_BYTES, |bytes| {
+                    let mut bytes = bytes.to_vec();
+                    bytes[0] = op::CHUNK;
+                    ChunkHeader::parse(&bytes).is_some()
+                })?;
+                return Ok(!is_chunk && is_followed(file, record.end..end)?);
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    fn add_extra(&mut self, opcode: u8, content: Range<u64>) {
+        if matches!(opcode, op::ATTACHMENT | op::METADATA) && self.extras.len() < MAX_EXTRAS {
+            self.extras.push((opcode, content));
+        }
+    }
+
+    /// Adds a chunk of at most this content. A damaged one adds nothing; then the inner error has the reason, and the number of bytes read to
     /// find it.
     fn add_chunk(
         &mut self,
         file: &RecordedFile,
         record: Range<u64>,
+        most: u64,
     ) -> Result<Result<(), (ChunkError, u64)>, IndexError> {
-        let opened = records::open_chunk(file, record.clone(), MAX_CONTENT_BYTES)
+        let opened = records::open_chunk(file, record.clone(), most)
             .and_then(|chunk| Ok((chunk.header.clone(), chunk.content()?)));
         let (header, mut content) = match opened {
             Ok(opened) => opened,

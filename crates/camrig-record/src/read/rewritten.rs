@@ -2,7 +2,7 @@
 //! optional part of MCAP. Also tests of files that are crafted to exhaust memory or time.
 
 use std::fs;
-use std::io::Cursor;
+use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};
 
 use mcap::WriteOptions;
@@ -538,4 +538,36 @@ fn sums_of_hostile_numbers_do_not_overflow() {
     assert_eq!(recording.framesets_of(&recording.cameras()[0]), u64::MAX);
     assert!(crate::commands::info(&path).contains("18446744073709551615 framesets"));
     assert_eq!(contents(&path).1, 1, "the chunk is unreadable");
+}
+
+/// The channels of such a section are unknown, so it was one of the first camera, although there is none.
+#[test]
+fn a_file_without_cameras_has_no_content() {
+    const CHANNELS: u16 = u16::MAX;
+    let folder = TestFolder::new("no-cameras");
+    let mut parts = vec![MAGIC.to_vec(), header_record()];
+    for left_out in 0..18 {
+        let messages = (0..CHANNELS).filter(|id| *id != left_out).flat_map(|id| message(id, 0, 1, b""));
+        let content: Vec<_> = messages.collect();
+        let packed = zstd::encode_all(&content[..], 1).unwrap();
+        parts.push(chunk(&packed, content.len() as u64, 0, b"zstd"));
+    }
+    let large = message(0, 0, 1, &vec![0; 33 << 20]);
+    parts.push(chunk(&zstd::encode_all(&large[..], 1).unwrap(), large.len() as u64, 0, b"zstd"));
+    let parts: Vec<_> = parts.iter().map(Vec::as_slice).collect();
+    let recording = open_bytes(&folder, &parts).unwrap();
+    assert!(recording.index().sections.iter().any(|section| section.channels.is_none()));
+    assert_eq!(contents_of(&recording), (Vec::new(), 0));
+}
+
+/// Each took half a gigabyte of decompression.
+#[test]
+fn failed_chunks_that_no_frameset_needs_are_not_decompressed() {
+    let folder = TestFolder::new("failed");
+    let zeros = zstd::encode_all(io::repeat(0).take(512 << 20), 1).unwrap();
+    let failing = chunk(&zeros, 512 << 20, 7, b"zstd");
+    let recording = open_bytes(&folder, &[MAGIC, &header_record(), &failing, &failing, &failing]).unwrap();
+    let problems: Vec<_> = recording.index().damage.iter().map(|damage| damage.problem.to_string()).collect();
+    let refused = "it has 512 MiB, more than the 32 MiB that this recording's framesets need";
+    assert_eq!(problems[1..], [refused, refused]);
 }
