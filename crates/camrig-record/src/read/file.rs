@@ -1,9 +1,10 @@
 //! The bytes of a file, read in parts of bounded size.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Read};
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -15,7 +16,11 @@ pub(super) const PEEK_BYTES: usize = 256;
 
 /// A file, with the number of the bytes that were read of it. Several threads may read it at the same time.
 pub(super) struct RecordedFile {
-    file: File,
+    /// `None` after [`Self::close`].
+    file: Option<File>,
+    path: PathBuf,
+    /// The device and the number of the file.
+    identity: (u64, u64),
     size_bytes: u64,
     read_bytes: AtomicU64,
     /// Locked during small reads only.
@@ -30,8 +35,26 @@ struct CachedBytes {
 }
 
 impl RecordedFile {
-    pub(super) fn new(file: File, size_bytes: u64) -> Self {
-        Self { file, size_bytes, read_bytes: AtomicU64::new(0), window: Mutex::default() }
+    /// Returns an open file with its metadata.
+    pub(super) fn new(file: File, path: &Path, metadata: &Metadata) -> Self {
+        Self {
+            file: Some(file),
+            path: path.to_owned(),
+            identity: (metadata.dev(), metadata.ino()),
+            size_bytes: metadata.len(),
+            read_bytes: AtomicU64::new(0),
+            window: Mutex::default(),
+        }
+    }
+
+    /// Frees the descriptor: from now on the file is opened for each read.
+    pub(super) fn close(&mut self) {
+        self.file = None;
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_open(&self) -> bool {
+        self.file.is_some()
     }
 
     pub(super) fn size_bytes(&self) -> u64 {
@@ -106,7 +129,16 @@ impl RecordedFile {
     /// # Errors
     /// If the file does not have these bytes.
     pub(super) fn read_into(&self, at: u64, bytes: &mut [u8]) -> io::Result<()> {
-        self.file.read_exact_at(bytes, at)?;
+        if let Some(file) = &self.file {
+            file.read_exact_at(bytes, at)?;
+        } else {
+            let file = File::open(&self.path)?;
+            let metadata = file.metadata()?;
+            if (metadata.dev(), metadata.ino()) != self.identity {
+                return Err(io::Error::other("another file has its name"));
+            }
+            file.read_exact_at(bytes, at)?;
+        }
         self.read_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         Ok(())
     }

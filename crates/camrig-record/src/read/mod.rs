@@ -174,11 +174,12 @@ impl Recording {
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = rustix::fs::open(path, flags, Mode::empty()).map(File::from);
         let file = file.map_err(|error| fail(error.into()))?;
-        let metadata = file.metadata().map_err(fail)?;
         // A recorder holds a lock until it closes the file. On file systems without locks, no file counts as live.
         let is_live = flock(&file, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK);
         let _ = flock(&file, FlockOperation::Unlock);
-        let file = RecordedFile::new(file, metadata.len());
+        // Afterwards: a file that is closed by then has its final size.
+        let metadata = file.metadata().map_err(fail)?;
+        let file = RecordedFile::new(file, path, &metadata);
         // Devices are not read.
         let is_mcap = || file.look(0, records::MAGIC.len(), |bytes| bytes.starts_with(records::MAGIC));
         if !metadata.is_file() {

@@ -14,6 +14,9 @@ use crate::write::{numbered, numbered_behind};
 /// Number of files that are searched for one that continues a recording.
 const MAX_CANDIDATES: usize = 8;
 
+/// Number of files of a recording that stay open. The others are opened for each read: a process has some thousand descriptors.
+const MAX_OPEN: usize = 16;
+
 /// Maximum number of sections of all files: 1.8 MB, beside those of the file that is opened.
 const MAX_SECTIONS: usize = 32 << 10;
 
@@ -69,7 +72,10 @@ impl Parts {
     }
 
     /// Adds a file. All of them share the memory of records, and have a maximum number of sections.
-    fn push(&mut self, file: Recording) {
+    fn push(&mut self, mut file: Recording) {
+        if self.files.len() >= MAX_OPEN {
+            file.file.close();
+        }
         let buffers = self.files[0].buffers.clone();
         self.files.push(Recording { buffers, ..file });
         let sections = self.files.iter().map(|file| file.index.sections.len()).sum::<usize>();
@@ -177,6 +183,7 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::read::Content;
     use crate::record::testing::{TestFolder, write_parts};
 
     fn opened(file: &Path) -> (Vec<String>, Option<String>) {
@@ -219,5 +226,39 @@ mod tests {
         for name in ["", "..", "/etc/passwd", "../rig-2.mcap", "other/rig-2.mcap"] {
             assert_eq!(beside(file, name), None, "{name}");
         }
+    }
+
+    #[test]
+    fn a_recording_of_many_files_keeps_few_open() {
+        const FILES: usize = 20;
+        let folder = TestFolder::new("many");
+        let path = folder.path().join("rig.mcap");
+        write_parts(&path, &[&["front"][..]; FILES]);
+        let parts = Parts::open(&path, &|_| {}).unwrap();
+        let open = parts.files().iter().filter(|part| part.file.is_open()).count();
+        assert_eq!((parts.files().len(), open), (FILES, MAX_OPEN));
+        let framesets = |part: &Recording| {
+            let mut contents = part.contents(|_| true, 0..u64::MAX);
+            std::iter::from_fn(|| contents.next(part))
+                .filter(|(_, content)| matches!(content, Content::FrameSet(_)))
+                .count()
+        };
+        assert!(parts.files().iter().all(|part| framesets(part) == 1));
+        // Another file of that name is not read.
+        let last = parts.files()[FILES - 1].path();
+        fs::copy(&path, folder.path().join("other")).unwrap();
+        fs::rename(folder.path().join("other"), last).unwrap();
+        assert_eq!(framesets(&parts.files()[FILES - 1]), 0);
+    }
+
+    #[test]
+    fn renamed_files_are_found_by_their_numbers() {
+        let folder = TestFolder::new("renamed");
+        let path = folder.path().join("rig.mcap");
+        write_parts(&path, &[&["front"], &["front"]]);
+        let renamed = folder.path().join("new.mcap");
+        fs::rename(&path, &renamed).unwrap();
+        fs::rename(numbered(&path, 2), numbered(&renamed, 2)).unwrap();
+        assert_eq!(opened(&renamed), (vec!["new.mcap".to_owned(), "new-2.mcap".to_owned()], None));
     }
 }

@@ -432,10 +432,12 @@ mod tests {
         record.extend(compression.as_bytes());
         record.extend((stored.len() as u64).to_le_bytes());
         record.extend(stored);
-        let mut file: File = tempfile::tempfile().unwrap();
+        let named = tempfile::NamedTempFile::new().unwrap();
+        let mut file: File = named.reopen().unwrap();
         file.write_all(&record).unwrap();
         file.seek(SeekFrom::Start(0)).unwrap();
-        RecordedFile::new(file, record.len() as u64)
+        let metadata = file.metadata().unwrap();
+        RecordedFile::new(file, named.path(), &metadata)
     }
 
     fn open(file: &RecordedFile) -> Chunk<'_> {
