@@ -425,6 +425,13 @@ impl Index {
         }
     }
 
+    /// Leaves out damage up to the end of a file that is being written: its recorder is just writing a chunk there.
+    pub(super) fn leave_out_end(&mut self, end: u64) {
+        if let Some(last) = self.damage.pop_if(|last| last.bytes.end == end) {
+            self.damaged_bytes -= last.bytes.end - last.bytes.start;
+        }
+    }
+
     /// Adds a definition; an invalid one is ignored.
     fn define(&mut self, opcode: u8, content: &[u8]) -> Result<(), IndexError> {
         match opcode {

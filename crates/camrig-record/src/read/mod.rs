@@ -189,7 +189,10 @@ impl Recording {
             let kind = file.look(0, OTHERS_BYTES, other_kind).map_err(fail)?;
             return Err(kind.map_or_else(|| ReadError::new(path, "is not an MCAP file"), |kind| kind(path)));
         }
-        let index = index(&file).map_err(|error| ReadError::new(path, error))?;
+        let mut index = index(&file).map_err(|error| ReadError::new(path, error))?;
+        if is_live {
+            index.leave_out_end(metadata.len());
+        }
         // There may be hundreds of open files.
         file.release();
         let cameras = cameras(&index).map_err(|what| ReadError::new(path, what))?;
