@@ -12,6 +12,9 @@ use serde::{Deserialize, Deserializer, Serialize};
 /// Maximum size of one sample in a message, in bytes.
 pub(crate) const SAMPLE_BYTES: usize = 128;
 
+/// Maximum number of samples of a stream in a frameset that is made of a bag: 25 s at 400 Hz.
+pub(crate) const MAX_SAMPLES: usize = 10_000;
+
 /// The samples of a frame of motion.
 #[derive(Serialize)]
 struct MotionMessage {

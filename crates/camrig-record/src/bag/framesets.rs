@@ -43,6 +43,11 @@ impl Framesets {
         self.count
     }
 
+    /// Returns the number of samples of motion that were left out, since no image followed them for too long.
+    pub(crate) fn early_samples(&self) -> u64 {
+        self.gather.left_out()
+    }
+
     /// Returns the number of samples of motion that are in no frameset.
     pub(crate) fn late_samples(&mut self) -> u64 {
         self.gather.take_samples(u64::MAX).iter().map(|(_, samples)| samples.len() as u64).sum()

@@ -6,6 +6,8 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use camrig::frame::{MotionSample, Payload, Stream};
 
+use crate::motion::MAX_SAMPLES;
+
 /// Maximum number of frames of a stream that wait for others.
 const MAX_WAITING: usize = 16;
 
@@ -30,6 +32,8 @@ pub(crate) struct Gather {
     frames: Vec<(Stream, VecDeque<Frame>)>,
     samples: Vec<(Stream, VecDeque<MotionSample>)>,
     half_nanos: u64,
+    /// Number of samples that were left out, since no image followed them for too long.
+    left_out: u64,
 }
 
 impl Gather {
@@ -38,13 +42,24 @@ impl Gather {
             frames: images.iter().map(|&stream| (stream, VecDeque::new())).collect(),
             samples: motions.iter().map(|&stream| (stream, VecDeque::new())).collect(),
             half_nanos: HALF_NANOS,
+            left_out: 0,
         }
     }
 
+    /// Adds a sample. If too many wait for an image, the oldest is left out.
     pub(crate) fn add_sample(&mut self, stream: Stream, sample: MotionSample) {
         if let Some((_, samples)) = self.samples.iter_mut().find(|(known, _)| *known == stream) {
+            if samples.len() >= MAX_SAMPLES {
+                samples.pop_front();
+                self.left_out += 1;
+            }
             samples.push_back(sample);
         }
+    }
+
+    /// Returns the number of samples that were left out, since no image followed them for too long.
+    pub(crate) fn left_out(&self) -> u64 {
+        self.left_out
     }
 
     /// Adds a frame, and calls `found` with each frameset that is complete.
@@ -172,6 +187,16 @@ mod tests {
         let mut found = gathered(&frames);
         found.sort_by_key(|frameset| frameset[0].1);
         assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn samples_that_wait_are_bounded() {
+        let mut gather = Gather::new(&[Stream::DEPTH], &[Stream::GYRO]);
+        for nanos in 0..MAX_SAMPLES as u64 + 3 {
+            gather.add_sample(Stream::GYRO, MotionSample { nanos, xyz: [0.0; 3] });
+        }
+        let found = gather.take_samples(u64::MAX);
+        assert_eq!((found[0].1.len(), found[0].1[0].nanos, gather.left_out()), (MAX_SAMPLES, 3, 3));
     }
 
     #[test]

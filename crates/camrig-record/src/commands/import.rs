@@ -62,9 +62,12 @@ pub(super) fn import(args: &ImportArgs) -> Result<String, CommandError> {
     }
     file.keep(Next::End)?;
     for camera in &mut cameras {
-        if let count @ 1.. = camera.late_samples() {
-            let (name, what) = (&camera.info().name, counted(count, "sample"));
-            let _ = writeln!(text, "{name}: left out: {what} of motion after the last image");
+        let (early, late) = (camera.early_samples(), camera.late_samples());
+        for (count, time) in [(early, "long before the next image"), (late, "after the last image")] {
+            if count > 0 {
+                let (name, what) = (&camera.info().name, counted(count, "sample"));
+                let _ = writeln!(text, "{name}: left out: {what} of motion {time}");
+            }
         }
     }
     let framesets: u64 = cameras.iter().map(Framesets::count).sum();

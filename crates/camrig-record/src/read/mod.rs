@@ -51,10 +51,12 @@ pub(crate) use self::pixels::{check_image, image_data, is_stored, shown_header, 
 pub(crate) use self::records::{Messages, messages};
 use self::sections::Sections;
 pub(crate) use self::sections::{Section, SectionKind};
+use crate::depth::{DepthForm, meters_bytes};
 use crate::format::{
     CAMERA_KEY, COMPRESSED_SCHEMA, FRAMESET_SCHEMA, FrameSetRecord, GAP_SCHEMA, GapRecord, MOTION_SCHEMA,
     NAME_KEY, ORIGIN_KEY, PART_KEY, POINTS_SCHEMA, RAW_SCHEMA, RUN_KEY, STREAM_KEY, VERSION, VERSION_KEY,
 };
+use crate::motion::MAX_SAMPLES;
 use crate::ros;
 
 /// Maximum number of cameras in a recording, and of framesets of processors.
@@ -68,6 +70,9 @@ const MAX_CHUNK_BYTES: u64 = 32 << 20;
 
 /// Upper bound for the size of a chunk of one frameset beside its pixels.
 const CHUNK_OVERHEAD_BYTES: u64 = 1 << 20;
+
+/// Upper bound for the size of a sample of motion: in the message of its frame, and as a message of ROS.
+const STORED_SAMPLE_BYTES: u64 = 640;
 
 /// An open recording.
 pub(crate) struct Recording {
@@ -203,7 +208,8 @@ impl Recording {
             });
         }
         let size_bytes = |camera: &RecordedCamera| {
-            let sizes = camera.info.streams.iter().map(|info| info.payload.size_bytes());
+            let unit_meters = camera.info.depth_unit_meters;
+            let sizes = camera.info.streams.iter().map(|info| stored_bytes(&info.payload, unit_meters));
             sizes.fold(0, u64::saturating_add)
         };
         let largest_bytes = cameras.iter().map(size_bytes).max().unwrap_or(0).min(MAX_FRAMESET_BYTES as u64);
@@ -460,6 +466,18 @@ impl Recording {
     pub(crate) fn data_problem(&self) -> Result<Option<ChunkError>, ReadError> {
         let fail = |error| ReadError::new(&self.path, format_args!("cannot be read: {error}"));
         index::data_problem(&self.file).map_err(fail)
+    }
+}
+
+/// Returns the size of the largest frame of a payload in a recording.
+fn stored_bytes(payload: &Payload, depth_unit_meters: f32) -> u64 {
+    match payload {
+        Payload::Image { format, .. } => match DepthForm::of(*format, depth_unit_meters) {
+            Some(DepthForm::Meters(_)) => meters_bytes(payload).max(payload.size_bytes()),
+            _ => payload.size_bytes(),
+        },
+        Payload::Motion { samples } => u64::from(*samples).max(MAX_SAMPLES as u64) * STORED_SAMPLE_BYTES,
+        _ => payload.size_bytes(),
     }
 }
 

@@ -3,12 +3,12 @@
 use std::fs;
 use std::path::Path;
 
-use camrig::frame::{MetadataKey, Stream};
+use camrig::frame::{CameraInfo, MetadataKey, PixelFormat, Stream, StreamInfo};
 use mcap::WriteOptions;
 
 use super::*;
 use crate::compression::Compression;
-use crate::record::testing::{TestFolder, headers, info, pixels, write};
+use crate::record::testing::{TestFolder, headers, info, pixels, write, write_contents};
 
 const CAMERAS: [&str; 2] = ["front", "rear"];
 const FRAMESETS: u64 = 12;
@@ -182,6 +182,17 @@ fn a_flipped_bit_damages_at_most_one_frameset() {
         }
         fs::remove_file(&path).unwrap();
     }
+}
+
+#[test]
+fn depth_that_is_stored_in_metres_fits_what_is_read() {
+    let folder = TestFolder::new("metres");
+    let path = folder.path().join("rig.mcap");
+    let profile = "3072x3072@30".parse().unwrap();
+    let streams = vec![StreamInfo::image(Stream::DEPTH, PixelFormat::Z16, profile)];
+    let info = CameraInfo { streams, depth_unit_meters: 0.0001, ..info("front") };
+    write_contents(&path, &[(info, vec![vec![vec![1; 2 * 3072 * 3072]]])]);
+    assert_eq!(problems(&path), 0);
 }
 
 #[test]
