@@ -1,7 +1,7 @@
 //! Copies messages of recordings into a new one, chunk by chunk.
 //!
-//! The new file gets its name when it is complete. When the disk is full, or at Ctrl-C, the copied part is kept under another
-//! name, with an index.
+//! The new files get their names when the last one is complete. When the disk is full, or at Ctrl-C, the copied part is kept
+//! under other names, with an index.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
@@ -15,8 +15,10 @@ use super::problems::Problems;
 use super::{CommandError, counted, interrupt};
 use crate::compression::Compression;
 use crate::format::{FRAMESET_SCHEMA, NAME_KEY, NEXT_KEY, ORIGIN_KEY, PART_KEY, PART_METADATA};
-use crate::read::{AttachmentRecord, Channel, ChunkError, Extra, Parts, Recording, Section, Walk, messages};
-use crate::write::{Attachment, Message, Output, numbered, with_suffix};
+use crate::read::{
+    self, AttachmentRecord, Channel, ChunkError, Extra, Parts, Recording, Section, Walk, messages,
+};
+use crate::write::{Attachment, MAX_CHUNKS, Message, Output, numbered, with_suffix};
 
 /// Maximum size of attachments that are compared, so that equal ones are copied once.
 const MAX_COMPARED_BYTES: u64 = 1 << 20;
@@ -58,36 +60,70 @@ pub(super) fn copy(
     compression: Compression,
     bar: &ProgressBar,
 ) -> Result<Copied, CommandError> {
-    let fail =
-        |error: io::Error| CommandError::Create(format!("cannot write `{}`: {error}", output.display()));
+    copy_in_files(inputs, selection, output, compression, bar, MAX_CHUNKS)
+}
+
+/// As [`copy`], with another file after this number of chunks, or up to twice as many.
+pub(super) fn copy_in_files(
+    inputs: &[Parts],
+    selection: &Selection<'_>,
+    output: &Path,
+    compression: Compression,
+    bar: &ProgressBar,
+    most_chunks: u32,
+) -> Result<Copied, CommandError> {
+    let fail = |path: &Path, error: io::Error| {
+        CommandError::Create(format!("cannot write `{}`: {error}", path.display()))
+    };
     let mut copy = Copy {
-        target: CopyTarget::create(output, compression).map_err(fail)?,
+        target: CopyTarget::create(output, compression).map_err(|error| fail(output, error))?,
+        full: Vec::new(),
         base: output,
         compression,
-        number: 1,
+        most_chunks,
+        until: 0,
         selection,
         ids: BTreeMap::new(),
         lasting: BTreeMap::new(),
         copied: Copied::default(),
     };
-    match copy.run(inputs, bar) {
-        Ok(()) => {}
-        Err(End::Interrupted) => return Err(CommandError::Interrupted(copy.keep_part())),
-        Err(End::Failed(error)) => {
-            let (error, kept) = (fail(error), copy.keep_part());
-            return Err(CommandError::Create(format!("{error}; {kept}")));
-        }
+    let run = copy.run(inputs, bar);
+    let Copy { target: CopyTarget { file, output: last }, full: mut files, copied, .. } = copy;
+    let finished = last.finish();
+    files.push(file);
+    let has_index = finished.is_ok();
+    if let Err(end) = run.and_then(|()| finished.map(drop).map_err(End::Failed)) {
+        let kept = keep_part(output, files, Some(copied.framesets), has_index);
+        return Err(match end {
+            End::Interrupted => CommandError::Interrupted(kept),
+            End::Failed(error) => CommandError::Create(format!("{}; {kept}", fail(output, error))),
+            End::NotCreated(path, error) => CommandError::Create(format!("{}; {kept}", fail(&path, error))),
+        });
     }
-    let Copy { target, copied, .. } = copy;
-    target.keep().map_err(fail)?;
+    keep_all(output, files)?;
     bar.finish_and_clear();
     Ok(copied)
+}
+
+/// Gives the complete files of a recording their names, the first one last: then the recording is complete.
+///
+/// # Errors
+/// If a file of such a name exists meanwhile.
+pub(super) fn keep_all(base: &Path, files: Vec<NewFile>) -> Result<(), CommandError> {
+    for (number, file) in (1..).zip(files).collect::<Vec<_>>().into_iter().rev() {
+        let path = numbered(base, number);
+        file.keep()
+            .map_err(|error| CommandError::Create(format!("cannot write `{}`: {error}", path.display())))?;
+    }
+    Ok(())
 }
 
 /// The reason why a copy ends early.
 enum End {
     Interrupted,
     Failed(io::Error),
+    /// The next file cannot be created.
+    NotCreated(PathBuf, io::Error),
 }
 
 impl From<io::Error> for End {
@@ -98,7 +134,6 @@ impl From<io::Error> for End {
 
 /// The file that is written.
 struct CopyTarget {
-    path: PathBuf,
     file: NewFile,
     output: Output,
 }
@@ -107,33 +142,30 @@ impl CopyTarget {
     fn create(path: &Path, compression: Compression) -> io::Result<Self> {
         let file = NewFile::creating(path)?;
         let output = Output::new(file.try_clone()?, compression)?;
-        Ok(Self { path: path.to_owned(), file, output })
-    }
-
-    /// Writes the index and gives the file its name.
-    fn keep(self) -> io::Result<()> {
-        self.output.finish()?;
-        self.file.keep()
+        Ok(Self { file, output })
     }
 }
 
 /// A channel of an input: the number of the input, of its file, and of the channel.
 type InputChannel = (usize, usize, u16);
 
-/// A message that is valid from its time on, and whether this file has it.
+/// A message that is valid from its time on, which the file has.
 struct Lasting {
     place: InputChannel,
     data: Vec<u8>,
     publish_time: u64,
-    is_written: bool,
 }
 
 struct Copy<'a> {
     target: CopyTarget,
+    /// The full files, which get their names when the last one is complete.
+    full: Vec<NewFile>,
     base: &'a Path,
     compression: Compression,
-    /// The number of the file that is written, from 1 on.
-    number: u32,
+    /// Number of chunks after which another file begins.
+    most_chunks: u32,
+    /// The largest `log_time` of a camera's messages so far.
+    until: u64,
     selection: &'a Selection<'a>,
     /// The channels in the new file; `None` if a channel is left out.
     ids: BTreeMap<InputChannel, Option<u16>>,
@@ -214,12 +246,48 @@ impl Copy<'_> {
                 return Ok(());
             }
         };
-        if self.selection.origin.is_some() && self.target.output.is_full() {
-            self.begin_next_file(inputs)?;
-        }
         let found: Vec<_> = messages(&records).collect();
+        let (own, next) = self.divide(recording, found);
+        self.copy_messages(inputs, (input, part), &own)?;
+        if let Some(time) = next.iter().map(|message| message.fields.log_time).min() {
+            self.begin_next_file(inputs, time)?;
+            self.copy_messages(inputs, (input, part), &next)?;
+        }
+        Ok(())
+    }
+
+    /// Divides the messages of a section into those of this file and those of the next one. A full file ends between two
+    /// framesets, whose messages have one time each: a frameset may be in several sections. If none ends, two are cut.
+    fn divide(
+        &self,
+        recording: &Recording,
+        found: Vec<read::Message>,
+    ) -> (Vec<read::Message>, Vec<read::Message>) {
+        let chunks = self.target.output.chunks();
+        if self.selection.origin.is_none() || chunks < self.most_chunks {
+            return (found, Vec::new());
+        }
+        if chunks >= self.most_chunks.saturating_mul(2) {
+            return (Vec::new(), found);
+        }
+        let is_of_camera =
+            |message: &read::Message| channel_of(recording, message.fields.channel).is_some_and(is_timed);
+        let is_new = |message: &read::Message| is_of_camera(message) && message.fields.log_time > self.until;
+        if !found.iter().any(is_new) {
+            return (found, Vec::new());
+        }
+        found.into_iter().partition(|message| is_of_camera(message) && !is_new(message))
+    }
+
+    fn copy_messages(
+        &mut self,
+        inputs: &[Parts],
+        (input, part): (usize, usize),
+        found: &[read::Message],
+    ) -> Result<(), End> {
+        let recording = &inputs[input].files()[part];
         let (mut chunk, mut framesets) = (Vec::new(), 0);
-        for message in &found {
+        for message in found {
             let fields = message.fields;
             let place = (input, part, fields.channel);
             let (Some(channel), Some(id)) = (channel_of(recording, fields.channel), self.id(inputs, place)?)
@@ -229,16 +297,19 @@ impl Copy<'_> {
             let mut log_time = fields.log_time;
             if self.selection.origin.is_some() && lasts(channel) {
                 let (data, publish_time) = (&message.data[..], fields.publish_time);
-                let known = self.lasting.get(&channel.topic).filter(|known| known.data == data);
-                if known.is_some_and(|known| known.is_written) || log_time >= self.selection.range.end {
+                let is_known = self.lasting.get(&channel.topic).is_some_and(|known| known.data == data);
+                if is_known || log_time >= self.selection.range.end {
                     continue;
                 }
-                let lasting = Lasting { place, data: data.to_vec(), publish_time, is_written: true };
+                let lasting = Lasting { place, data: data.to_vec(), publish_time };
                 self.lasting.insert(channel.topic.clone(), lasting);
                 log_time = log_time.max(self.selection.range.start);
             }
             if !self.selection.range.contains(&log_time) {
                 continue;
+            }
+            if is_timed(channel) {
+                self.until = self.until.max(log_time);
             }
             framesets += u64::from(channel.schema_name() == FRAMESET_SCHEMA);
             let (sequence, publish_time) = (fields.sequence, fields.publish_time);
@@ -274,20 +345,23 @@ impl Copy<'_> {
         let mut metadata = metadata.clone();
         if let Some(origin) = self.selection.origin.filter(|_| channel.schema_name() == FRAMESET_SCHEMA) {
             metadata.insert(ORIGIN_KEY.to_owned(), origin.to_string());
-            metadata.insert(PART_KEY.to_owned(), self.number.to_string());
+            metadata.insert(PART_KEY.to_owned(), (self.full.len() + 1).to_string());
         }
         output.add_channel(schema, topic, message_encoding, &metadata)
     }
 
-    /// Ends a full file, which names the next one, and begins that.
-    fn begin_next_file(&mut self, inputs: &[Parts]) -> Result<(), End> {
-        let path = numbered(self.base, self.number + 1);
-        let next = CopyTarget::create(&path, self.compression)?;
+    /// Ends a full file, which names the next one, and begins that at this time.
+    fn begin_next_file(&mut self, inputs: &[Parts], time: u64) -> Result<(), End> {
+        let path = numbered(self.base, self.full.len() as u32 + 2);
+        let next = match CopyTarget::create(&path, self.compression) {
+            Ok(next) => next,
+            Err(error) => return Err(End::NotCreated(path, error)),
+        };
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let mut full = std::mem::replace(&mut self.target, next);
-        full.output.write_metadata(PART_METADATA, &BTreeMap::from([(NEXT_KEY.to_owned(), name)]))?;
-        full.keep()?;
-        self.number += 1;
+        let CopyTarget { file, mut output } = std::mem::replace(&mut self.target, next);
+        self.full.push(file);
+        output.write_metadata(PART_METADATA, &BTreeMap::from([(NEXT_KEY.to_owned(), name)]))?;
+        output.finish()?;
         self.ids.clear();
         // Each file has calibration and transforms.
         let lasting = std::mem::take(&mut self.lasting);
@@ -295,7 +369,7 @@ impl Copy<'_> {
         for Lasting { place, .. } in lasting.values() {
             channels.push(self.id(inputs, *place)?);
         }
-        let log_time = self.selection.range.start;
+        let log_time = time.max(self.selection.range.start);
         let chunk =
             lasting.values().zip(channels).filter_map(|(Lasting { data, publish_time, .. }, channel)| {
                 Some(Message { channel: channel?, sequence: 0, log_time, publish_time: *publish_time, data })
@@ -349,29 +423,30 @@ impl Copy<'_> {
         }
         Ok(())
     }
-
-    /// Keeps an unfinished file under another name. Returns a sentence that names it.
-    fn keep_part(self) -> String {
-        let CopyTarget { path, file, output } = self.target;
-        let has_index = output.finish().is_ok();
-        keep_part(&path, file, Some(self.copied.framesets), has_index)
-    }
 }
 
-/// Keeps an unfinished file, which would have been called `path`, under another name. Returns a sentence that names it, with
-/// the number of its framesets if it is known.
-pub(super) fn keep_part(path: &Path, file: NewFile, framesets: Option<u64>, has_index: bool) -> String {
+/// Keeps the files of an unfinished recording, which would have been called `path`, under other names. Returns a sentence that
+/// names them, with the number of framesets if it is known; `has_index` is that of the last file.
+pub(super) fn keep_part(path: &Path, files: Vec<NewFile>, framesets: Option<u64>, has_index: bool) -> String {
     let partial = with_suffix(path, "partial");
-    let names = (1..100).map(|number| numbered(&partial, number));
-    let Some(path) = names.into_iter().find(|path| !path.exists()) else {
+    let count = files.len() as u32;
+    let is_free = |base: &PathBuf| (1..=count).all(|number| !numbered(base, number).exists());
+    let Some(base) = (1..100).map(|number| numbered(&partial, number)).find(is_free) else {
         return "nothing of it is kept, because too many partial files exist".to_owned();
     };
+    for (number, file) in (1..).zip(files) {
+        let path = numbered(&base, number);
+        if let Err(error) = file.keep_as(&path) {
+            return format!("a part of it is not kept: `{}`: {error}", path.display());
+        }
+    }
     let framesets = framesets.map(|framesets| counted(framesets, "frameset") + ", ").unwrap_or_default();
     let index = if has_index { "an index" } else { "no index" };
-    match file.keep_as(&path) {
-        Ok(()) => format!("`{}` has the copied part, {framesets}and {index}", path.display()),
-        Err(error) => format!("nothing of it is kept: `{}`: {error}", path.display()),
+    if count == 1 {
+        return format!("`{}` has the copied part, {framesets}and {index}", base.display());
     }
+    let more = counted(u64::from(count - 1), "more file");
+    format!("`{}` and {more} have the copied part, {framesets}and {index}", base.display())
 }
 
 impl Selection<'_> {
@@ -385,6 +460,11 @@ impl Selection<'_> {
 
 fn channel_of(recording: &Recording, id: u16) -> Option<&Channel> {
     recording.index().channels.get(&id)
+}
+
+/// Returns whether the messages of a channel are parts of framesets, with their times.
+fn is_timed(channel: &Channel) -> bool {
+    channel.metadata.contains_key(NAME_KEY) && !lasts(channel)
 }
 
 fn lasts(channel: &Channel) -> bool {

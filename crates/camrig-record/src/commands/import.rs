@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use camrig::files::NewFile;
 
-use super::copy::keep_part;
+use super::copy::{keep_all, keep_part};
 use super::problems::Problems;
 use super::progress::{bar, size_bytes};
 use super::{CommandError, counted, interrupt};
@@ -53,14 +53,24 @@ pub(super) fn import(args: &ImportArgs) -> Result<String, CommandError> {
     let output = output.clone().unwrap_or_else(|| with_suffix(file, "imported").with_extension("mcap"));
     let cameras = cameras.into_iter().map(Framesets::new).collect();
     let (file, origin) = (NewPart::begin(&output, 1)?, range.start);
-    let mut importing = Importing { file, output, origin, cameras, written: 0 };
+    let mut importing = Importing { file, full: Vec::new(), output, origin, cameras, written: 0 };
     interrupt::receive();
     let run = importing.run(&bag, &mut problems);
-    let Importing { file, output, mut cameras, written, .. } = importing;
-    if run.is_err() || interrupt::is_requested() {
-        return Err(file.keep_part(run.err(), written));
+    let Importing { file: NewPart { file, part }, full: mut files, output, mut cameras, written, .. } =
+        importing;
+    let ends = run.is_ok() && !interrupt::is_requested();
+    let finished = part.finish(if ends { Next::End } else { Next::Unknown });
+    files.push(file);
+    let has_index = finished.is_ok();
+    let run = run.and(finished.map(drop).map_err(|error| not_written(&error)));
+    if run.is_err() || !ends {
+        let kept = keep_part(&output, files, Some(written), has_index);
+        return Err(match run {
+            Err(error) => CommandError::Create(format!("{error}; {kept}")),
+            Ok(()) => CommandError::Interrupted(kept),
+        });
     }
-    file.keep(Next::End)?;
+    keep_all(&output, files)?;
     for camera in &mut cameras {
         let (early, late) = (camera.early_samples(), camera.late_samples());
         for (count, time) in [(early, "long before the next image"), (late, "after the last image")] {
@@ -83,11 +93,13 @@ pub(super) fn import(args: &ImportArgs) -> Result<String, CommandError> {
 struct Importing {
     /// The last file.
     file: NewPart,
+    /// The full files, which get their names when the last one is complete.
+    full: Vec<NewFile>,
     /// The name of the first file.
     output: PathBuf,
     origin: u64,
     cameras: Vec<Framesets>,
-    /// Number of framesets in the last file.
+    /// Number of framesets in all files.
     written: u64,
 }
 
@@ -109,24 +121,6 @@ impl NewPart {
             file,
             part: RecordingPart::begin(clone, path, options).map_err(|error| not_written(&error))?,
         })
-    }
-
-    fn keep(self, next: Next<'_>) -> Result<(), CommandError> {
-        let path = self.part.path().to_owned();
-        self.part.finish(next).map_err(|error| not_written(&error))?;
-        self.file
-            .keep()
-            .map_err(|error| CommandError::Create(format!("cannot write `{}`: {error}", path.display())))
-    }
-
-    /// Keeps an incomplete file, because of an error or Ctrl-C. Returns the error that names it.
-    fn keep_part(self, error: Option<CommandError>, written: u64) -> CommandError {
-        let path = self.part.path().to_owned();
-        let kept = keep_part(&path, self.file, Some(written), self.part.finish(Next::End).is_ok());
-        match error {
-            Some(error) => CommandError::Create(format!("{error}; {kept}")),
-            None => CommandError::Interrupted(kept),
-        }
     }
 }
 
@@ -169,9 +163,9 @@ impl Importing {
         for encoded in framesets {
             if self.file.part.is_full() {
                 let next = NewPart::begin(&self.output, self.file.part.number() + 1)?;
-                let full = std::mem::replace(&mut self.file, next);
-                full.keep(Next::File(self.file.part.path()))?;
-                self.written = 0;
+                let NewPart { file, part } = std::mem::replace(&mut self.file, next);
+                self.full.push(file);
+                part.finish(Next::File(self.file.part.path())).map_err(|error| not_written(&error))?;
             }
             self.file.part.write(encoded, self.origin).map_err(|error| not_written(&error))?;
             self.written += 1;

@@ -73,7 +73,7 @@ pub(super) fn export(args: &ExportArgs) -> Result<String, CommandError> {
     if written.is_err() || interrupt::is_requested() {
         // After an error it is not known which of the last chunk are in the file.
         let framesets = written.is_ok().then(|| cameras.values().map(|camera| camera.written).sum());
-        let kept = keep_part(&path, created, framesets, output.finish().is_ok());
+        let kept = keep_part(&path, vec![created], framesets, output.finish().is_ok());
         return Err(match written {
             Ok(()) => CommandError::Interrupted(kept),
             Err(error) => CommandError::Create(format!("{}; {kept}", fail(error))),

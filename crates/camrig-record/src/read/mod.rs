@@ -48,7 +48,7 @@ pub(crate) use self::index::{Channel, Damage, Ending, Index, IndexEntry};
 use self::index::{Continuation, SummaryEntries};
 pub(crate) use self::parts::Parts;
 pub(crate) use self::pixels::{check_image, image_data, is_stored, shown_header, write_pixels};
-pub(crate) use self::records::{Messages, messages};
+pub(crate) use self::records::{Message, Messages, messages};
 use self::sections::Sections;
 pub(crate) use self::sections::{Section, SectionKind};
 use crate::depth::{DepthForm, meters_bytes};

@@ -51,7 +51,10 @@ impl Parts {
             let next = match &last.index().continuation {
                 Continuation::End => break,
                 Continuation::Next(name) => match beside(file, name) {
-                    Some(path) => named(&path, wanted, progress),
+                    Some(path) if path.exists() => named(&path, wanted, progress),
+                    // The files may have been renamed.
+                    Some(path) => unnamed(file, last.path(), wanted, progress)
+                        .unwrap_or_else(|| named(&path, wanted, progress)),
                     None => break,
                 },
                 // It was not closed, its recorder failed, or it is of a version that names no other file.
