@@ -35,6 +35,8 @@ use camrig::frame::{Clock, FrameHeader, Metadata, MetadataKey, Origin, Payload, 
 use camrig::status::ChangeReport;
 use serde::{Deserialize, Serialize};
 
+use crate::counted::counted;
+
 /// Version of this format; readers reject others.
 pub(crate) const VERSION: &str = "1";
 
@@ -348,8 +350,9 @@ impl Changed {
 
 impl std::fmt::Display for Incomplete {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let unreadable = (self.unreadable > 0)
-            .then(|| format!("its source lacked {} framesets, which could not be read", self.unreadable));
+        let unreadable = (self.unreadable > 0).then(|| {
+            format!("its source lacked {}, which could not be read", counted(self.unreadable, "frameset"))
+        });
         let failure = self.failure.as_ref().map(|failure| format!("its camera failed: {failure}"));
         let facts: Vec<_> = unreadable.into_iter().chain(failure).collect();
         write!(f, "`{}` is incomplete: {}", self.camera, facts.join("; "))
@@ -366,6 +369,10 @@ pub(crate) enum GapReason {
     Memory,
     /// The recorder was restarted: its instance before had not written them, or they were dropped until it was ready again.
     Restart,
+    /// A copy left them out, since they could not be read.
+    Damaged,
+    /// A copy left them out, as of the time between two recordings that were merged.
+    LeftOut,
 }
 
 impl GapReason {
@@ -374,6 +381,8 @@ impl GapReason {
             Self::Link => "link",
             Self::Memory => "memory",
             Self::Restart => "restart",
+            Self::Damaged => "damaged",
+            Self::LeftOut => "left-out",
         }
     }
 }

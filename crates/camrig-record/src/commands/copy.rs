@@ -4,17 +4,22 @@
 //! under other names, with an index.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Read};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use camrig::files::NewFile;
 use indicatif::ProgressBar;
+use serde::Deserialize;
 
 use super::problems::Problems;
 use super::{CommandError, counted, interrupt};
 use crate::compression::Compression;
-use crate::format::{FRAMESET_SCHEMA, NAME_KEY, NEXT_KEY, ORIGIN_KEY, PART_KEY, PART_METADATA};
+use crate::format::{
+    FRAMESET_SCHEMA, GAP_JSON_SCHEMA, GAP_SCHEMA, GapReason, GapRecord, INCOMPLETE_METADATA, NAME_KEY,
+    NEXT_KEY, ORIGIN_KEY, PART_KEY, PART_METADATA,
+};
 use crate::read::{
     self, AttachmentRecord, Channel, ChunkError, Extra, Parts, Recording, Section, Walk, messages,
 };
@@ -85,6 +90,7 @@ pub(super) fn copy_in_files(
         selection,
         ids: BTreeMap::new(),
         lasting: BTreeMap::new(),
+        last: BTreeMap::new(),
         copied: Copied::default(),
     };
     let run = copy.run(inputs, bar);
@@ -171,7 +177,23 @@ struct Copy<'a> {
     ids: BTreeMap<InputChannel, Option<u16>>,
     /// By topic.
     lasting: BTreeMap<String, Lasting>,
+    /// The last frameset of each producer.
+    last: BTreeMap<String, LastNumber>,
     copied: Copied,
+}
+
+/// The last frameset of a producer that was copied, or the end of a gap after it.
+#[derive(Clone, Copy)]
+struct LastNumber {
+    sequence: u64,
+    /// Number of damaged parts before it.
+    damages: u64,
+}
+
+/// The number of a frameset, of its record.
+#[derive(Deserialize)]
+struct Numbered {
+    sequence: u64,
 }
 
 /// The rest of an input.
@@ -184,6 +206,8 @@ struct Rest<'a> {
 
 impl Copy<'_> {
     fn run(&mut self, inputs: &[Parts], bar: &ProgressBar) -> Result<(), End> {
+        // First, so that a part that is kept has them.
+        self.copy_extras(inputs)?;
         let mut rests: Vec<_> =
             inputs.iter().map(|parts| Rest { parts, part: 0, walk: Walk::default(), next: None }).collect();
         for rest in &mut rests {
@@ -205,7 +229,7 @@ impl Copy<'_> {
             }
             self.advance(rest);
         }
-        self.copy_extras(inputs)
+        self.end(inputs)
     }
 
     /// Finds the next section of an input that has something to copy.
@@ -248,10 +272,10 @@ impl Copy<'_> {
         };
         let found: Vec<_> = messages(&records).collect();
         let (own, next) = self.divide(recording, found);
-        self.copy_messages(inputs, (input, part), &own)?;
+        self.copy_messages(inputs, (input, part), section.offset, &own)?;
         if let Some(time) = next.iter().map(|message| message.fields.log_time).min() {
             self.begin_next_file(inputs, time)?;
-            self.copy_messages(inputs, (input, part), &next)?;
+            self.copy_messages(inputs, (input, part), section.offset, &next)?;
         }
         Ok(())
     }
@@ -283,6 +307,7 @@ impl Copy<'_> {
         &mut self,
         inputs: &[Parts],
         (input, part): (usize, usize),
+        offset: u64,
         found: &[read::Message],
     ) -> Result<(), End> {
         let recording = &inputs[input].files()[part];
@@ -311,8 +336,18 @@ impl Copy<'_> {
             if is_timed(channel) {
                 self.until = self.until.max(log_time);
             }
-            framesets += u64::from(channel.schema_name() == FRAMESET_SCHEMA);
             let (sequence, publish_time) = (fields.sequence, fields.publish_time);
+            if let Some(gap) = self.gap_before(recording, channel, offset, &message.data) {
+                // The gap follows the messages before it.
+                if !chunk.is_empty() {
+                    self.target.output.write_chunk(&std::mem::take(&mut chunk))?;
+                }
+                let data = serde_json::to_vec(&gap).map_err(io::Error::from)?;
+                let channel = self.gap_channel(inputs, place)?;
+                let gap = Message { channel, sequence, log_time, publish_time, data: &data };
+                self.target.output.write_chunk(&[gap])?;
+            }
+            framesets += u64::from(channel.schema_name() == FRAMESET_SCHEMA);
             chunk.push(Message { channel: id, sequence, log_time, publish_time, data: &message.data });
         }
         if !chunk.is_empty() {
@@ -320,6 +355,64 @@ impl Copy<'_> {
         }
         self.copied.framesets += framesets;
         Ok(())
+    }
+
+    /// Takes the number of a frameset or of a gap in the section at `offset`. Returns the framesets before it that are missing
+    /// without a gap: those that could not be read, and those between two recordings.
+    fn gap_before(
+        &mut self,
+        recording: &Recording,
+        channel: &Channel,
+        offset: u64,
+        data: &[u8],
+    ) -> Option<GapRecord> {
+        let name = channel.metadata.get(NAME_KEY)?;
+        let (first, last) = match channel.schema_name() {
+            FRAMESET_SCHEMA => {
+                let Numbered { sequence } = serde_json::from_slice(data).ok()?;
+                (sequence, sequence)
+            }
+            GAP_SCHEMA => {
+                let gap: GapRecord = serde_json::from_slice(data).ok()?;
+                (gap.first_sequence, gap.last_sequence)
+            }
+            _ => return None,
+        };
+        let damages = self.copied.problems.count() + recording.index().damages_before(offset) as u64;
+        // A processor numbers the framesets of all its cameras together.
+        let forwarded = name.split_once('/');
+        let producer = forwarded.map_or(&name[..], |(producer, _)| producer);
+        let now = LastNumber { sequence: last, damages };
+        let Some(known) = self.last.get_mut(producer) else {
+            self.last.insert(producer.to_owned(), now);
+            return None;
+        };
+        let before = std::mem::replace(known, now);
+        let first_sequence = before.sequence.checked_add(1).filter(|&next| next < first)?;
+        let is_damaged = damages != before.damages;
+        let reason = if is_damaged { GapReason::Damaged } else { GapReason::LeftOut };
+        // Another camera of a processor may have the numbers between.
+        let is_missing = is_damaged || forwarded.is_none();
+        is_missing.then_some(GapRecord { first_sequence, last_sequence: first - 1, reason })
+    }
+
+    /// Returns the channel of gaps of the camera whose framesets are in this channel.
+    fn gap_channel(&mut self, inputs: &[Parts], place: InputChannel) -> io::Result<u16> {
+        let recording = &inputs[place.0].files()[place.1];
+        let name = channel_of(recording, place.2).and_then(|channel| channel.metadata.get(NAME_KEY));
+        let is_wanted =
+            |channel: &Channel| channel.schema_name() == GAP_SCHEMA && channel.metadata.get(NAME_KEY) == name;
+        let known = recording.index().channels.iter().find(|(_, channel)| is_wanted(channel));
+        if let Some(&id) = known.map(|(id, _)| id)
+            && let Some(id) = self.id(inputs, (place.0, place.1, id))?
+        {
+            return Ok(id);
+        }
+        let name = name.cloned().unwrap_or_default();
+        let output = &mut self.target.output;
+        let schema = output.add_schema(GAP_SCHEMA, "jsonschema", GAP_JSON_SCHEMA.as_bytes())?;
+        let topic = format!("/{name}/gaps");
+        output.add_channel(schema, &topic, "json", &BTreeMap::from([(NAME_KEY.to_owned(), name)]))
     }
 
     /// Returns the number of a channel in the new file, where it is defined if it is new; `None` if it is left out.
@@ -379,7 +472,7 @@ impl Copy<'_> {
         Ok(())
     }
 
-    /// Copies attachments and metadata, the same metadata once.
+    /// Copies attachments and metadata, except the name of the next file, the same ones once.
     fn copy_extras(&mut self, inputs: &[Parts]) -> Result<(), End> {
         let is_new = self.selection.origin.is_some();
         let (mut known, mut attached) = (BTreeSet::new(), BTreeSet::new());
@@ -393,9 +486,16 @@ impl Copy<'_> {
             }
             for extra in recording.extras() {
                 match extra? {
-                    Extra::Metadata(name, _) if is_new && name == PART_METADATA => {}
+                    Extra::Metadata(name, _) if name == PART_METADATA => {}
                     Extra::Metadata(name, entries) => {
-                        if !is_new || known.insert((name.clone(), entries.clone())) {
+                        let of_camera = entries.get(NAME_KEY).filter(|_| name == INCOMPLETE_METADATA);
+                        let is_left_out = of_camera.is_some_and(|camera| !self.selection.has_camera(camera));
+                        if is_left_out {
+                            continue;
+                        }
+                        let mut hasher = DefaultHasher::new();
+                        (&name, &entries).hash(&mut hasher);
+                        if !is_new || known.insert(hasher.finish()) {
                             self.target.output.write_metadata(&name, &entries)?;
                         }
                     }
@@ -417,9 +517,21 @@ impl Copy<'_> {
                 }
             }
         }
-        if is_new {
-            // The recording ends with this file.
+        Ok(())
+    }
+
+    /// Writes that the recording ends with this file; in a copy of a single file, the name of the next one that it has.
+    fn end(&mut self, inputs: &[Parts]) -> Result<(), End> {
+        if self.selection.origin.is_some() {
             self.target.output.write_metadata(PART_METADATA, &BTreeMap::new())?;
+            return Ok(());
+        }
+        for extra in inputs.iter().flat_map(Parts::files).flat_map(Recording::extras) {
+            if let Extra::Metadata(name, entries) = extra?
+                && name == PART_METADATA
+            {
+                self.target.output.write_metadata(&name, &entries)?;
+            }
         }
         Ok(())
     }
@@ -454,7 +566,12 @@ impl Selection<'_> {
     fn has(&self, recording: &Recording, channel: &Channel) -> bool {
         let name = channel.metadata.get(NAME_KEY);
         let of_camera = name.filter(|name| recording.cameras().iter().any(|camera| camera.name == **name));
-        self.cameras.is_empty() || of_camera.is_none_or(|name| self.cameras.contains(name))
+        of_camera.is_none_or(|name| self.has_camera(name))
+    }
+
+    /// Returns whether a camera is copied.
+    fn has_camera(&self, name: &String) -> bool {
+        self.cameras.is_empty() || self.cameras.contains(name)
     }
 }
 

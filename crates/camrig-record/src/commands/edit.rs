@@ -175,10 +175,14 @@ fn finish(
 mod tests {
     use std::collections::BTreeMap;
 
+    use indicatif::ProgressBar;
+
+    use super::super::copy::copy_in_files;
     use super::*;
-    use crate::format::{GapReason, GapRecord};
+    use crate::format::{GapReason, GapRecord, Incomplete};
     use crate::read::{Content, messages};
-    use crate::record::testing::{ORIGIN, PERIOD, TestFolder, write, write_parts};
+    use crate::record::testing::{Next, ORIGIN, PERIOD, TestFolder, begin, write, write_parts};
+    use crate::write::{Message, Output};
 
     /// A message with its topic and the checksum of its data.
     type Text = (String, u64, u64, u32, u32);
@@ -324,5 +328,130 @@ mod tests {
             found.push((index, frameset.record.sequence));
         }
         assert_eq!(found, [(0, 1), (0, 2), (1, 2), (1, 3)]);
+    }
+
+    /// Writes the messages of a recording again, so many in each chunk.
+    fn rewrite(from: &Path, path: &Path, in_chunk: usize) {
+        let recording = Recording::open(from, &|_| {}).unwrap();
+        let mut output = Output::new(std::fs::File::create_new(path).unwrap(), Compression::Lz4).unwrap();
+        let sections = recording.index().sections.iter();
+        let found: Vec<_> = sections
+            .flat_map(|section| messages(&recording.read_section(section).unwrap()).collect::<Vec<_>>())
+            .collect();
+        for found in found.chunks(in_chunk) {
+            let chunk = found.iter().map(|message| {
+                let channel = &recording.index().channels[&message.fields.channel];
+                let schema = channel.schema.as_ref().unwrap();
+                let schema = output.add_schema(&schema.name, &schema.encoding, &schema.data).unwrap();
+                let id =
+                    output.add_channel(schema, &channel.topic, &channel.message_encoding, &channel.metadata);
+                let fields = message.fields;
+                Message {
+                    channel: id.unwrap(),
+                    sequence: fields.sequence,
+                    log_time: fields.log_time,
+                    publish_time: fields.publish_time,
+                    data: &message.data,
+                }
+            });
+            let chunk: Vec<_> = chunk.collect();
+            output.write_chunk(&chunk).unwrap();
+        }
+        output.finish().unwrap();
+    }
+
+    fn copy_all(from: &Path, output: &Path, most_chunks: u32) -> Result<Copied, CommandError> {
+        let parts = Parts::open(from, &|_| {}).unwrap();
+        let selection = Selection { origin: Some(parts.range().start), ..Selection::ALL };
+        copy_in_files(&[parts], &selection, output, Compression::Lz4, &ProgressBar::hidden(), most_chunks)
+    }
+
+    #[test]
+    fn a_full_file_ends_between_two_framesets() {
+        let folder = TestFolder::new("full");
+        let path = recorded(&folder);
+        let sorted = |path: &Path| {
+            let mut found: Vec<_> = contents(path).into_iter().filter(|it| !is_lasting(it)).collect();
+            found.sort();
+            found
+        };
+        let expected = sorted(&path);
+        // Two framesets and two gaps, of eight messages, have the same time.
+        for (in_chunk, most_chunks) in [(1, 8), (1, 9), (1, 11), (2, 5), (3, 4), (5, 3), (5, 4)] {
+            let text = format!("{in_chunk}-{most_chunks}");
+            let source = folder.path().join(format!("{text}.mcap"));
+            rewrite(&path, &source, in_chunk);
+            let output = folder.path().join(format!("{text}-copy.mcap"));
+            assert_eq!(copy_all(&source, &output, most_chunks).unwrap().framesets, 20);
+            assert_eq!(sorted(&output), expected, "{text}");
+            let parts = Parts::open(&output, &|_| {}).unwrap();
+            assert!(parts.files().len() > 1 && parts.problem().is_none(), "{text}");
+            // Its calibration is of the time at which it begins.
+            let starts = parts.files().iter().map(|part| {
+                part.index().sections.extents().map(|(_, extent)| extent.start_time).min().unwrap()
+            });
+            let starts: Vec<_> = starts.collect();
+            assert!(starts[0] == ORIGIN && starts.is_sorted_by(|a, b| a < b), "{text}: {starts:?}");
+        }
+    }
+
+    #[test]
+    fn files_of_an_unfinished_copy_are_kept_under_other_names() {
+        let folder = TestFolder::new("unfinished");
+        let path = recorded(&folder);
+        let [output, third, partial] =
+            ["new.mcap", "new-3.mcap", "new-partial.mcap"].map(|name| folder.path().join(name));
+        std::fs::write(&third, "of another").unwrap();
+        let error = copy_all(&path, &output, 5).err().unwrap().to_string();
+        let parts = Parts::open(&partial, &|_| {}).unwrap();
+        assert_eq!((parts.files().len(), parts.problem().is_none()), (2, true));
+        let framesets = contents(&partial).iter().filter(|it| it.0.ends_with("/frameset")).count();
+        assert!(framesets > 0 && framesets < 20, "{framesets}");
+        let expected = format!(
+            "cannot write `{}`: File exists (os error 17); `{}` and 1 more file have the copied part, {framesets} \
+             framesets, and an index",
+            third.display(),
+            partial.display(),
+        );
+        assert_eq!(error, expected);
+        assert!(!output.exists() && !folder.path().join("new-2.mcap").exists());
+    }
+
+    #[test]
+    fn the_time_between_merged_recordings_is_a_gap() {
+        let folder = TestFolder::new("between");
+        let path = recorded(&folder);
+        let [first, second] = [(0.0, Some(0.09)), (0.2, None)].map(|(from, to)| {
+            let output = folder.path().join(format!("from-{from}.mcap"));
+            trim(&trim_args(&path, &output, from, to, &[])).unwrap();
+            output
+        });
+        let output = folder.path().join("merged.mcap");
+        merge(&MergeArgs { files: vec![first, second], output: output.clone() }).unwrap();
+        // It has no gap that is not recorded.
+        contents(&output);
+        let recording = Recording::open(&output, &|_| {}).unwrap();
+        let mut gaps = recording.gaps();
+        let mut found = Vec::new();
+        while let Some((index, content)) = gaps.next(&recording) {
+            let Content::Gap(gap) = content else { panic!("{content:?}") };
+            found.push((index, gap.first_sequence, gap.last_sequence, gap.reason));
+        }
+        assert_eq!(found, [(0, 3, 6, GapReason::LeftOut), (1, 3, 6, GapReason::LeftOut)]);
+    }
+
+    #[test]
+    fn missing_parts_of_cameras_that_are_left_out_are_not_copied() {
+        let folder = TestFolder::new("incomplete");
+        let (path, output) = (folder.path().join("rig.mcap"), folder.path().join("front.mcap"));
+        let mut part = begin(&path, "front");
+        for camera in ["front", "rear"] {
+            part.note(&Incomplete { camera: camera.to_owned(), unreadable: 1, failure: None }).unwrap();
+        }
+        part.finish(Next::End).unwrap();
+        trim(&trim_args(&path, &output, 0.0, None, &["front"])).unwrap();
+        let parts = Parts::open(&output, &|_| {}).unwrap();
+        let lacks: Vec<_> = parts.incomplete().map(ToString::to_string).collect();
+        assert_eq!(lacks, ["`front` is incomplete: its source lacked 1 frameset, which could not be read"]);
     }
 }

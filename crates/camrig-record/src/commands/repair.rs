@@ -31,7 +31,8 @@ pub(super) fn repair(args: &RepairArgs) -> Result<String, CommandError> {
             ReadError::new(file, "is being recorded; repair it if its recorder does not close it").into()
         );
     }
-    if index.ending != Ending::Open && index.damage.is_empty() {
+    let is_intact = index.ending != Ending::Open && index.damage.is_empty();
+    if is_intact && recording.data_problem()?.is_none() {
         return Ok(format!("{}: intact, nothing to repair\n", file.display()));
     }
     let output = output.clone().unwrap_or_else(|| with_suffix(file, "repaired"));
@@ -57,7 +58,9 @@ mod tests {
     use std::borrow::Cow;
     use std::collections::BTreeMap;
     use std::fs;
+    use std::io::Write;
 
+    use super::super::verify::verify;
     use super::*;
     use crate::read::messages;
     use crate::record::testing::{TestFolder, begin, write};
@@ -144,5 +147,54 @@ mod tests {
         assert!(error.ends_with("is being recorded; repair it if its recorder does not close it"), "{error}");
         part.finish(crate::record::testing::Next::End).unwrap();
         assert!(repair(&args(&path)).unwrap().ends_with("intact, nothing to repair\n"));
+    }
+
+    /// A file with a wrong opcode of a chunk, or a wrong byte in the index of its messages, closed or not.
+    #[test]
+    fn a_repaired_file_verifies() {
+        let folder = TestFolder::new("verifies");
+        let path = folder.path().join("rig.mcap");
+        write(&path, &["front", "rear"], 6, Compression::Lz4, &[]);
+        let whole = fs::read(&path).unwrap();
+        let recording = Recording::open(&path, &|_| {}).unwrap();
+        let sections: Vec<_> = recording.index().sections.iter().cloned().collect();
+        let sixth = &sections[sections.len() - 7];
+        let (chunk, index) = (sixth.offset as usize, (sixth.offset + sixth.size_bytes) as usize + 20);
+        for (name, at, missing) in [("opcode", chunk, 1), ("content", chunk + 60, 1), ("index", index, 0)] {
+            for is_closed in [true, false] {
+                let damaged = folder.path().join(format!("{name}-{is_closed}.mcap"));
+                let mut bytes = whole.clone();
+                bytes[at] ^= 1;
+                bytes.truncate(whole.len() - if is_closed { 0 } else { 30 });
+                fs::write(&damaged, bytes).unwrap();
+                assert!(verify(&damaged).is_err(), "{name}");
+                let text = repair(&args(&damaged)).unwrap();
+                assert!(text.contains(&format!(": {} framesets copied, ", 12 - missing)), "{name}: {text}");
+                let repaired = folder.path().join(format!("{name}-{is_closed}-repaired.mcap"));
+                let verified = verify(&repaired).unwrap_or_else(|error| panic!("{name}: {error}"));
+                assert!(verified.contains(&format!("intact framesets, {missing} missing\n")), "{verified}");
+                let shown = crate::commands::info(&repaired);
+                assert_eq!(shown.contains("  missing: 2 to 2, damaged\n"), missing == 1, "{shown}");
+                let again = folder.path().join(format!("{name}-{is_closed}-again.mcap"));
+                let again = RepairArgs { file: repaired, output: Some(again) };
+                assert!(repair(&again).unwrap().ends_with("intact, nothing to repair\n"));
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_recorder_is_just_writing_is_not_damaged() {
+        let folder = TestFolder::new("torn");
+        let path = folder.path().join("rig.mcap");
+        let part = begin(&path, "front");
+        let bytes = fs::read(&path).unwrap();
+        let recording = Recording::scan(&path, &|_| {}).unwrap();
+        let last = recording.index().sections.iter().last().unwrap().clone();
+        let torn = &bytes[last.offset as usize..][..last.size_bytes as usize - 100];
+        fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(torn).unwrap();
+        let damages = || Recording::open(&path, &|_| {}).unwrap().index().damage.len();
+        assert_eq!(damages(), 0);
+        drop(part);
+        assert_eq!(damages(), 1);
     }
 }

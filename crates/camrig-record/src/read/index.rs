@@ -488,6 +488,11 @@ impl Index {
         Ok(())
     }
 
+    /// Returns the number of known damaged parts before a position.
+    pub(crate) fn damages_before(&self, at: u64) -> usize {
+        self.damage.partition_point(|damage| damage.bytes.start < at)
+    }
+
     /// Returns the end of the known damage at a position.
     fn damage_end(&self, at: u64) -> Option<u64> {
         let behind = self.damage.partition_point(|damage| damage.bytes.start <= at);
