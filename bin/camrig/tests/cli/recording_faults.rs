@@ -376,8 +376,8 @@ fn an_interrupted_copy_is_kept_in_part() {
     assert_eq!(counts(&succeed(&mut test, &["recording", "verify", "partial.mcap"])), (written, 0));
     succeed(&mut test, &export);
     let import = ["recording", "import", "ros/rig.mcap", "-o", "bag.mcap"];
-    let (stderr, status) = interrupted(&test, (WRITES, 20), &import, ("", ".mcap-"), 200_000);
-    kept_in_part(&mut test, (&stderr, status), start, 130, "bag-partial.mcap", "an index");
+    let (stderr, status) = ended_by(Signal::TERM, &test, (WRITES, 20), &import, ("", ".mcap-"), 200_000);
+    kept_in_part(&mut test, (&stderr, status), start, 143, "bag-partial.mcap", "an index");
 }
 
 /// strace delays each read of the recording, so that there is time for Ctrl-C. Skipped without strace.
@@ -403,6 +403,18 @@ const WRITES: &str = "write,writev";
 /// with this in its name has so many bytes; returns its messages and its exit code.
 fn interrupted(
     test: &Test,
+    delayed: (&str, u32),
+    arguments: &[&str],
+    file: (&str, &str),
+    bytes: u64,
+) -> (String, Option<i32>) {
+    ended_by(Signal::INT, test, delayed, arguments, file, bytes)
+}
+
+/// As [`interrupted`], with this signal.
+fn ended_by(
+    signal: Signal,
+    test: &Test,
     (calls, delay_millis): (&str, u32),
     arguments: &[&str],
     (into, name): (&str, &str),
@@ -426,7 +438,7 @@ fn interrupted(
         let mut parts = parts.filter(|entry| entry.file_name().to_string_lossy().contains(name));
         parts.next().filter(|part| part.metadata().is_ok_and(|metadata| metadata.len() >= bytes)).map(drop)
     });
-    kill_process_group(Pid::from_child(&copy), Signal::INT).unwrap();
+    kill_process_group(Pid::from_child(&copy), signal).unwrap();
     let output = copy.wait_with_output().unwrap();
     (String::from_utf8(output.stderr).unwrap(), output.status.code())
 }

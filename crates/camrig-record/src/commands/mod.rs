@@ -39,8 +39,6 @@ mod code {
     pub(super) const DATA: u8 = 65;
     pub(super) const NO_INPUT: u8 = 66;
     pub(super) const CANT_CREATE: u8 = 73;
-    /// The program was ended by Ctrl-C.
-    pub(super) const INTERRUPTED: u8 = 130;
 }
 
 /// Maximum of `--match`.
@@ -137,7 +135,7 @@ enum CommandError {
     /// Arguments contradict each other.
     #[error("{0}")]
     Usage(String),
-    /// Ctrl-C; the text names the files that are left.
+    /// Ctrl-C or another signal; the text names the files that are left.
     #[error("interrupted; {0}")]
     Interrupted(String),
     /// A recording is damaged: the output, and every problem.
@@ -163,7 +161,7 @@ impl CommandError {
             }
             Self::Interrupted(_) => {
                 print_error(self);
-                ExitCode::from(code::INTERRUPTED)
+                ExitCode::from(interrupt::code())
             }
             Self::Damaged { text, problems } => {
                 let printed = print(text);
