@@ -345,6 +345,10 @@ impl Queued for Encoded {
             .sum()
     }
 
+    fn counts(&self) -> bool {
+        self.frameset.is_some()
+    }
+
     fn into_buffers(self) -> impl Iterator<Item = Vec<u8>> {
         self.frameset.into_iter().flat_map(|messages| messages.images.into_iter().map(|(_, image)| image))
     }

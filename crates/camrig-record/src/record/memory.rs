@@ -13,6 +13,10 @@ const FREE_BUFFERS: usize = 8;
 /// A queued item.
 pub(crate) trait Queued {
     fn size_bytes(&self) -> usize;
+    /// Returns whether it counts as one that is lost if it is discarded.
+    fn counts(&self) -> bool {
+        true
+    }
     /// Returns its buffers, to be recycled.
     fn into_buffers(self) -> impl Iterator<Item = Vec<u8>>;
 }
@@ -34,12 +38,15 @@ struct State<T> {
     abandoned: bool,
     /// The error with which the writer stopped.
     failure: Option<String>,
+    /// Number of items that were discarded because of it.
+    lost: u64,
 }
 
 impl<T: Queued> Memory<T> {
     pub(crate) fn new(limit_bytes: usize) -> Self {
         let (queue, free) = (VecDeque::new(), Vec::new());
-        let state = State { queue, used_bytes: 0, free, closed: false, abandoned: false, failure: None };
+        let state =
+            State { queue, used_bytes: 0, free, closed: false, abandoned: false, failure: None, lost: 0 };
         Self { limit_bytes, state: Mutex::new(state), changed: Condvar::new() }
     }
 
@@ -61,6 +68,7 @@ impl<T: Queued> Memory<T> {
     pub(crate) fn push(&self, item: T) {
         let mut state = self.lock();
         if state.failure.is_some() {
+            state.lost += u64::from(item.counts());
             return;
         }
         state.used_bytes += item.size_bytes();
@@ -88,13 +96,18 @@ impl<T: Queued> Memory<T> {
         self.changed.notify_all();
     }
 
-    /// Stops after an error of the writer, and discards all items.
-    pub(crate) fn fail(&self, message: String) {
+    /// Stops after an error of the writer, and discards all items: those that are queued, and `in_hand` others that were popped.
+    pub(crate) fn fail(&self, message: String, in_hand: u64) {
         let mut state = self.lock();
         state.failure = Some(message);
-        state.queue.clear();
+        state.lost += in_hand + state.queue.drain(..).filter(Queued::counts).count() as u64;
         state.closed = true;
         self.changed.notify_all();
+    }
+
+    /// Returns the number of items that were discarded because of an error of the writer.
+    pub(crate) fn lost(&self) -> u64 {
+        self.lock().lost
     }
 
     /// Returns the error with which the writer stopped.
@@ -186,9 +199,11 @@ mod tests {
     #[test]
     fn a_failure_is_kept_and_ends_the_queue() {
         let memory = Memory::new(1000);
+        (0..3).for_each(|_| memory.push(Bytes(Vec::new())));
+        memory.pop().unwrap();
+        memory.fail("full".to_owned(), 1);
         memory.push(Bytes(Vec::new()));
-        memory.fail("full".to_owned());
-        memory.push(Bytes(Vec::new()));
+        assert_eq!(memory.lost(), 4);
         assert_eq!(memory.failure().as_deref(), Some("full"));
         assert!(memory.pop().is_none());
     }

@@ -192,9 +192,13 @@ impl Processor for Record {
             let written = writer.join().map_err(|_| "the writer panicked")?;
             print_note(format_args!("record: {written}"));
         }
+        let not_recorded = self.dropped + self.memory.lost();
         match self.memory.failure() {
-            Some(failure) if self.ended_early => {
-                Err(format!("{failure}; {} framesets were not recorded", self.dropped).into())
+            Some(failure) if not_recorded == 1 => {
+                Err(format!("{failure}; 1 frameset was not recorded").into())
+            }
+            Some(failure) if not_recorded > 0 => {
+                Err(format!("{failure}; {not_recorded} framesets were not recorded").into())
             }
             Some(failure) => Err(failure.into()),
             None if discarded > 0 => {
