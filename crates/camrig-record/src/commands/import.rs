@@ -12,7 +12,7 @@ use super::{CommandError, counted, interrupt};
 use crate::bag::{Bag, BagMessage, BagMessages, Framesets};
 use crate::compression::Compression;
 use crate::record::{Encoded, Next, PartOptions, RecordingPart};
-use crate::write::{WriteError, numbered, with_suffix};
+use crate::write::{WriteError, numbered};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct ImportArgs {
@@ -50,7 +50,9 @@ pub(super) fn import(args: &ImportArgs) -> Result<String, CommandError> {
             problems: vec![format!("`{}` has no images in the topics of realsense-ros", file.display())],
         });
     }
-    let output = output.clone().unwrap_or_else(|| with_suffix(file, "imported").with_extension("mcap"));
+    let stem = if file.is_dir() { file.file_name() } else { file.file_stem() };
+    let name = format!("{}-imported.mcap", stem.unwrap_or_default().to_string_lossy());
+    let output = output.clone().unwrap_or_else(|| file.with_file_name(name));
     let cameras = cameras.into_iter().map(Framesets::new).collect();
     let (file, origin) = (NewPart::begin(&output, 1)?, range.start);
     let mut importing = Importing { file, full: Vec::new(), output, origin, cameras, written: 0 };

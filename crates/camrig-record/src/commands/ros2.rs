@@ -56,8 +56,9 @@ pub(super) fn export(args: &ExportArgs) -> Result<String, CommandError> {
     export::check_calibration(args)?;
     let (parts, mut chosen) = export::open(args)?;
     let stem = args.file.file_stem().unwrap_or_default();
-    let path = args.output.join(stem).with_extension("mcap");
+    let path = args.output.join(format!("{}.mcap", stem.to_string_lossy()));
     let fail = |error: io::Error| CommandError::Create(format!("cannot write `{}`: {error}", path.display()));
+    check_nodes(&parts, &chosen)?;
     export::make_output(&args.output).map_err(fail)?;
     let created = NewFile::creating(&path).map_err(fail)?;
     let mut output = created.try_clone().and_then(Ros2Output::new).map_err(fail)?;
@@ -89,6 +90,19 @@ pub(super) fn export(args: &ExportArgs) -> Result<String, CommandError> {
     }
     let problems = problems.finish();
     if problems.is_empty() { Ok(text) } else { Err(CommandError::Damaged { text, problems }) }
+}
+
+/// Checks that no two cameras have the same node.
+fn check_nodes(parts: &Parts, chosen: &Chosen) -> Result<(), CommandError> {
+    let mut nodes: BTreeMap<String, &str> = BTreeMap::new();
+    for camera in parts.cameras().into_iter().filter(|camera| chosen.has(&camera.name)) {
+        let node = ros_name(chosen.name_of(&camera.name));
+        if let Some(other) = nodes.insert(node.clone(), &camera.name) {
+            let text = format!("`{other}` and `{}` would both be called `/camera/{node}`", camera.name);
+            return Err(CommandError::Usage(text + "; `--rename` gives one of them another name"));
+        }
+    }
+    Ok(())
 }
 
 /// Writes the framesets of all files, until Ctrl-C.
@@ -330,7 +344,6 @@ impl RosNode {
         wanted: bool,
         output: &mut Ros2Output,
     ) -> Result<Option<Stream>, NotWritten> {
-        self.written += u64::from(wanted);
         let headers: Vec<_> = frameset.record.frames.iter().map(shown_header).collect();
         // The sizes come from a file and are unverified.
         camrig::frame::Layout::of(&headers)?;
@@ -360,6 +373,7 @@ impl RosNode {
                 left_out = Some(header.stream);
             }
         }
+        self.written += u64::from(wanted);
         Ok(left_out)
     }
 
@@ -518,6 +532,7 @@ fn encoding(format: PixelFormat) -> &'static str {
 mod tests {
     use camrig::frame::{CameraInfo, CameraPose};
 
+    use super::export::Format;
     use super::*;
     use crate::record::testing::TestFolder;
 
@@ -561,6 +576,21 @@ mod tests {
         let found = (posed.translation.map(|part| part + 0.0), posed.rotation.map(|part| part + 0.0));
         assert_eq!((posed.parent.as_str(), posed.child.as_str()), ("rig", "front_1_link"));
         assert_eq!(found, ([2.0, -0.5, 0.0], [0.0, 0.0, -half, half]));
+    }
+
+    #[test]
+    fn two_cameras_have_two_nodes() {
+        let folder = TestFolder::new("nodes");
+        let (path, output) = (folder.path().join("rig.v1.mcap"), folder.path().join("bag"));
+        crate::record::testing::write(&path, &["left-1", "left_1"], 1, Compression::None, &[]);
+        let args = ExportArgs::all(&path, &output, Format::Ros2);
+        let error = export(&args).unwrap_err();
+        let expected = "`left-1` and `left_1` would both be called `/camera/left_1`; `--rename` gives one of them another \
+                        name";
+        assert!(matches!(&error, CommandError::Usage(text) if text == expected), "{error}");
+        let rename = vec!["left-1=other".parse().unwrap()];
+        export(&ExportArgs { rename, ..args }).unwrap();
+        assert!(output.join("rig.v1.mcap").exists());
     }
 
     /// The mcap crate kept several hundred bytes for each chunk of 768 KiB: some 10 GB for a day of six cameras.

@@ -165,6 +165,25 @@ pub(crate) fn write_with_topology(path: &Path, camera: &str, topology: &str, com
     part.finish(Next::End).unwrap();
 }
 
+/// Writes the framesets `0..framesets` of a camera; those of odd numbers have no color.
+pub(crate) fn write_without_color(path: &Path, camera: &str, framesets: u64) {
+    let mut part =
+        RecordingPart::create(path, PartOptions { number: 1, compression: Compression::None }).unwrap();
+    let source = source(camera);
+    for sequence in 0..framesets {
+        let mut encoded = encoded(&source, sequence);
+        let messages = encoded.frameset.as_mut().unwrap();
+        if sequence % 2 == 1 {
+            let mut record: FrameSetRecord = serde_json::from_slice(&messages.record).unwrap();
+            record.frames.retain(|frame| frame.stream != Stream::COLOR);
+            messages.images.retain(|(stream, _)| *stream != Stream::COLOR);
+            messages.record = serde_json::to_vec(&record).unwrap();
+        }
+        part.write(&encoded, ORIGIN).unwrap();
+    }
+    part.finish(Next::End).unwrap();
+}
+
 /// Writes the framesets `0..framesets` of each camera, each camera's delayed by this time relative to the previous
 /// camera's.
 pub(crate) fn write_apart(path: &Path, cameras: &[&str], framesets: u64, apart_nanos: u64) {

@@ -93,7 +93,7 @@ impl ExportTarget for Images {
         })
     }
 
-    fn write(&mut self, taken: &ExportedFrameSet) -> io::Result<Option<String>> {
+    fn write(&mut self, taken: &ExportedFrameSet) -> io::Result<(bool, Option<String>)> {
         let problem = self.write_images(taken)?;
         for frame in taken.frames.frames() {
             let name = frame.stream();
@@ -113,7 +113,8 @@ impl ExportTarget for Images {
         let mut line = serde_json::to_vec(&taken.read.record)?;
         line.push(b'\n');
         self.list.write_all(&line)?;
-        Ok(problem)
+        let is_written = self.points.is_none() || taken.encoded.iter().any(|file| file.bytes.is_ok());
+        Ok((is_written, problem))
     }
 }
 

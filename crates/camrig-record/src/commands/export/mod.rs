@@ -153,11 +153,11 @@ trait ExportTarget {
         None
     }
 
-    /// Writes a frameset. Returns the first problem of a stream that is left out.
+    /// Writes a frameset. Returns whether it has a file, and the first problem of a stream that is left out.
     ///
     /// # Errors
     /// If a file cannot be written.
-    fn write(&mut self, taken: &ExportedFrameSet) -> io::Result<Option<String>>;
+    fn write(&mut self, taken: &ExportedFrameSet) -> io::Result<(bool, Option<String>)>;
 
     /// Completes the files. Returns a note about them beside their number.
     ///
@@ -345,8 +345,8 @@ impl Exported {
 
     /// Writes a frameset. Returns the problem of a part that is left out.
     fn write(&mut self, taken: &ExportedFrameSet) -> io::Result<Option<String>> {
-        let problem = self.target.write(taken)?;
-        self.written += 1;
+        let (is_written, problem) = self.target.write(taken)?;
+        self.written += u64::from(is_written);
         Ok(problem)
     }
 }
@@ -393,7 +393,9 @@ mod tests {
     use super::*;
     use crate::compression::Compression;
     use crate::format::FrameSetRecord;
-    use crate::record::testing::{PERIOD, TestFolder, write, write_apart, write_restarted};
+    use crate::record::testing::{
+        PERIOD, TestFolder, write, write_apart, write_restarted, write_without_color,
+    };
 
     impl ExportArgs {
         /// Returns the arguments of an export of everything.
@@ -461,6 +463,23 @@ mod tests {
         export(&args(&folder, Format::Npy)).unwrap();
         let expected = ["000000-2.npy", "000000.npy", "000001.npy"];
         assert_eq!(names(&folder.path().join("out/front/depth")), expected);
+    }
+
+    #[test]
+    fn framesets_that_are_left_out_are_not_counted() {
+        let folder = TestFolder::new("count");
+        let path = folder.path().join("rig.mcap");
+        write_without_color(&path, "front", 5);
+        for format in [Format::Open3d, Format::Colmap] {
+            let output = folder.path().join(format!("{format:?}"));
+            let Err(CommandError::Damaged { text, problems }) =
+                export(&ExportArgs::all(&path, &output, format))
+            else {
+                panic!("{format:?}")
+            };
+            assert!(text.starts_with("front: 3 framesets in "), "{format:?}: {text}");
+            assert_eq!(problems.len(), 2, "{problems:?}");
+        }
     }
 
     /// Returns the width and the height of a PNG file.

@@ -58,26 +58,30 @@ impl Videos {
         Ok(image.as_ref().and_then(LightImage::view).map(|view| view.to_rgb8()))
     }
 
-    /// Writes a frame. Returns a problem if it is left out.
-    fn write_frame(&mut self, frame: Frame<'_>, taken: &ExportedFrameSet) -> io::Result<Option<String>> {
+    /// Writes a frame. Returns whether it is in a video, and a problem if it is left out.
+    fn write_frame(
+        &mut self,
+        frame: Frame<'_>,
+        taken: &ExportedFrameSet,
+    ) -> io::Result<(bool, Option<String>)> {
         let stream = frame.stream();
         let rgb = match self.rgb8(frame) {
             Ok(Some(rgb)) => rgb,
-            Ok(None) => return Ok(None),
-            Err(error) => return Ok(self.told_once(stream, &error)),
+            Ok(None) => return Ok((false, None)),
+            Err(error) => return Ok((false, self.told_once(stream, &error))),
         };
-        let Some((width, height)) = frame.payload().size() else { return Ok(None) };
+        let Some((width, height)) = frame.payload().size() else { return Ok((false, None)) };
         if !self.of_streams.contains_key(&stream) {
             let rate = self.info.stream(stream).map_or(1, |info| info.frames_per_second).max(1);
             let path = self.path.join(format!("{stream}.mp4"));
             self.of_streams.insert(stream, Video::begin(&path, (width, height), rate, self.every)?);
         }
-        let Some(video) = self.of_streams.get_mut(&stream) else { return Ok(None) };
+        let Some(video) = self.of_streams.get_mut(&stream) else { return Ok((false, None)) };
         if video.size != (width, height) {
-            return Ok(self.told_once(stream, "it has another size than the first one"));
+            return Ok((false, self.told_once(stream, "it has another size than the first one")));
         }
         video.write(frame, &rgb, taken)?;
-        Ok(None)
+        Ok((true, None))
     }
 
     fn told_once(&mut self, stream: Stream, problem: &str) -> Option<String> {
@@ -86,12 +90,14 @@ impl Videos {
 }
 
 impl ExportTarget for Videos {
-    fn write(&mut self, taken: &ExportedFrameSet) -> io::Result<Option<String>> {
-        let mut problem = None;
+    fn write(&mut self, taken: &ExportedFrameSet) -> io::Result<(bool, Option<String>)> {
+        let (mut is_written, mut problem) = (false, None);
         for frame in taken.frames.frames() {
-            problem = problem.or(self.write_frame(frame, taken)?);
+            let (is_in_video, left_out) = self.write_frame(frame, taken)?;
+            is_written |= is_in_video;
+            problem = problem.or(left_out);
         }
-        Ok(problem)
+        Ok((is_written, problem))
     }
 
     fn finish(&mut self) -> io::Result<Option<String>> {

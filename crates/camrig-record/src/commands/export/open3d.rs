@@ -47,19 +47,20 @@ impl Open3d {
 impl ExportTarget for Open3d {
     /// Writes the files of a frameset. `Open3D` pairs files by their order, so a frameset without color or depth is
     /// left out.
-    fn write(&mut self, taken: &ExportedFrameSet) -> io::Result<Option<String>> {
+    fn write(&mut self, taken: &ExportedFrameSet) -> io::Result<(bool, Option<String>)> {
         let color = match taken.frames.color() {
             Ok(color) => color,
-            Err(error) => return Ok(Some(error.to_string())),
+            Err(error) => return Ok((false, Some(error.to_string()))),
         };
         let color = color.as_ref().and_then(LightImage::view);
         let depth = taken.frames.depth(self.depth_unit_meters);
         let (Some(color), Some(depth)) = (color, depth) else {
-            return Ok(Some(format!("frameset {} lacks color or depth", taken.read.record.sequence)));
+            let problem = format!("frameset {} lacks color or depth", taken.read.record.sequence);
+            return Ok((false, Some(problem)));
         };
         self.write_picture("color", taken, &Picture::color(&color))?;
         self.write_picture("depth", taken, &Picture::depth16(&depth))?;
-        Ok(None)
+        Ok((true, None))
     }
 
     fn finish(&mut self) -> io::Result<Option<String>> {

@@ -185,12 +185,13 @@ impl SceneView {
 }
 
 impl ExportTarget for SceneView {
-    fn write(&mut self, taken: &ExportedFrameSet) -> io::Result<Option<String>> {
+    fn write(&mut self, taken: &ExportedFrameSet) -> io::Result<(bool, Option<String>)> {
         let color = match taken.frames.color() {
             Ok(color) => color,
-            Err(error) => return Ok(Some(error.to_string())),
+            Err(error) => return Ok((false, Some(error.to_string()))),
         };
-        let lacks = |what| Ok(Some(format!("frameset {} lacks {what}", taken.read.record.sequence)));
+        let number = taken.read.record.sequence;
+        let lacks = |what| Ok((false, Some(format!("frameset {number} lacks {what}"))));
         let Some(color) = color.as_ref().and_then(LightImage::view) else { return lacks("color") };
         if self.scene.has_depth {
             let Some(depth) = taken.frames.depth(self.depth_unit_meters) else { return lacks("depth") };
@@ -200,7 +201,7 @@ impl ExportTarget for SceneView {
         let id = self.scene.images.get() + 1;
         self.scene.lists.borrow_mut().add_image(id, self, &format!("{}/{}.png", self.name, taken.name))?;
         self.scene.images.set(id);
-        Ok(None)
+        Ok((true, None))
     }
 
     fn finish(&mut self) -> io::Result<Option<String>> {

@@ -88,12 +88,12 @@ impl Tum {
 }
 
 impl ExportTarget for Tum {
-    fn write(&mut self, taken: &ExportedFrameSet) -> io::Result<Option<String>> {
+    fn write(&mut self, taken: &ExportedFrameSet) -> io::Result<(bool, Option<String>)> {
         let arrived = taken.read.log_time;
         self.write_motion(&taken.frames, arrived)?;
         let color = match taken.frames.color() {
             Ok(color) => color,
-            Err(error) => return Ok(Some(error.to_string())),
+            Err(error) => return Ok((false, Some(error.to_string()))),
         };
         let color = color.as_ref().and_then(LightImage::view);
         let depth = taken.frames.depth(self.depth_unit_meters);
@@ -110,7 +110,7 @@ impl ExportTarget for Tum {
         if lines.len() == 2 {
             writeln!(self.both, "{}", lines.join(" "))?;
         }
-        Ok(None)
+        Ok((!lines.is_empty(), None))
     }
 
     fn finish(&mut self) -> io::Result<Option<String>> {
