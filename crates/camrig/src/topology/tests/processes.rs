@@ -64,13 +64,13 @@ fn a_process_needs_a_cpu() {
 [process.left]
 cpus = []
 "#,
-        r#"
+        r"
 error: `cpus` of process `left` is empty
  --> t.toml:3:8
   |
 3 | cpus = []
   |        ^^ must be an array of integers, 0 to 1023
-"#,
+",
     );
 }
 
