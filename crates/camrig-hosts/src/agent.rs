@@ -25,7 +25,7 @@ use crate::clock;
 use crate::protocol::{AgentKeys, Answer, HostRequest, read, write};
 use crate::session::{self, SessionOptions};
 
-/// Maximum number of requests that are answered at a time; further ones are refused.
+/// Maximum number of requests that are answered at a time; further ones get no answer.
 const REQUESTS_MAX: usize = 16;
 
 /// Maximum number of pending events.
@@ -125,6 +125,23 @@ fn await_name(session: &Session, keys: &AgentKeys, name: &str) -> Result<(), Str
     Ok(())
 }
 
+/// One of the requests that are answered at a time.
+struct Answering(Arc<AtomicUsize>);
+
+impl Answering {
+    /// Counts a request; `None` if there are too many.
+    fn begin(count: &Arc<AtomicUsize>) -> Option<Self> {
+        let answering = Self(Arc::clone(count));
+        (count.fetch_add(1, Ordering::AcqRel) < REQUESTS_MAX).then_some(answering)
+    }
+}
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
 /// Answers requests, and notes which first hosts are connected.
 fn serve(
     session: &Session,
@@ -145,22 +162,19 @@ fn serve(
         .callback(alive)
         .background()
         .wait()?;
-    let (parts, busy) = (Arc::clone(parts), Arc::new(AtomicUsize::new(0)));
+    let (parts, count) = (Arc::clone(parts), Arc::default());
     let answer = move |query: Query| {
-        if busy.fetch_add(1, Ordering::AcqRel) >= REQUESTS_MAX {
-            busy.fetch_sub(1, Ordering::AcqRel);
-            return reply(
-                &query,
-                &Answer::Refused(vec![format!("it is already answering {REQUESTS_MAX} requests")]),
-            );
-        }
-        let (parts, busy) = (Arc::clone(&parts), Arc::clone(&busy));
+        // Nothing may wait on this thread of Zenoh, so there is no answer that says why.
+        let Some(answering) = Answering::begin(&count) else {
+            return log::warn!("a request is not answered: {REQUESTS_MAX} others are");
+        };
+        let parts = Arc::clone(&parts);
         // On a thread of its own: a check opens devices, and a stop waits.
-        let answering = spawn_thread("answer", move || {
+        let thread = spawn_thread("answer", move || {
+            let _answering = answering;
             reply(&query, &respond(&parts, &query));
-            busy.fetch_sub(1, Ordering::AcqRel);
         });
-        if let Err(error) = answering {
+        if let Err(error) = thread {
             log::error!("a request cannot be answered: {error}");
         }
     };
@@ -264,6 +278,22 @@ pub fn unit(program: &Path, arguments: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_request_that_has_ended_makes_room_for_another() {
+        let count = Arc::default();
+        for _ in 0..2 {
+            // The last ones end by a panic, or before they have a thread.
+            let all: Vec<_> = (0..REQUESTS_MAX).map_while(|_| Answering::begin(&count)).collect();
+            assert_eq!(all.len(), REQUESTS_MAX);
+            assert!(Answering::begin(&count).is_none());
+            let panics = std::thread::spawn(move || {
+                let _all = all;
+                std::panic::resume_unwind(Box::new(()));
+            });
+            assert!(panics.join().is_err());
+        }
+    }
 
     #[test]
     fn the_unit_starts_the_same_agent() {

@@ -10,6 +10,7 @@ use std::sync::mpsc::sync_channel;
 use std::time::{Duration, SystemTime};
 
 use camrig::{monotonic_nanos, spawn_thread};
+use zenoh::qos::Priority;
 use zenoh::query::Query;
 use zenoh::{Session, Wait};
 
@@ -260,7 +261,9 @@ pub fn serve(session: &Session, key: &str) -> zenoh::Result<zenoh::query::Querya
 /// it on the thread of an actor.
 pub fn exchange(session: &Session, key: &str) -> Option<Exchange> {
     let asked = monotonic_nanos();
-    let replies = session.get(key).timeout(ANSWER_TIME).wait().ok()?;
+    // It overtakes framesets that wait for the network, and so does the answer.
+    let question = session.get(key).priority(Priority::RealTime).express(true);
+    let replies = question.timeout(ANSWER_TIME).wait().ok()?;
     let reply = replies.recv_timeout(ANSWER_TIME).ok().flatten()?;
     let arrived = monotonic_nanos();
     let bytes: [u8; ANSWER_BYTES] = reply.result().ok()?.payload().to_bytes().as_ref().try_into().ok()?;

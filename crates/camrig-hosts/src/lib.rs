@@ -33,7 +33,7 @@ use camrig::App;
 /// hosts.
 #[must_use]
 pub fn add_to(app: App) -> App {
-    session::use_one_thread();
+    session::set_threads();
     wire::add_to(app)
         .hosts(first::OverZenoh)
         .registry_command(commands::command(), commands::run)

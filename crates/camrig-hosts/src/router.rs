@@ -2,9 +2,6 @@
 //!
 //! It is a session of Zenoh that forwards. It has no access to rigs, and runs nothing.
 
-use std::os::unix::process::CommandExt;
-use std::process::Command;
-
 use camrig::console;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -22,9 +19,6 @@ pub(crate) fn run(options: &SessionOptions) -> Result<(), String> {
         .iter()
         .try_for_each(|endpoint| check_of_router(endpoint))
         .map_err(|error| error.to_string())?;
-    if let Some((name, value)) = session::threads_of_router() {
-        return Err(start_again(name, value));
-    }
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])
         .map_err(|error| format!("signals cannot be received: {error}"))?;
     let session = session::open_router(options).map_err(|error| error.to_string())?;
@@ -34,14 +28,4 @@ pub(crate) fn run(options: &SessionOptions) -> Result<(), String> {
     let _ = signals.forever().next();
     session::close(&session);
     Ok(())
-}
-
-/// Starts this program again with a variable; returns why it cannot.
-fn start_again(name: &str, value: &str) -> String {
-    let program = match std::env::current_exe() {
-        Ok(program) => program,
-        Err(error) => return format!("the program is not known: {error}"),
-    };
-    let error = Command::new(program).args(std::env::args_os().skip(1)).env(name, value).exec();
-    format!("the program cannot start again: {error}")
 }

@@ -20,6 +20,10 @@ const ENDPOINTS_MAX: usize = 16;
 /// Time without any message after which a peer counts as gone, in milliseconds. Liveliness follows from it.
 const LEASE_MILLIS: u32 = 2000;
 
+/// Maximum time in which two peers greet each other, in milliseconds: with Zenoh's 10 s, one greeting that is lost would take
+/// longer than a host may be lost at the end of a rig.
+const OPEN_MILLIS: u32 = 3000;
+
 /// Space for the headers of a message beside its frames, in bytes.
 const MESSAGE_EXTRA_BYTES: usize = 1 << 20;
 
@@ -97,28 +101,31 @@ const NO_IDENTITY: &str = "`tls` and `quic` need `identity`, the file that `camr
 /// The variable from which Zenoh reads its number of threads.
 const THREADS: &str = "ZENOH_RUNTIME";
 
-/// Sends and receives on one thread.
+/// Sends and receives on one thread. Zenoh uses a connection of rustls on two threads at the same time, which rustls does not
+/// allow: then a process crashes, or its connection ends (issue 2557 of eclipse-zenoh/zenoh).
 const ONE_THREAD: &str = "(rx: (handover: tx))";
 
-/// Sends and receives on several threads.
-const SEVERAL_THREADS: &str = "(rx: (worker_threads: 2))";
+/// Sends and receives on several threads. Zenoh closes a connection on one of them, for up to 17 s if the peer does not read:
+/// the others serve the other connections meanwhile. A router waits while it receives until it can send.
+const SEVERAL_THREADS: &str = "(rx: (worker_threads: 4), tx: (worker_threads: 4))";
 
-/// Has Zenoh send and receive on one thread, in this process and its workers, unless the variable is set. Call it before the
-/// process has other threads.
-///
-/// Zenoh uses a connection of rustls on two threads at the same time, which rustls does not allow: then a process crashes, or
-/// its connection ends (issue 2557 of eclipse-zenoh/zenoh).
-pub(crate) fn use_one_thread() {
-    if std::env::var_os(THREADS).is_none() {
-        set_variable_before_threads(THREADS, ONE_THREAD);
+/// Has Zenoh send and receive on one thread in this process, or on several if it is an agent or a router without `tls`,
+/// unless the variable is set. Call it before the process has other threads.
+pub(crate) fn set_threads() {
+    // A worker of an agent inherits the variable.
+    let is_own = std::env::var(THREADS).is_ok_and(|value| value == SEVERAL_THREADS);
+    if is_own || std::env::var_os(THREADS).is_none() {
+        let words = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned());
+        set_variable_before_threads(THREADS, threads_of(words));
     }
 }
 
-/// Returns the value of the variable with which a router starts again; `None` if this process can be one. A router waits while
-/// it receives until it can send, which needs a thread of its own.
-pub(crate) fn threads_of_router() -> Option<(&'static str, &'static str)> {
-    let is_one = std::env::var_os(THREADS).is_some_and(|value| value == ONE_THREAD);
-    is_one.then_some((THREADS, SEVERAL_THREADS))
+/// Returns the value of the variable for a program with these arguments.
+fn threads_of(words: impl IntoIterator<Item = String>) -> &'static str {
+    let mut words = words.into_iter();
+    let serves = words.next().is_some_and(|command| matches!(&*command, "join" | "route"));
+    let has_tls = words.any(|word| word.contains("tls/"));
+    if serves && !has_tls { SEVERAL_THREADS } else { ONE_THREAD }
 }
 
 /// Warns of `tls` on several threads.
@@ -224,6 +231,8 @@ fn config_of(options: &SessionOptions, role: Role) -> Result<Config, SessionErro
         ("scouting/multicast/enabled", "false".to_owned()),
         ("scouting/gossip/enabled", "false".to_owned()),
         ("transport/unicast/max_sessions", connections_max.to_string()),
+        ("transport/unicast/open_timeout", OPEN_MILLIS.to_string()),
+        ("transport/unicast/accept_timeout", OPEN_MILLIS.to_string()),
         ("transport/link/tx/lease", LEASE_MILLIS.to_string()),
         ("transport/link/rx/max_message_size", max_message_bytes.to_string()),
         ("transport/link/tx/queue/size/data", TX_BATCHES.to_string()),
@@ -266,7 +275,7 @@ fn fingerprints(options: &SessionOptions) -> Result<Vec<Fingerprint>, SessionErr
 }
 
 /// Checks that an endpoint can be that of a router. A router needs several threads, and with `tls` they fail: see
-/// [`use_one_thread`].
+/// [`ONE_THREAD`].
 ///
 /// # Errors
 /// If it is of `tls`.
@@ -348,6 +357,27 @@ mod tests {
                 error(endpoint).ends_with("has no port, or more than an address and a port"),
                 "{endpoint}"
             );
+        }
+    }
+
+    #[test]
+    fn only_what_serves_several_peers_without_tls_has_several_threads() {
+        let threads = |line: &str| threads_of(line.split(' ').map(str::to_owned));
+        for line in [
+            "join --listen tcp/0.0.0.0:7447 --insecure",
+            "join --listen=quic/[::]:1",
+            "route --listen quic/a:1",
+        ] {
+            assert_eq!(threads(line), SEVERAL_THREADS, "{line}");
+        }
+        for line in [
+            "join --listen tls/0.0.0.0:7447",
+            "join --listen tcp/a:1 --listen=tls/a:2",
+            "run rig.toml",
+            "worker join",
+            "",
+        ] {
+            assert_eq!(threads(line), ONE_THREAD, "{line}");
         }
     }
 

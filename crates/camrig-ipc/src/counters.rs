@@ -22,7 +22,7 @@ pub enum LostReason {
     Repeated,
     /// The driver could not make it from its source, such as a damaged part of a recording.
     Unreadable,
-    /// It was sent by another host, and did not arrive.
+    /// It did not arrive at another host.
     Wire,
 }
 

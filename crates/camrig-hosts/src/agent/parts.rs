@@ -13,8 +13,11 @@ use crate::protocol::{Answer, Declared, Hello, HostRequest, PartRequest, PartSta
 use crate::split;
 use crate::wire::starting;
 
-/// Maximum number of parts that run, or whose report a first host may still ask for.
+/// Maximum number of parts that run.
 const PARTS_MAX: usize = 8;
+
+/// Maximum number of parts that have ended, and whose report a first host may still ask for: the oldest one is removed.
+const ENDED_MAX: usize = 16;
 
 /// Maximum time in which a part ends after it was asked to; then it is ended immediately.
 const STOP_TIME: Duration = Duration::from_secs(30);
@@ -27,15 +30,23 @@ pub(super) struct Parts {
     registry: Registry,
     /// The file of the agent's identity, for the sessions of crossings.
     identity: PathBuf,
-    running: Mutex<BTreeMap<String, Running>>,
+    /// By run; `None` while a part starts, which may take long: its cameras are looked for.
+    parts: Mutex<BTreeMap<String, Option<Running>>>,
 }
 
 /// A part that was started.
 #[derive(Clone)]
 struct Running {
     handle: RigHandle,
+    began: Instant,
     /// Its report as JSON, when it has ended.
     report: Arc<Mutex<Option<String>>>,
+}
+
+impl Running {
+    fn has_ended(&self) -> bool {
+        locked(&self.report).is_some()
+    }
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -44,7 +55,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Parts {
     pub(super) fn new(registry: &Registry, identity: &Path) -> Self {
-        Self { registry: registry.clone(), identity: identity.to_owned(), running: Mutex::default() }
+        Self { registry: registry.clone(), identity: identity.to_owned(), parts: Mutex::default() }
     }
 
     pub(super) fn answer(&self, request: HostRequest) -> Answer {
@@ -98,19 +109,54 @@ impl Parts {
 
     fn start(&self, part: &PartRequest) -> Result<(), Vec<String>> {
         let rig = self.rig(part)?;
-        let mut running = locked(&self.running);
+        self.take_place(&part.run).map_err(|fact| vec![fact])?;
+        let started = self.start_rig(&rig, part);
+        let mut parts = locked(&self.parts);
+        // It is without a place if its first host went, or the agent ends.
+        match (started, parts.get_mut(&part.run)) {
+            (Ok(started), Some(place)) => {
+                log::info!("the part of `{}` runs", part.name);
+                *place = Some(started);
+                Ok(())
+            }
+            (Ok(started), None) => {
+                starting::end(&part.run);
+                started.handle.stop();
+                Err(vec![format!("its part of run `{}` ended while it started", part.run)])
+            }
+            (Err(lines), _) => {
+                starting::end(&part.run);
+                parts.remove(&part.run);
+                Err(lines)
+            }
+        }
+    }
+
+    /// Takes the place of a part that starts.
+    fn take_place(&self, run: &str) -> Result<(), String> {
+        let mut parts = locked(&self.parts);
+        let is_ended = |part: &Option<Running>| part.as_ref().is_some_and(Running::has_ended);
         // A part that has ended may start again: a change of the rig removed its last actor, and another one adds an actor.
-        if running.get(&part.run).is_some_and(|part| locked(&part.report).is_none()) {
-            return Err(vec![format!("it already runs a part of run `{}`", part.run)]);
+        if parts.get(run).is_some_and(|part| !is_ended(part)) {
+            return Err(format!("it already runs a part of run `{run}`"));
         }
-        if running.len() >= PARTS_MAX && !running.contains_key(&part.run) {
-            return Err(vec![format!("it already runs {PARTS_MAX} parts")]);
+        let ended = parts.values().filter(|part| is_ended(part)).count();
+        if parts.len() - ended >= PARTS_MAX {
+            return Err(format!("it already runs {PARTS_MAX} parts"));
         }
+        parts.insert(run.to_owned(), None);
+        let began = |part: &Option<Running>| part.as_ref().map(|part| part.began);
+        let oldest = parts.iter().filter(|(_, part)| is_ended(part)).min_by_key(|(_, part)| began(part));
+        if let Some(oldest) = oldest.filter(|_| ended >= ENDED_MAX).map(|(run, _)| run.clone()) {
+            parts.remove(&oldest);
+        }
+        Ok(())
+    }
+
+    /// Starts the rig of a part, and notes its report when it has ended.
+    fn start_rig(&self, rig: &Rig, part: &PartRequest) -> Result<Running, Vec<String>> {
         starting::begin(&part.run, &part.awaited);
-        let rig = rig.start().map_err(|error| {
-            starting::end(&part.run);
-            lines(&error.to_string())
-        })?;
+        let rig = rig.start().map_err(|error| lines(&error.to_string()))?;
         let (handle, report) = (rig.handle(), Arc::<Mutex<Option<String>>>::default());
         let (ended, run) = (Arc::clone(&report), part.run.clone());
         let wait = move || {
@@ -122,9 +168,12 @@ impl Parts {
             *locked(&ended) = serde_json::to_string(&rig.wait()).ok();
         };
         spawn_thread("part", wait).map_err(|error| vec![error.to_string()])?;
-        log::info!("the part of `{}` runs", part.name);
-        running.insert(part.run.clone(), Running { handle, report });
-        Ok(())
+        Ok(Running { handle, began: Instant::now(), report })
+    }
+
+    /// Returns the part of a run; `None` if there is none, or it starts.
+    fn part(&self, run: &str) -> Option<Running> {
+        locked(&self.parts).get(run).cloned().flatten()
     }
 
     /// Has the rig of a part answer a request, if that runs only drivers and kinds of this program.
@@ -140,24 +189,26 @@ impl Parts {
             control::Request::Controls { .. } | control::Request::Pause { .. } => Ok(request),
             _ => Err("an agent refuses this request from a first host".to_owned()),
         };
-        let handle = locked(&self.running).get(run).map(|part| part.handle.clone());
-        match (allowed, handle) {
-            (Ok(request), Some(handle)) => handle.answer(request),
+        match (allowed, self.part(run)) {
+            (Ok(request), Some(part)) => part.handle.answer(request),
             (Err(refused), _) => control::Answer::refused(refused),
             (_, None) => control::Answer::refused(format!("it runs no part of run `{run}`")),
         }
     }
 
     fn with(&self, run: &str, act: impl FnOnce(&RigHandle)) -> Result<(), Vec<String>> {
-        let part = locked(&self.running).get(run).cloned();
-        let part = part.ok_or_else(|| vec![format!("it runs no part of run `{run}`")])?;
+        let part = self.part(run).ok_or_else(|| vec![format!("it runs no part of run `{run}`")])?;
         starting::end(run);
         act(&part.handle);
         Ok(())
     }
 
     fn status(&self, run: &str) -> PartState {
-        let Some(part) = locked(&self.running).get(run).cloned() else { return PartState::Unknown };
+        let part = match locked(&self.parts).get(run) {
+            None => return PartState::Unknown,
+            Some(None) => return PartState::Running(Box::default()),
+            Some(Some(part)) => part.clone(),
+        };
         let report =
             locked(&part.report).as_deref().and_then(|report| serde_json::from_str::<Report>(report).ok());
         match report {
@@ -168,9 +219,10 @@ impl Parts {
 
     /// Stops the part of a run whose first host is disconnected, and removes it.
     pub(super) fn abandon(&self, run: &str) {
-        let Some(part) = locked(&self.running).remove(run) else { return };
+        let Some(part) = locked(&self.parts).remove(run) else { return };
         starting::end(run);
-        if locked(&part.report).is_none() {
+        let running = part.filter(|part| !part.has_ended());
+        if let Some(part) = running {
             log::warn!("the first host of run `{run}` is gone: its part stops");
             part.handle.stop();
         }
@@ -178,13 +230,13 @@ impl Parts {
 
     /// Stops every part, and waits until all have ended, within a bounded time.
     pub(super) fn stop_all(&self) {
-        let parts: Vec<_> = locked(&self.running).clone().into_iter().collect();
+        let parts = std::mem::take(&mut *locked(&self.parts));
         for (run, part) in &parts {
             starting::end(run);
-            part.handle.stop();
+            part.iter().for_each(|part| part.handle.stop());
         }
         let until = Instant::now() + STOP_TIME;
-        for (_, part) in parts {
+        for part in parts.into_values().flatten() {
             if !part.handle.wait_timeout(until.saturating_duration_since(Instant::now())) {
                 end_immediately(&part.handle);
             }

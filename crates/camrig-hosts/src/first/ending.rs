@@ -36,7 +36,12 @@ impl RunningRig {
             self.drain_others();
         }
         self.await_others();
-        self.hosts().iter().for_each(|host| host.stop());
+        at_once(self.hosts().into_iter().map(|host| {
+            move || {
+                host.stop();
+                Ok(())
+            }
+        }));
     }
 
     /// Waits until the parts of the other hosts have ended by themselves, or the rig was asked to stop. Each camera has the same
@@ -60,7 +65,7 @@ impl RunningRig {
     fn drain_others(&self) {
         let drain = |host: Arc<Host>| {
             move || {
-                host.ask(&HostRequest::Drain { run: host.run() });
+                host.ask(HostRequest::Drain { run: host.run() });
                 Ok(())
             }
         };
@@ -83,7 +88,7 @@ impl RunningRig {
             let reads = locked(&self.reads).clone();
             for host in left {
                 if has_lost_sources(host.name(), &reads, &live) && stopped.insert(host.name().to_owned()) {
-                    host.ask(&HostRequest::Stop { run: host.run() });
+                    host.ask(HostRequest::Stop { run: host.run() });
                 }
             }
             std::thread::sleep(STOP_INTERVAL);

@@ -39,6 +39,9 @@ const RESTARTS_MAX: u32 = 5;
 /// The error of a part whose agent was restarted.
 const RESTARTED: &str = "its agent was restarted, and its counts are lost";
 
+/// The problem of a part that had to be ended immediately.
+const INTERRUPTED: &str = "its part did not stop in time and was ended immediately";
+
 /// The function that stops the rig.
 pub(super) type StopRig = Box<dyn Fn() + Send + Sync>;
 
@@ -50,8 +53,12 @@ struct Observed {
     status: Option<RigStatus>,
     report: Option<Report>,
     restarts: u32,
-    /// Whether it was asked to stop.
-    stops: bool,
+    /// The last request to stop; `None` while it runs.
+    wanted: Option<HostRequest>,
+    /// Whether that request is to be sent again.
+    is_due: bool,
+    /// Whether it was asked to end immediately.
+    was_interrupted: bool,
     /// Since when the host is lost.
     lost: Option<Instant>,
 }
@@ -108,18 +115,31 @@ impl Host {
 
     /// Requests the state of the part, until it has ended or the rig is over.
     pub(super) fn watch(&self, stop_rig: &Mutex<Option<StopRig>>) {
-        while locked(&self.seen).state != HostState::Ended {
+        while !self.has_ended() {
             let began = Instant::now();
-            let answer = self.agent.ask(&HostRequest::Status { run: self.run() }, STATUS_TIME);
-            self.note(answer);
+            self.look();
             let is_fault = |report: &Report| matches!(report.exit, Exit::Failed | Exit::Unavailable);
             let has_failed = locked(&self.seen).report.as_ref().is_some_and(is_fault);
             if let Some(stop) = locked(stop_rig).as_ref().filter(|_| has_failed) {
                 log::error!("host `{}`: its part has failed: the rig stops", self.name());
                 stop();
             }
-            let interval = if locked(&self.seen).stops { STOP_INTERVAL } else { INTERVAL };
+            let interval = if locked(&self.seen).wanted.is_some() { STOP_INTERVAL } else { INTERVAL };
             std::thread::sleep(interval.saturating_sub(began.elapsed()));
+        }
+    }
+
+    /// Requests the state of the part. If that runs, sends the request to stop again that its agent has not taken.
+    fn look(&self) {
+        self.note(self.agent.ask(&HostRequest::Status { run: self.run() }, STATUS_TIME));
+        let due = {
+            let seen = locked(&self.seen);
+            seen.wanted.clone().filter(|_| seen.is_due && seen.state == HostState::Running)
+        };
+        if let Some(request) = due
+            && self.send(&request).is_ok()
+        {
+            log::warn!("host `{}` has taken the request to stop", self.name());
         }
     }
 
@@ -136,6 +156,9 @@ impl Host {
     /// Notes the state of the part. A part that its agent no longer has is started again: the agent was restarted.
     fn note(&self, answer: Result<Answer, String>) {
         let mut seen = locked(&self.seen);
+        if seen.state == HostState::Ended {
+            return;
+        }
         let was_lost = seen.state == HostState::Lost;
         match answer {
             Ok(Answer::Part(PartState::Running(status))) => {
@@ -147,7 +170,9 @@ impl Host {
                 seen.status = None;
                 seen.report = Some(*report);
             }
-            Ok(Answer::Part(PartState::Unknown)) if seen.stops || seen.restarts >= RESTARTS_MAX => {
+            Ok(Answer::Part(PartState::Unknown))
+                if seen.wanted.is_some() || seen.restarts >= RESTARTS_MAX =>
+            {
                 seen.state = HostState::Ended;
                 RESTARTED.clone_into(&mut seen.error);
             }
@@ -163,8 +188,13 @@ impl Host {
                 }
                 return;
             }
-            Ok(Answer::Refused(lines)) => seen.error = lines.join("; "),
-            Ok(_) => "its agent answered another request".clone_into(&mut seen.error),
+            Ok(answer) => {
+                seen.state = HostState::Running;
+                seen.error = match answer {
+                    Answer::Refused(lines) => lines.join("; "),
+                    _ => "its agent answered another request".to_owned(),
+                };
+            }
             Err(fact) => {
                 if !was_lost {
                     log::error!("{fact}");
@@ -181,34 +211,64 @@ impl Host {
         }
     }
 
-    /// Asks for this to be done to the part.
-    pub(super) fn ask(&self, request: &HostRequest) {
-        locked(&self.seen).stops = true;
-        if let Err(errors) = self.agent.done(request, REQUEST_TIME) {
-            locked(&self.seen).error = errors.join("; ");
+    /// Asks the part to stop by this request. If its agent does not take it, the thread that watches the part sends it again
+    /// until it does: the host may be lost for a moment.
+    pub(super) fn ask(&self, request: HostRequest) {
+        {
+            let mut seen = locked(&self.seen);
+            (seen.wanted, seen.is_due) = (Some(request.clone()), false);
         }
+        if let Err(fact) = self.send(&request) {
+            log::error!("{fact}: it is asked again to stop");
+        }
+    }
+
+    /// Sends a request to stop, and notes whether it is to be sent again.
+    ///
+    /// # Errors
+    /// A line that names the host, if it does not answer.
+    fn send(&self, request: &HostRequest) -> Result<(), String> {
+        let answer = self.agent.ask(request, REQUEST_TIME);
+        let mut seen = locked(&self.seen);
+        if seen.wanted.as_ref() == Some(request) {
+            seen.is_due = !matches!(answer, Ok(Answer::Done));
+        }
+        match answer {
+            // It may have no such part any more: its state says that.
+            Ok(Answer::Refused(lines)) => seen.error = lines.join("; "),
+            Ok(_) => {}
+            Err(fact) => {
+                seen.error.clone_from(&fact);
+                return Err(fact);
+            }
+        }
+        Ok(())
     }
 
     /// Stops the part, and waits until it has ended, within a bounded time. A host that is lost is not waited for.
     pub(super) fn stop(&self) {
-        locked(&self.seen).stops = true;
         let run = self.run();
         for (request, time) in [
             (HostRequest::Stop { run: run.clone() }, STOP_TIME),
             (HostRequest::Interrupt { run: run.clone() }, END_TIME),
         ] {
-            if locked(&self.seen).state == HostState::Ended {
+            if self.has_ended() {
                 return;
             }
-            match self.agent.done(&request, REQUEST_TIME) {
-                Ok(()) => locked(&self.seen).state = HostState::Running,
-                Err(errors) => locked(&self.seen).error = errors.join("; "),
+            if matches!(request, HostRequest::Interrupt { .. }) {
+                log::error!("host `{}`: {INTERRUPTED}", self.name());
+                locked(&self.seen).was_interrupted = true;
             }
+            self.ask(request);
             let until = Instant::now() + time;
             // An agent that does not answer for a moment continues stopping.
-            while Instant::now() < until && locked(&self.seen).state != HostState::Ended {
-                self.note(self.agent.ask(&HostRequest::Status { run: run.clone() }, STATUS_TIME));
+            self.look();
+            while self.may_end() && Instant::now() < until {
                 std::thread::sleep(STOP_INTERVAL);
+                self.look();
+            }
+            if !self.may_end() {
+                break;
             }
         }
         // The thread that watches it ends.
@@ -243,7 +303,11 @@ impl Host {
         let mut seen = locked(&self.seen);
         let unended = || "it has not ended".to_owned();
         let error = Some(seen.error.clone()).filter(|error| !error.is_empty());
-        seen.report.take().ok_or_else(|| error.unwrap_or_else(unended))
+        let mut report = seen.report.take().ok_or_else(|| error.unwrap_or_else(unended))?;
+        if seen.was_interrupted {
+            report.problems.push(INTERRUPTED.to_owned());
+        }
+        Ok(report)
     }
 }
 

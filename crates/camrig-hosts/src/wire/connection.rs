@@ -21,6 +21,9 @@ use crate::session::{self, SessionError, SessionOptions};
 /// not deliver.
 const REOPEN_AFTER: Duration = Duration::from_secs(10);
 
+/// Time after which opening fails without any session before it is tried again.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
+
 /// Maximum time between two openings of a session whose other end stays silent.
 const REOPEN_PAUSE_MAX: Duration = Duration::from_secs(60);
 
@@ -30,7 +33,7 @@ pub(super) struct Connection {
     ends: Ends,
     serves: Option<String>,
     receive: Arc<dyn Fn(Sample) + Send + Sync>,
-    /// `None` while it is opened again, and while it is dropped.
+    /// `None` while one that listens is opened again, and while it is dropped.
     open: Mutex<Option<Arc<Open>>>,
     reopening: Mutex<Reopening>,
 }
@@ -71,6 +74,13 @@ impl Reopening {
         self.pause = (self.pause * 2).min(REOPEN_PAUSE_MAX);
         self.count += 1;
         true
+    }
+
+    /// Notes that a session could not be opened at this silence, and whether the old one is still open.
+    fn has_failed(&mut self, silent: Duration, is_open: bool) {
+        if !is_open {
+            self.next = silent + RETRY_PAUSE;
+        }
     }
 }
 
@@ -160,11 +170,20 @@ impl Connection {
         }
         let (key, count) = (&self.ends.writes, locked(&self.reopening).count);
         log::warn!("`{key}`: no answer for {} s: connects anew, number {count}", silent.as_secs());
-        let old = locked(&self.open).take();
-        close(old, !self.options.listen.is_empty());
+        // The address of one that listens has to be free. Another one stays open until there is a new one: it may still
+        // connect again by itself, and framesets that arrive twice count once.
+        if !self.options.listen.is_empty() {
+            close(locked(&self.open).take(), true);
+        }
         match self.opened() {
-            Ok(open) => *locked(&self.open) = Some(Arc::new(open)),
-            Err(error) => log::warn!("`{key}`: {error}"),
+            Ok(open) => {
+                let old = locked(&self.open).replace(Arc::new(open));
+                close(old, false);
+            }
+            Err(error) => {
+                log::warn!("`{key}`: {error}");
+                locked(&self.reopening).has_failed(silent, locked(&self.open).is_some());
+            }
         }
     }
 
@@ -204,5 +223,10 @@ mod tests {
         // An answer has arrived.
         assert_eq!(due(1, 45), [10, 20, 40]);
         assert_eq!(reopening.count, 10);
+        // One that is not open at all.
+        reopening.has_failed(Duration::from_secs(40), false);
+        assert!(reopening.is_due(Duration::from_secs(41)));
+        reopening.has_failed(Duration::from_secs(41), true);
+        assert!(!reopening.is_due(Duration::from_secs(50)));
     }
 }

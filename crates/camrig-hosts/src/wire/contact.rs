@@ -39,8 +39,8 @@ struct State {
     filter: ClockFilter,
     /// `None` before the first exchanges.
     estimate: Option<HostClock>,
-    /// The last exchange, or the start.
-    exchanged: Instant,
+    /// When something came from the sender, or the start.
+    heard: Instant,
     /// When the sender's clock is asked for next.
     next_exchange: Instant,
     /// The last answer; `None` before the first one.
@@ -55,7 +55,7 @@ impl Contact {
         let state = State {
             filter: ClockFilter::default(),
             estimate: None,
-            exchanged: now,
+            heard: now,
             next_exchange: now,
             answer: None,
             answered: now,
@@ -83,6 +83,11 @@ impl Contact {
         let _ = self.shared.changed.wait_timeout_while(self.shared.locked(), timeout, is_missing);
     }
 
+    /// Notes that something has come from the sender.
+    pub(super) fn heard(&self) {
+        self.shared.locked().heard = Instant::now();
+    }
+
     /// Returns whether nothing was answered for some time.
     pub(super) fn is_answer_due(&self) -> bool {
         let state = self.shared.locked();
@@ -104,7 +109,7 @@ impl State {
     fn exchanged(&mut self, exchange: Option<Exchange>, now: Instant) {
         if let Some(exchange) = exchange {
             self.filter.add(exchange);
-            self.exchanged = now;
+            self.heard = now;
             let is_known = self.filter.len() >= FIRST_EXCHANGES;
             self.estimate = is_known.then(|| self.filter.estimate()).flatten();
         }
@@ -138,7 +143,11 @@ impl Shared {
                 if state.ends {
                     return;
                 }
-                (state.due_answer(now), now >= state.next_exchange, now.duration_since(state.exchanged))
+                (
+                    state.due_answer(now),
+                    now >= state.next_exchange,
+                    now.saturating_duration_since(state.heard),
+                )
             };
             if let Some(answer) = answer {
                 self.connection.put(answer.into());

@@ -8,6 +8,8 @@
 //!
 //! `delivered to the sender = published by the receiver + lost on the wire + in flight`.
 //!
+//! What has no receiver any more when the sender ends is counted by the sender.
+//!
 //! The receiver acknowledges the last number that it has accounted for. The sender has at most a window of framesets and bytes
 //! beyond it. If nothing is acknowledged any more, the sender asks about its last number: everything up to there
 //! that has not arrived before the question is lost, since messages of one sender arrive in order. One that arrives later all the
@@ -123,6 +125,12 @@ impl Sender {
     /// Returns whether the receiver has accounted for everything up to a number.
     pub fn is_acked(&self, number: u64) -> bool {
         self.ack.is_some_and(|ack| ack.epoch == self.epoch && ack.number >= number)
+    }
+
+    /// Returns how many of this number of framesets the receiver had not accounted for when it last answered.
+    pub fn unaccounted(&self, delivered: u64) -> u64 {
+        let ack = self.ack.filter(|ack| ack.epoch == self.epoch);
+        delivered.saturating_sub(ack.map_or(0, |ack| ack.number))
     }
 
     /// Returns the number of framesets in flight.

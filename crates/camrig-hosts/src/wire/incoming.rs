@@ -240,6 +240,7 @@ impl WireIn {
             Err(RecvTimeoutError::Disconnected) => return Err(DriverError::new("the session has ended")),
         };
         self.arrivals.leave(message.len());
+        self.contact.heard();
         Ok(self.take(&message, output))
     }
 

@@ -10,7 +10,9 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use camrig::{FrameSet, Processor, ProcessorError, ProcessorOptions, ProcessorOutput, WrongOptions};
+use camrig::{
+    FrameSet, LostReason, Processor, ProcessorError, ProcessorOptions, ProcessorOutput, WrongOptions,
+};
 use camrig_frame::{CameraInfo, Frame};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -46,6 +48,10 @@ const END_PROGRESS_WAIT: Duration = Duration::from_secs(30);
 /// Time after the end of a receiver in which another one may follow, as after a change of the rig. Later the framesets have no
 /// reader: they do not wait, since their producer may have to end.
 const FOLLOW_TIME: Duration = Duration::from_secs(2);
+
+/// Time without an answer, and without a session of a receiver, after which it has ended without a word: its host is off. A
+/// cable that is cut for shorter loses only what is in flight.
+const GONE_TIME: Duration = Duration::from_secs(60);
 
 /// Maximum number of answers that wait to be read; more are dropped, since later ones have the same content.
 const ANSWERS_MAX: usize = 64;
@@ -262,7 +268,16 @@ impl WireOut {
 
     /// Returns whether the receiver takes nothing more, and no other one has followed in time.
     fn is_abandoned(&self) -> bool {
-        self.receiver_ended.is_some_and(|at| at.elapsed() >= FOLLOW_TIME)
+        is_abandoned(self.receiver_ended, self.answered, Instant::now(), || self.connection.has_receiver())
+    }
+
+    /// Counts the delivered framesets that no receiver has accounted for, or ever will.
+    fn count_lost(&self, delivered: u64, output: &ProcessorOutput) {
+        let lost = self.sender.as_ref().map_or(0, |sender| sender.unaccounted(delivered));
+        if lost > 0 {
+            log::warn!("{lost} framesets on `{}` have no receiver", self.options.key);
+            output.count_lost_framesets(LostReason::Wire, lost);
+        }
     }
 
     /// Waits for credit for a frameset of this size; returns false if the receiver ends, or the input ends and there is no credit
@@ -319,6 +334,18 @@ fn is_in_vain(now: Instant, ended: Instant, answered: Option<Instant>, progresse
     since(answered.unwrap_or(ended)) >= END_WAIT || since(progressed) >= END_PROGRESS_WAIT
 }
 
+/// Returns whether there is no receiver any more: it has ended, or nothing is known of it.
+fn is_abandoned(
+    ended: Option<Instant>,
+    answered: Option<Instant>,
+    now: Instant,
+    has_receiver: impl FnOnce() -> bool,
+) -> bool {
+    let since = |at: Instant| now.saturating_duration_since(at);
+    ended.is_some_and(|at| since(at) >= FOLLOW_TIME)
+        || answered.is_some_and(|at| since(at) >= GONE_TIME) && !has_receiver()
+}
+
 /// Returns the function that reads answers.
 fn receive(answers: SyncSender<Answer>) -> impl Fn(Sample) + Send + Sync + 'static {
     move |sample| match Answer::of_bytes(&sample.payload().to_bytes()) {
@@ -372,8 +399,9 @@ impl Processor for WireOut {
         Ok(())
     }
 
-    /// Sends the number of framesets, and waits until the receiver has accounted for all. Where only this processor ends, by a
-    /// change of the rig, the receiver does not end: its producer continues, or another one replaces it.
+    /// Sends the number of framesets, and waits until the receiver has accounted for all; those that have no receiver any more
+    /// are lost. Where only this processor ends, by a change of the rig, the receiver does not end: its producer continues, or
+    /// another one replaces it.
     fn finish(&mut self, output: &mut ProcessorOutput) -> Result<(), ProcessorError> {
         let delivered = self.number(output)?;
         let begin = self.ended.unwrap_or_else(Instant::now);
@@ -381,6 +409,7 @@ impl Processor for WireOut {
         self.take_answers(Duration::ZERO)?;
         let Some(place) = self.sender.as_ref().map(|sender| sender.place(delivered)) else { return Ok(()) };
         if self.answered.is_none() {
+            self.count_lost(delivered, output);
             return Ok(());
         }
         let leaves = output.inputs().all(|input| input.reader_leaves);
@@ -398,6 +427,7 @@ impl Processor for WireOut {
                 }
             }
             if self.receiver_ended.is_some() {
+                self.count_lost(delivered, output);
                 return Ok(());
             }
             log::warn!(
@@ -414,6 +444,21 @@ impl Processor for WireOut {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn framesets_wait_for_a_receiver_that_may_come_back() {
+        let begin = Instant::now();
+        let at = |seconds: u64| begin + Duration::from_secs(seconds);
+        // Before the first answer there is no limit.
+        assert!(!is_abandoned(None, None, at(1000), || false));
+        // A cut cable, a machine that is off, and one that is slow.
+        assert!(!is_abandoned(None, Some(begin), at(59), || false));
+        assert!(is_abandoned(None, Some(begin), at(60), || false));
+        assert!(!is_abandoned(None, Some(begin), at(60), || true));
+        // One that has ended, and may have a successor.
+        assert!(!is_abandoned(Some(begin), Some(begin), at(1), || false));
+        assert!(is_abandoned(Some(begin), Some(begin), at(2), || true));
+    }
 
     #[test]
     fn the_end_waits_as_long_as_framesets_are_read() {

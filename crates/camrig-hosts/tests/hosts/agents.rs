@@ -12,6 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use zenoh::Wait;
 
+use crate::cable::Cable;
 use crate::crossing::free_address;
 use crate::harness::MARK;
 use crate::program::WITHOUT_STILL;
@@ -420,6 +421,135 @@ fn agent_killed() {
     wait("the end of the part", || !has_workers(&agent), || agent.stderr());
 }
 
+/// Starts a rig, and waits until both of its parts run.
+fn started(folder: &Path, agent: &Program, rig: &str) -> Program {
+    let report_file = folder.join("report.json").display().to_string();
+    let run = Program::start(folder, "run", &["run", rig, "--report", &report_file]);
+    wait("both parts", || has_workers(&run) && has_workers(agent), || run.stderr() + &agent.stderr());
+    run
+}
+
+/// A host that does not answer for a moment at the end of a rig ends all the same: the request is sent again.
+fn end_is_asked_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let address = free_address();
+    let agent = agent(folder, "agent", &["--listen", &format!("tcp/{address}")]);
+    let cable = Cable::to(&address);
+    let mut run = started(folder, &agent, &topology(folder, &format!("address = \"tcp/{}\"", cable.address)));
+    cable.disconnect();
+    run.wait_for_stderr("does not answer");
+    run.signal(Signal::INT);
+    run.wait_for_stderr("it is asked again to stop");
+    cable.connect();
+    assert_eq!(run.finish().0, Some(0), "{} agent: {}", run.stderr(), agent.stderr());
+    assert!(run.stderr().contains("host `arm` has taken the request to stop"), "{}", run.stderr());
+    let report = report(folder);
+    assert_eq!(report["problems"].as_array().map(Vec::len), Some(0), "{report:#}");
+    assert!(produced(&report).iter().any(|(name, _)| name == "arm/there"), "{report:#}");
+}
+
+/// While an agent looks for the devices of one part, it answers about another one.
+fn a_part_that_starts() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let listen = format!("tcp/{}", free_address());
+    let agent = agent(folder, "agent", &["--listen", &listen]);
+    let rig = topology(folder, &format!("address = \"{listen}\""));
+    let mut run = started(folder, &agent, &rig);
+    let [path, asked, go] = ["probed.toml", "asked", "go"].map(|name| folder.join(name));
+    let text = std::fs::read_to_string(&rig).unwrap().replace(
+        "kind    = \"verify\"\n        host    = \"arm\"",
+        &format!(
+            "kind    = \"probed\"\n        options = {{ asked = \"{}\", go = \"{}\" }}\n        host    = \"arm\"",
+            asked.display(),
+            go.display()
+        ),
+    );
+    std::fs::write(&path, text).unwrap();
+    let mut starts = Program::start(folder, "starts", &["run", &path.display().to_string()]);
+    let context = || starts.stderr() + &agent.stderr();
+    let is_asked = |times: u64| std::fs::metadata(&asked).is_ok_and(|asked| asked.len() == times);
+    wait("its check", || is_asked(1), context);
+    std::fs::write(&go, "").unwrap();
+    wait("its start", || is_asked(2), context);
+    run.signal(Signal::INT);
+    assert_eq!(run.finish().0, Some(0), "{} agent: {}", run.stderr(), agent.stderr());
+    assert!(!run.stderr().contains("does not answer"), "{}", run.stderr());
+    std::fs::write(&go, "").unwrap();
+    wait("the other rig", || has_workers(&starts), || starts.stderr() + &agent.stderr());
+    starts.signal(Signal::INT);
+    assert_eq!(starts.finish().0, Some(0), "{} agent: {}", starts.stderr(), agent.stderr());
+}
+
+/// Readers that stand still without ending do not affect another one of the same host, though Zenoh closes their connections.
+fn stopped_readers() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let listen = format!("tcp/{}", free_address());
+    let agent = agent(folder, "agent", &["--listen", &listen]);
+    let cameras = ["left", "middle", "right"];
+    let table = |camera: &str| {
+        format!(
+            "[camera.{camera}]\ndriver = \"synthetic\"\nhost = \"arm\"\nslots = 32\n\
+             options = {{ model = \"any\", depth = \"848x480@5\", color = \"848x480@5\" }}\n"
+        )
+    };
+    let text = format!(
+        "[host.arm]\naddress = \"{listen}\"\n{}[processor.reader]\nkind = \"stats\"\ninputs = {cameras:?}\nqueue = 16\n\
+         wire = {{ depth = \"raw\", color = \"raw\" }}\n",
+        cameras.map(table).concat()
+    );
+    let path = folder.join("rig.toml").display().to_string();
+    std::fs::write(&path, text).unwrap();
+    let report_file = folder.join("report.json").display().to_string();
+    let mut run = Program::start(folder, "run", &["run", &path, "--report", &report_file]);
+    let context = || run.stderr() + &agent.stderr();
+    let arrived =
+        |camera: &str| status_of(&run, camera).and_then(|row| row["produced"].as_u64()).unwrap_or(0);
+    for camera in cameras {
+        wait("framesets", || arrived(camera) >= 5, context);
+    }
+    let is_of = |pid: i32, camera: &str| {
+        let line = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line.split('\0').any(|word| word == camera)
+    };
+    let workers = children(&run).into_iter();
+    let stopped: Vec<_> =
+        workers.filter(|&pid| cameras[..2].iter().any(|camera| is_of(pid, camera))).collect();
+    assert_eq!(stopped.len(), 2, "{}", context());
+    let signal = |signal| {
+        stopped.iter().for_each(|&pid| kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap());
+    };
+    signal(Signal::STOP);
+    // Zenoh closes both connections in the meantime.
+    let before = arrived("right");
+    wait("framesets of the other reader", || arrived("right") >= before + 60, context);
+    signal(Signal::CONT);
+    run.signal(Signal::INT);
+    assert_eq!(run.finish().0, Some(0), "{} agent: {}", run.stderr(), agent.stderr());
+    let report = report(folder);
+    let link = report["links"].as_array().unwrap().iter().find(|link| link["from"] == "arm/right").unwrap();
+    let dropped: u64 = link["dropped"].as_object().unwrap().values().filter_map(Value::as_u64).sum();
+    assert_eq!(dropped, 0, "{link:#} {}", run.stderr());
+}
+
+/// Parts that have ended take no place, though their first hosts may still ask for their reports.
+fn ended_parts() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let listen = format!("tcp/{}", free_address());
+    let agent = agent(folder, "agent", &["--listen", &listen]);
+    let rig = topology(folder, &format!("address = \"{listen}\""));
+    let run = |name: String| Program::start(folder, &name, &["run", &rig, "--framesets", "1"]);
+    for round in 0..3 {
+        let runs: Vec<_> = (0..4).map(|number| run(format!("run-{round}-{number}"))).collect();
+        for mut run in runs {
+            assert_eq!(run.finish().0, Some(0), "{} agent: {}", run.stderr(), agent.stderr());
+        }
+    }
+}
+
 fn first_host_killed() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
@@ -657,6 +787,9 @@ pub(crate) fn add_to(trials: &mut Vec<Trial>) {
     test(trials, "agents::no_frameset_of_the_first_host_is_lost_to_it", || slow_start(false));
     test(trials, "agents::only_pinned_peers_are_trusted", pinned);
     test(trials, "agents::an_agent_that_is_killed_is_named_and_gets_its_part_again", agent_killed);
+    test(trials, "agents::a_host_that_does_not_answer_is_asked_again_to_stop", end_is_asked_again);
+    test(trials, "agents::an_agent_answers_while_it_starts_another_part", a_part_that_starts);
+    test(trials, "agents::parts_that_have_ended_take_no_place", ended_parts);
     test(trials, "agents::parts_stop_when_their_first_host_is_killed", first_host_killed);
     test(trials, "agents::a_host_without_an_agent_is_named", nothing_listens);
     test(trials, "agents::an_agent_of_another_version_is_refused_with_both_named", another_version);
@@ -664,6 +797,8 @@ pub(crate) fn add_to(trials: &mut Vec<Trial>) {
     // They are some 100 processes: `just test-hosts` runs them.
     let mut of_many = Vec::new();
     test(&mut of_many, "agents::the_most_hosts_of_a_rig", || many_hosts(32));
+    // It takes 15 s.
+    test(&mut of_many, "agents::readers_that_stand_still_do_not_affect_another_one", stopped_readers);
     trials.extend(of_many.into_iter().map(|trial| trial.with_ignored_flag(true)));
     test(trials, "agents::a_host_without_room_is_named", full);
     test(trials, "agents::a_disk_that_is_full_there_is_named", full_disk);

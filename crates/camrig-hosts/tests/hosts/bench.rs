@@ -74,6 +74,9 @@ impl Phases {
     }
 }
 
+/// The time after which the end of a rig is reported with what its programs have said.
+const END_SECONDS: f64 = 5.0;
+
 /// Waits for the next time with this phase, by the monotonic clock.
 fn wait_for_phase(phase_nanos: u64) {
     let now = monotonic_nanos();
@@ -386,7 +389,9 @@ fn through_camrig(
     let measured = published(network, &run, &inputs) - had;
     let megabits = (carried_bits(network) - bits) / seconds / 1e6;
     run.signal(Signal::INT);
+    let asked = Instant::now();
     assert_eq!(run.finish().0, Some(0), "{}", run.stderr());
+    let end_seconds = asked.elapsed().as_secs_f64();
     let report = report(folder);
     let rows = |key: &str| report[key].as_array().unwrap().clone();
     for input in &inputs {
@@ -394,15 +399,21 @@ fn through_camrig(
         let crossing = Crossing::of(&report, &format!("{host}/{input}"), input);
         println!("bench: {input} {crossing:?}");
     }
+    let mut has_drops = false;
     for link in rows("links") {
         for (reason, count) in link["dropped"].as_object().unwrap() {
             if count.as_u64() != Some(0) {
+                has_drops = true;
                 println!(
                     "bench: {} to {}: {count} dropped in the whole run: {reason}",
                     link["from"], link["to"]
                 );
             }
         }
+    }
+    println!("bench: it ended {end_seconds:.1} s after it was asked to; problems: {}", report["problems"]);
+    if has_drops || end_seconds > END_SECONDS {
+        agents.iter().chain([&run]).for_each(|program| println!("bench: {}", program.stderr()));
     }
     let links = rows("links").into_iter().filter(|link| link["to"] == "reader");
     let p99 = links.filter_map(|link| link["latency_us"]["p99"].as_u64()).collect();

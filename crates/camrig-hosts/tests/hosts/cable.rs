@@ -27,9 +27,13 @@ pub(crate) struct Quality {
 pub(crate) struct Cable {
     pub(crate) address: String,
     whole: Arc<Whole>,
+    ends: Ends,
 }
 
 type Whole = (Mutex<bool>, Condvar);
+
+/// The connections; `None` while there can be none.
+type Ends = Arc<Mutex<Option<Vec<TcpStream>>>>;
 
 impl Cable {
     pub(crate) fn to(far: &str) -> Self {
@@ -40,12 +44,17 @@ impl Cable {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let whole = Arc::new((Mutex::new(true), Condvar::new()));
-        let (state, far) = (Arc::clone(&whole), far.to_owned());
+        let ends: Ends = Arc::new(Mutex::new(Some(Vec::new())));
+        let (state, known, far) = (Arc::clone(&whole), Arc::clone(&ends), far.to_owned());
         // It ends with the tests.
         spawn(move || {
             for near in listener.incoming().flatten() {
                 // No process listens there: the connection ends immediately.
                 let Ok(far) = TcpStream::connect(&far) else { continue };
+                match &mut *known.lock().unwrap() {
+                    Some(known) => known.extend([near.try_clone().unwrap(), far.try_clone().unwrap()]),
+                    None => continue,
+                }
                 for (from, to) in [(&near, &far), (&far, &near)] {
                     let (from, to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
                     to.set_nodelay(true).unwrap();
@@ -56,7 +65,18 @@ impl Cable {
                 }
             }
         });
-        Self { address, whole }
+        Self { address, whole, ends }
+    }
+
+    /// Ends all connections, with what is on its way, and has no further one before [`Self::connect`].
+    pub(crate) fn disconnect(&self) {
+        for end in self.ends.lock().unwrap().take().into_iter().flatten() {
+            let _ = end.shutdown(Shutdown::Both);
+        }
+    }
+
+    pub(crate) fn connect(&self) {
+        *self.ends.lock().unwrap() = Some(Vec::new());
     }
 
     pub(crate) fn set_whole(&self, whole: bool) {

@@ -147,6 +147,28 @@ fn cut() {
     sends.assert_settled();
 }
 
+/// Framesets whose receiver has ended are lost, and counted by the sender.
+fn receiver_ends() {
+    let address = free_address();
+    let mut sends =
+        Plan::new(&sender(&address, "color = \"raw\"", "drop-oldest"), Placement::MultiProcess).start();
+    let mut receives = Plan::new(&receiver(&address), Placement::MultiProcess).start();
+    published(&mut receives, 20);
+    receives.signal(Signal::INT);
+    let receives = receives.finish();
+    sends.wait_for("framesets without a receiver", |rig| {
+        let status = rig.status();
+        let link = status.links.iter().find(|link| link.to == "left-to-main")?;
+        (link.delivered >= receives.report().actor("left").produced + 60).then_some(())
+    });
+    sends.signal(Signal::INT);
+    let sends = sends.finish();
+    let (delivered, published, lost) = accounts(&sends, &receives);
+    let without = sends.report().actor("left-to-main").lost_by_reason.get("wire").copied().unwrap_or(0);
+    assert_eq!(delivered, published + lost + without);
+    sends.assert_settled();
+}
+
 /// On the thread of its camera the sender would hold it up whenever it waits for credit.
 fn sender_on_the_thread_of_its_camera() {
     let thread = |line: &str| format!("{line}\n        thread = \"eye\"");
@@ -187,6 +209,7 @@ pub(crate) fn add_to(trials: &mut Vec<Trial>) {
     test(trials, "crossing::a_sender_that_is_killed_loses_what_is_counted", || {
         killed(|sends, _| sends.kill_worker("left-to-main"));
     });
+    test(trials, "crossing::what_has_no_receiver_any_more_is_lost_and_counted", receiver_ends);
     test(trials, "crossing::a_receiver_without_a_sender_has_the_declared_streams", declared);
     test(trials, "crossing::a_cut_cable_loses_at_most_a_window", cut);
     test(

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use camrig::frame::MetadataKey;
 use camrig::prelude::*;
+use camrig::{ProcessorOptions, WrongOptions};
 use serde::Deserialize;
 
 use crate::bench::{self, Still};
@@ -36,6 +37,24 @@ struct PassOn;
 impl Processor for PassOn {
     fn process(&mut self, frames: &FrameSet, output: &mut ProcessorOutput) -> Result<(), ProcessorError> {
         Ok(output.forward(frames)?)
+    }
+}
+
+/// The options of `probed`: each time it is looked for, it adds a byte to one file, and waits for the other, which it removes.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct ProbedOptions {
+    asked: PathBuf,
+    go: PathBuf,
+}
+
+impl ProcessorOptions for ProbedOptions {
+    fn probe(&self) -> Result<(), WrongOptions> {
+        let mut asked = File::options().append(true).create(true).open(&self.asked).unwrap();
+        asked.write_all(b".").unwrap();
+        wait_for(&self.go);
+        std::fs::remove_file(&self.go).unwrap();
+        Ok(())
     }
 }
 
@@ -94,6 +113,7 @@ pub(crate) fn main() -> ExitCode {
     };
     let app = app.processor("late", late);
     let exposures = |options: ExposuresOptions| Ok(Exposures(File::create(options.file)?));
+    let app = app.processor("probed", |_: ProbedOptions| Ok(PassOn)).options::<ProbedOptions>("probed");
     let app = app.processor("fails", |_: NoOptions| Ok(Fails(0)));
     app.processor("exposures", exposures).main()
 }

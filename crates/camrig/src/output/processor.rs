@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use camrig_frame::{CameraInfo, Name, Origins, StreamInfo, one_line};
-use camrig_ipc::MAX_SOURCES;
+use camrig_ipc::{LostReason, MAX_SOURCES};
 use camrig_status::PROGRESS_CHARACTERS_MAX;
 
 use super::publisher::{FrameSetOrigin, Publisher};
@@ -166,6 +166,12 @@ impl ProcessorOutput {
     /// however long it takes. It must end soon after the [inputs](Self::inputs) have ended.
     pub fn blocked<T>(&self, wait: impl FnOnce() -> T) -> T {
         self.publisher.blocked(wait)
+    }
+
+    /// Counts framesets of its input that were taken and can reach nobody, such as those for another host whose readers have
+    /// ended.
+    pub fn count_lost_framesets(&self, reason: LostReason, framesets: u64) {
+        self.publisher.counters().count_lost(reason, framesets);
     }
 
     /// Lends a slot for a frameset made from `origin`, whose camera, arrival time and match it inherits. Its streams are
