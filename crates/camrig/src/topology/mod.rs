@@ -84,6 +84,8 @@ pub(crate) const ACTORS_MAX: usize = 256;
 /// Maximum number of inputs of one processor.
 pub(crate) const INPUTS_MAX: usize = 64;
 
+const _: () = assert!(INPUTS_MAX <= camrig_frame::MAX_ORIGINS, "a frameset can be made from any match");
+
 /// Maximum number of links from other processes into one process: each needs descriptors there, and a check at each
 /// notification.
 pub(crate) const LINKS_INTO_PROCESS_MAX: usize = 256;
