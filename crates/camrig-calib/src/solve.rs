@@ -456,7 +456,9 @@ impl<'a> Work<'a> {
         found: &[Observation],
     ) -> Result<Solution, SolveError> {
         let mut of_camera = vec![0; self.cameras.len()];
-        found.iter().for_each(|seen| of_camera[seen.camera] += 1);
+        for seen in found {
+            of_camera[seen.camera] += 1;
+        }
         let given = problem.covariance(&state, variance(&problem, &state));
         problem.refines = true;
         let refined = problem.minimize(state.clone(), ErrorWeight::Squares);

@@ -83,7 +83,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let own = folder.path().join("hints");
         mkfifo(&own);
-        let (sender, receiver) = std::sync::mpsc::channel();
+        let (sender, receiver) = std::sync::mpsc::sync_channel(1);
         let file = HintFile::at(own);
         std::thread::spawn(move || sender.send(file.read()));
         assert_eq!(receiver.recv_timeout(WATCHDOG).as_deref(), Ok(""));
