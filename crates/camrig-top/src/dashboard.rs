@@ -68,6 +68,10 @@ impl Dashboard {
                 rates.pop_front();
             }
         }
+        // An actor that was added or removed above the selected one moves its row.
+        let selected = self.selected().map(|actor| actor.name.clone());
+        let row = selected.and_then(|name| status.actors.iter().position(|actor| actor.name == name));
+        self.table.select(row);
         self.status = status;
         self.is_silent = false;
     }
@@ -351,6 +355,23 @@ and down",
         assert!(screen(&mut dashboard, 80, 9).ends_with("\nright: it was unplugged"));
         dashboard.step(false);
         assert!(screen(&mut dashboard, 80, 9).contains("\nq quits"));
+    }
+
+    #[test]
+    fn the_selection_follows_its_actor() {
+        let mut dashboard = Dashboard::default();
+        dashboard.update(example());
+        dashboard.step(true);
+        dashboard.step(true);
+        let selected = |dashboard: &Dashboard| dashboard.selected().map(|actor| actor.name.clone());
+        assert_eq!(selected(&dashboard).as_deref(), Some("right"));
+        let mut status = example();
+        status.actors.remove(0);
+        dashboard.update(status.clone());
+        assert_eq!(selected(&dashboard).as_deref(), Some("right"));
+        status.actors.remove(0);
+        dashboard.update(status);
+        assert_eq!(selected(&dashboard), None);
     }
 
     #[test]

@@ -82,8 +82,10 @@ pub(crate) struct View<'a> {
 
 /// Returns the mode after a key, and the key's effect.
 pub(crate) fn pressed(mode: Mode, key: KeyEvent, view: &View<'_>) -> (Mode, Effect) {
-    if key.code == KeyCode::Char('c') && key.modifiers.contains(KeyModifiers::CONTROL) {
-        return (mode, Effect::Quit);
+    if let KeyCode::Char(letter) = key.code
+        && key.modifiers.intersects(KeyModifiers::CONTROL | KeyModifiers::ALT)
+    {
+        return chord(mode, letter, key.modifiers);
     }
     match (mode, key.code) {
         (Mode::Set { .. }, KeyCode::Esc) => (Mode::Browse, Effect::Nothing),
@@ -96,6 +98,24 @@ pub(crate) fn pressed(mode: Mode, key: KeyEvent, view: &View<'_>) -> (Mode, Effe
             (Mode::Browse, Effect::Nothing)
         }
         (_, code) => view.browse(code),
+    }
+}
+
+/// Returns the mode after a letter with Ctrl or Alt, and its effect: as a shell's line has them, and otherwise none.
+fn chord(mode: Mode, letter: char, modifiers: KeyModifiers) -> (Mode, Effect) {
+    let is_control = modifiers == KeyModifiers::CONTROL;
+    match (mode, letter) {
+        (mode, 'c') if is_control => (mode, Effect::Quit),
+        (Mode::Set { actor, mut typed }, 'u' | 'w' | 'h') if is_control => {
+            let left = match letter {
+                'u' => 0,
+                'w' => typed.trim_end().rfind(char::is_whitespace).map_or(0, |space| space + 1),
+                _ => typed.char_indices().next_back().map_or(0, |(last, _)| last),
+            };
+            typed.truncate(left);
+            (Mode::Set { actor, typed }, Effect::Nothing)
+        }
+        (mode, _) => (mode, Effect::Nothing),
     }
 }
 
@@ -265,6 +285,37 @@ mod tests {
         assert_eq!(typed("sgain\u{1b}"), (Mode::Browse, Effect::Nothing));
         let wrong = Mode::Said("`gain` is not KEY=VALUE, such as exposure=8500".to_owned());
         assert_eq!(typed("sgain\n"), (wrong, Effect::Nothing));
+    }
+
+    /// Ctrl-P is "line up" in many programs, and Ctrl-X Ctrl-Y is no answer to a question.
+    #[test]
+    fn letters_with_ctrl_or_alt_are_not_those_letters() {
+        let status = example();
+        let view = View { status: &status, selected: Some(&status.actors[0]), by: "a test", now: "T" };
+        let press = |mode: Mode, letter, modifiers| {
+            pressed(mode, KeyEvent::new(KeyCode::Char(letter), modifiers), &view)
+        };
+        let (control, alt) = (KeyModifiers::CONTROL, KeyModifiers::ALT);
+        for letter in "rpsmxwqjk?".chars() {
+            for modifiers in [control, alt, control | alt] {
+                assert_eq!(
+                    press(Mode::Browse, letter, modifiers),
+                    (Mode::Browse, Effect::Nothing),
+                    "{letter}"
+                );
+            }
+        }
+        let remove = || Mode::Remove { actor: "view".to_owned() };
+        assert_eq!(press(remove(), 'y', control), (remove(), Effect::Nothing));
+        let set = |typed: &str| Mode::Set { actor: "left".to_owned(), typed: typed.to_owned() };
+        for (letter, left) in [('u', ""), ('w', "a ="), ('h', "a = 8"), ('p', "a = 85")] {
+            // Without the space that ends a word.
+            let (mode, effect) = press(set("a = 85"), letter, control);
+            let (Mode::Set { typed, .. }, Effect::Nothing) = (mode, effect) else { panic!() };
+            assert_eq!(typed.trim_end(), left, "{letter}");
+        }
+        assert_eq!(press(set("a"), 'c', control), (set("a"), Effect::Quit));
+        assert_eq!(press(set("a"), 'b', alt), (set("a"), Effect::Nothing));
     }
 
     #[test]
