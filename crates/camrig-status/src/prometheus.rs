@@ -10,6 +10,7 @@ use crate::{ActorStatus, LinkStatus, MatchingStatus, ProcessStatus, RigStatus, S
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 const STATE: &str = "camrig_actor_state";
+const LOST: &str = "camrig_framesets_lost_by_reason_total";
 const DROPPED: &str = "camrig_framesets_dropped_total";
 const LATENCY: &str = "camrig_latency_seconds";
 
@@ -38,7 +39,7 @@ fn actors(text: &mut Text, actors: &[ActorStatus]) {
     each(
         "camrig_framesets_lost_total",
         "counter",
-        "Framesets that a device or its library lost before its camera saw them.",
+        "Framesets that were lost before an actor could produce them, of all reasons.",
         |actor| actor.lost,
     );
     each(
@@ -61,6 +62,17 @@ fn actors(text: &mut Text, actors: &[ActorStatus]) {
         "Slots that are queued for, or held by, readers in other processes.",
         |actor| actor.slots_in_use,
     );
+    text.family(
+        LOST,
+        "counter",
+        "Framesets that were lost before an actor could produce them, by reason: in a device, between hosts, or in a file.",
+    );
+    for actor in actors {
+        for (reason, count) in &actor.lost_by_reason {
+            let labels = [("actor", &*actor.name), ("role", actor.role.name()), ("reason", reason.name())];
+            text.sample(LOST, &labels, count);
+        }
+    }
     streams(text, actors);
     text.family(STATE, "gauge", "1 for the current state of an actor.");
     for actor in actors {
@@ -260,8 +272,8 @@ impl Text {
 mod tests {
     use super::*;
     use crate::{
-        ActorRole, ActorState, ClockStatus, DropReason, LatencyStatus, MatchedCameraStatus, SpreadStatus,
-        Unmatched,
+        ActorRole, ActorState, ClockStatus, DropReason, LatencyStatus, LostReason, MatchedCameraStatus,
+        SpreadStatus, Unmatched,
     };
 
     #[test]
@@ -275,6 +287,7 @@ mod tests {
                 state: ActorState::Running,
                 produced: 100,
                 lost: 7,
+                lost_by_reason: [(LostReason::Device, 4), (LostReason::Wire, 3)].into(),
                 copied: 90,
                 restarts: 1,
                 progress: String::new(),
@@ -333,6 +346,8 @@ mod tests {
                 r#"camrig_warnings_total{actor="left",role="camera"} 2"#,
                 r#"camrig_slots{actor="left",role="camera"} 8"#,
                 r#"camrig_slots_in_use{actor="left",role="camera"} 2"#,
+                r#"camrig_framesets_lost_by_reason_total{actor="left",role="camera",reason="device"} 4"#,
+                r#"camrig_framesets_lost_by_reason_total{actor="left",role="camera",reason="wire"} 3"#,
                 r#"camrig_actor_state{actor="left",role="camera",state="running"} 1"#,
                 r#"camrig_framesets_offered_total{from="left",to="view"} 100"#,
                 r#"camrig_framesets_delivered_total{from="left",to="view"} 97"#,

@@ -76,6 +76,8 @@ def compare(metrics, status, report):
     assert metrics.of("camrig_framesets_produced_total", actor="weak") == weak["produced"] == 20000
     lost = metrics.of("camrig_framesets_lost_total", actor="weak")
     assert lost == weak["lost"]
+    reasons = metrics.all("camrig_framesets_lost_by_reason_total", actor="weak")
+    assert {labels["reason"]: count for labels, count in reasons} == weak["lost_by_reason"], reasons
     share = lost / (lost + weak["produced"])
     assert abs(share - 0.07) <= 0.005, share
     assert metrics.of("camrig_restarts_total", actor="weak") == weak["restarts"] == 0
