@@ -4,9 +4,14 @@
 
 use std::fmt::Write;
 
-use camrig_frame::Distortion;
+use camrig_frame::{Distortion, Intrinsics};
+use nalgebra::{Matrix2, Point3, Vector2};
 
-use crate::{CalibratedCamera, Pose, RigCalibration};
+use crate::lens::Lens;
+use crate::{CalibratedCamera, Optics, Pose, RigCalibration};
+
+/// Number of pixels, in each direction of an image, at which lenses are compared.
+const COMPARED: u32 = 25;
 
 /// A format of another program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +42,55 @@ impl ExportFormat {
     ];
 }
 
+impl ExportFormat {
+    /// Returns the coefficients of OpenCV's model in this format: k1, k2, p1, p2, k3.
+    fn coefficients(self, optics: &Optics) -> [f32; 5] {
+        match self {
+            // Those of a camera without distortion are not used.
+            _ if optics.distortion == Distortion::None => [0.0; 5],
+            Self::Kalibr => without_third(optics),
+            Self::Open3d => [0.0; 5],
+            Self::Urdf | Self::Nerf | Self::Colmap | Self::Ros2 => optics.coefficients,
+        }
+    }
+
+    fn lens_error(self, optics: &Optics) -> f64 {
+        let is = Intrinsics { coefficients: self.coefficients(optics), ..optics.into() };
+        let Some(lenses) = Lens::new(&optics.into()).zip(Lens::new(&is)) else { return 0.0 };
+        let error = |point| Some((lenses.0.project(&point)? - lenses.1.project(&point)?).norm());
+        points(optics).filter_map(error).fold(0.0, f64::max)
+    }
+}
+
+/// Returns points at distance 1 that a camera sees in all parts of its image.
+fn points(optics: &Optics) -> impl Iterator<Item = Point3<f64>> + use<> {
+    let last = [optics.width, optics.height].map(|side| f64::from(side.saturating_sub(1)));
+    let at = move |axis: usize, step: u32| last[axis] * f64::from(step) / f64::from(COMPARED - 1);
+    let pixels = (0..COMPARED).flat_map(move |row| (0..COMPARED).map(move |column| [column, row]));
+    let lens = Lens::new(&optics.into());
+    pixels.filter_map(move |[column, row]| {
+        let ray = lens.as_ref()?.ray(Vector2::new(at(0, column), at(1, row)));
+        Some(Point3::new(ray.x, ray.y, 1.0))
+    })
+}
+
+/// Returns the coefficients without a third radial one that come nearest to those of a camera in all of its image.
+fn without_third(optics: &Optics) -> [f32; 5] {
+    let [k1, k2, p1, p2, k3] = optics.coefficients;
+    if k3 == 0.0 {
+        return optics.coefficients;
+    }
+    let (mut squares, mut along) = (Matrix2::zeros(), Vector2::zeros());
+    for point in points(optics) {
+        let square = point.coords.xy().norm_squared();
+        let slope = Vector2::new(square, square * square) * square.sqrt();
+        squares += slope * slope.transpose();
+        along += slope * (f64::from(k3) * square.powi(3) * square.sqrt());
+    }
+    let more = squares.cholesky().map_or_else(Vector2::zeros, |squares| squares.solve(&along));
+    [k1 + more.x as f32, k2 + more.y as f32, p1, p2, 0.0]
+}
+
 impl RigCalibration {
     /// Writes the rig in another format.
     pub fn export(&self, format: ExportFormat) -> String {
@@ -48,6 +102,12 @@ impl RigCalibration {
             ExportFormat::Colmap => self.colmap(),
             ExportFormat::Ros2 => self.ros2(),
         }
+    }
+
+    /// Returns for each camera the largest distance of a point's pixel from where its lens in the format has it, in pixels: Kalibr
+    /// has two radial coefficients of distortion, and `Open3D` no distortion.
+    pub fn lens_errors(&self, format: ExportFormat) -> impl Iterator<Item = (&str, f64)> {
+        self.camera.iter().map(move |(name, camera)| (name.as_str(), format.lens_error(&camera.intrinsics)))
     }
 
     /// Returns the cameras, that of the root first.
@@ -81,7 +141,7 @@ impl RigCalibration {
         let mut before: Option<Pose> = None;
         for (index, (name, camera)) in self.root_first().enumerate() {
             let optics = &camera.intrinsics;
-            let [k1, k2, p1, p2, _] = distortion(camera);
+            let [k1, k2, p1, p2, _] = ExportFormat::Kalibr.coefficients(optics);
             let _ = write!(
                 text,
                 "cam{index}: # {name}\n  camera_model: pinhole\n  intrinsics: [{}, {}, {}, {}]\n  \
@@ -130,7 +190,7 @@ impl RigCalibration {
             let optics = &camera.intrinsics;
             let turned = camera.stream_pose().matrix().map(|[x, y, z, origin]| [x, -y, -z, origin]);
             let rows = turned.map(|row| format!("[{}]", listed(&row))).join(", ");
-            let [k1, k2, p1, p2, k3] = distortion(camera);
+            let [k1, k2, p1, p2, k3] = ExportFormat::Nerf.coefficients(optics);
             format!(
                 "    {{\"file_path\": \"{name}.png\", \"w\": {}, \"h\": {}, \"fl_x\": {}, \"fl_y\": {}, \"cx\": {}, \
                  \"cy\": {}, \"k1\": {k1}, \"k2\": {k2}, \"p1\": {p1}, \"p2\": {p2}, \"k3\": {k3}, \
@@ -152,9 +212,12 @@ impl RigCalibration {
     fn colmap(&self) -> String {
         let cameras = self.root_first().map(|(name, camera)| {
             let optics = &camera.intrinsics;
-            let [k1, k2, p1, p2, _] = distortion(camera);
+            let [k1, k2, p1, p2, k3] = ExportFormat::Colmap.coefficients(optics);
+            // The coefficients of the denominator are zero.
+            let (model, more) =
+                if k3 == 0.0 { ("OPENCV", String::new()) } else { ("FULL_OPENCV", format!(", {k3}, 0, 0, 0")) };
             let intrinsics = format!(
-                "\"camera_model_name\": \"OPENCV\", \"camera_params\": [{}, {}, {}, {}, {k1}, {k2}, {p1}, {p2}]",
+                "\"camera_model_name\": \"{model}\", \"camera_params\": [{}, {}, {}, {}, {k1}, {k2}, {p1}, {p2}{more}]",
                 optics.fx,
                 optics.fy,
                 optics.ppx + 0.5,
@@ -201,11 +264,6 @@ impl MapAll for ([f64; 3], [f64; 4]) {
     fn map_all(self, by: fn(f64) -> f64) -> Self {
         (self.0.map(by), self.1.map(by))
     }
-}
-
-/// Returns the coefficients of OpenCV's model, which is Brown-Conrady's; zeros of a camera without distortion.
-fn distortion(camera: &CalibratedCamera) -> [f32; 5] {
-    if camera.intrinsics.distortion == Distortion::None { [0.0; 5] } else { camera.intrinsics.coefficients }
 }
 
 /// Rounds to a nanometre, or less than a millionth of a degree, and leaves no negative zero.

@@ -92,6 +92,13 @@ impl From<&Intrinsics> for Optics {
     }
 }
 
+impl From<&Optics> for Intrinsics {
+    fn from(optics: &Optics) -> Self {
+        let Optics { width, height, fx, fy, ppx, ppy, distortion, coefficients } = *optics;
+        Self { width, height, ppx, ppy, fx, fy, distortion, coefficients }
+    }
+}
+
 /// The description of a camera in a file, without its pose.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Identity {

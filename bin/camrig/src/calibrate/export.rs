@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use camrig::clap::{self, builder::PossibleValue};
+use camrig::clap::{self, ValueEnum, builder::PossibleValue};
+use camrig::console::print_warning;
 use camrig_calib::{ExportFormat, RigCalibration};
 
 use super::{CommandError, read, write};
@@ -19,6 +20,9 @@ pub(super) struct CalibrationArgs {
     output: Option<PathBuf>,
 }
 
+/// The error of a lens, in pixels, from which on a warning is printed.
+const LENS_PIXELS: f64 = 0.1;
+
 /// A format, as the command line names it.
 #[derive(Clone, Copy, Debug)]
 struct Format(ExportFormat);
@@ -34,7 +38,7 @@ const FORMATS: [Format; ExportFormat::ALL.len()] = {
     formats
 };
 
-impl clap::ValueEnum for Format {
+impl ValueEnum for Format {
     fn value_variants<'a>() -> &'a [Self] {
         &FORMATS
     }
@@ -50,6 +54,14 @@ pub(super) fn export(args: &CalibrationArgs) -> Result<String, CommandError> {
     let calibration = RigCalibration::from_toml(&read(&args.file)?)
         .map_err(|error| CommandError::Data(format!("`{path}` is not a calibration: {error}")))?;
     let text = calibration.export(args.format.0);
+    let format = args.format.to_possible_value();
+    let format = format.as_ref().map_or("", PossibleValue::get_name);
+    for (camera, pixels) in calibration.lens_errors(args.format.0).filter(|(_, pixels)| *pixels > LENS_PIXELS)
+    {
+        print_warning(format_args!(
+            "camera `{camera}`: `{format}` cannot express its distortion, so its pixels are up to {pixels:.1} pixels off"
+        ));
+    }
     match &args.output {
         Some(output) => write(output, text.as_bytes()).map(|()| String::new()),
         None => Ok(text),

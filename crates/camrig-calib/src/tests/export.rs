@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use camrig_frame::{Distortion, Intrinsics};
+
 use super::*;
+use crate::lens::Lens;
 use crate::{ExportFormat, Identity, RigCalibration};
 
 /// A rig of two cameras whose depth is 15 mm beside color.
@@ -98,4 +101,44 @@ fn every_format_has_the_same_pose() {
     let nerf = numbers(&after(&after(&texts["nerf"], "right.png"), "transform_matrix"));
     let matrix = right.stream_pose().matrix().map(|[x, y, z, origin]| [x, -y, -z, origin]);
     near(&nerf[..16], matrix.as_flattened());
+}
+
+#[test]
+fn every_format_has_the_lens_as_far_as_it_can() {
+    let rig = rig();
+    let given = intrinsics(0);
+    let [k1, k2, p1, p2, k3] = given.coefficients;
+    let center = [given.ppx + 0.5, given.ppy + 0.5];
+    let colmap = rig.export(ExportFormat::Colmap);
+    let full = format!(
+        "\"FULL_OPENCV\", \"camera_params\": [{}, {}, {}, {}, {k1}, {k2}, {p1}, {p2}, {k3}, 0, 0, 0]",
+        given.fx, given.fy, center[0], center[1]
+    );
+    assert!(colmap.contains(&full), "{colmap}");
+    assert!(colmap.contains("\"OPENCV\", ") && colmap.contains(", 0, 0, 0, 0]"), "{colmap}");
+    assert!(
+        rig.export(ExportFormat::Nerf)
+            .contains(&format!("\"k2\": {k2}, \"p1\": {p1}, \"p2\": {p2}, \"k3\": {k3}"))
+    );
+    // Kalibr has no third radial coefficient: the others make up for it.
+    let kalibr = rig.export(ExportFormat::Kalibr);
+    let found = numbers(kalibr.split_once("distortion_coeffs: ").unwrap().1);
+    let coefficients = [found[0] as f32, found[1] as f32, found[2] as f32, found[3] as f32, 0.0];
+    let lens = |coefficients| Lens::new(&Intrinsics { coefficients, ..given }).unwrap();
+    let error = |coefficients| {
+        let corner = lens(given.coefficients).ray(nalgebra::Vector2::zeros());
+        let pixel = lens(coefficients).project(&nalgebra::Point3::new(corner.x, corner.y, 1.0));
+        pixel.unwrap().norm()
+    };
+    let dropped = error([k1, k2, p1, p2, 0.0]);
+    assert!(error(coefficients) < 0.4 && dropped > 2.0, "{} {dropped}", error(coefficients));
+    let errors = |format| rig.lens_errors(format).map(|(_, error)| error).collect::<Vec<_>>();
+    assert_eq!(rig.camera["right"].intrinsics.distortion, Distortion::None);
+    let [left, right] = errors(ExportFormat::Kalibr)[..] else { panic!() };
+    assert!(left > 0.1 && left < 0.4 && right == 0.0, "{left} {right}");
+    let [left, right] = errors(ExportFormat::Open3d)[..] else { panic!() };
+    assert!(left > 3.0 && right == 0.0, "{left} {right}");
+    for format in [ExportFormat::Colmap, ExportFormat::Nerf, ExportFormat::Urdf] {
+        assert_eq!(errors(format), [0.0; 2]);
+    }
 }
