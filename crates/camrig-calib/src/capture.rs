@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use crate::Seen;
+use crate::graph;
 use crate::select::{STILL_PIXELS, is_new, seconds, speed};
 
 /// The least number of corners of a picture that is used.
@@ -55,9 +56,9 @@ pub struct CaptureStatus {
     pub cameras: Vec<SeeingCamera>,
     /// Each pair of cameras that saw the board at one moment, with the number of such moments.
     pub links: Vec<(String, String, u32)>,
-    /// The cameras that nothing links to the root.
+    /// The cameras that too few moments link to the root.
     pub missing: Vec<String>,
-    /// Two cameras to which the board should be shown at the same time, if a camera is not linked: a linked one, and that one.
+    /// Two cameras to which the board should be shown at the same time, if a camera is missing: another one, and that one.
     pub needed: Option<(String, String)>,
 }
 
@@ -193,7 +194,7 @@ impl<T: Clone> Capture<T> {
     /// Returns whether as many moments were taken as were wanted, and link all cameras; or so many without linking them that
     /// this seems impossible.
     pub fn is_full(&self) -> bool {
-        let is_linked = || linked(self.cameras.len(), self.root, &self.links()).iter().all(|linked| *linked);
+        let is_linked = || self.linked().iter().all(|linked| *linked);
         self.moments.len() >= self.wanted && (self.moments.len() >= MOST_TIMES * self.wanted || is_linked())
     }
 
@@ -216,7 +217,7 @@ impl<T: Clone> Capture<T> {
             _ => BoardState::No,
         };
         let links = self.links();
-        let linked = linked(self.cameras.len(), self.root, &links);
+        let linked = self.linked();
         let name = |camera: usize| self.cameras[camera].name.clone();
         let group =
             |is_linked: bool| (0..self.cameras.len()).filter(move |camera| linked[*camera] == is_linked);
@@ -241,11 +242,20 @@ impl<T: Clone> Capture<T> {
         }
     }
 
+    /// Returns the cameras of each moment.
+    fn cameras_of_moments(&self) -> impl Iterator<Item = BTreeSet<usize>> {
+        self.moments.iter().map(|moment| moment.iter().map(|&view| self.seen[view].camera).collect())
+    }
+
+    /// Returns for each camera whether it is the root, or linked to it by enough moments.
+    fn linked(&self) -> Vec<bool> {
+        graph::linked(self.cameras.len(), self.root, &self.cameras_of_moments().collect::<Vec<_>>())
+    }
+
     /// Returns the number of moments of each pair of cameras that has any.
     fn links(&self) -> BTreeMap<(usize, usize), u32> {
         let mut links = BTreeMap::new();
-        for moment in &self.moments {
-            let cameras: BTreeSet<_> = moment.iter().map(|&view| self.seen[view].camera).collect();
+        for cameras in self.cameras_of_moments() {
             let pairs = cameras.iter().flat_map(|a| cameras.range(a + 1..).map(|b| (*a, *b)));
             pairs.for_each(|pair| *links.entry(pair).or_default() += 1);
         }
@@ -259,16 +269,6 @@ fn cell(pixel: [f64; 2], size: [u32; 2]) -> [u32; 2] {
         let share = (pixel[axis] + 0.5) / f64::from(size[axis].max(1));
         ((share * f64::from(CELLS[axis])).max(0.0) as u32).min(CELLS[axis] - 1)
     })
-}
-
-/// Returns for each camera whether it is the root, or linked to it.
-fn linked(cameras: usize, root: usize, links: &BTreeMap<(usize, usize), u32>) -> Vec<bool> {
-    let mut linked = vec![false; cameras];
-    linked[root] = true;
-    while let Some((a, b)) = links.keys().copied().find(|&(a, b)| linked[a] != linked[b]) {
-        (linked[a], linked[b]) = (true, true);
-    }
-    linked
 }
 
 #[cfg(test)]
@@ -361,23 +361,27 @@ mod tests {
     #[test]
     fn the_status_names_the_missing_cameras() {
         let mut capture = capture(4);
-        show(&mut capture, 0, &[[Some(0.0), Some(0.0), None, None]; 8]);
-        show(&mut capture, 8, &[[None, None, Some(400.0), Some(400.0)]; 8]);
-        show(&mut capture, 16, &[[Some(400.0), Some(400.0), None, Some(9.0)]; 1]);
-        let status = capture.status(16 * STEP + STEP / 2);
+        for (step, place) in [0, 16, 32].into_iter().zip([0.0, 40.0, 80.0]) {
+            show(&mut capture, step, &[[Some(place), Some(place), None, None]; 8]);
+            show(&mut capture, step + 8, &[[None, None, Some(400.0 + place), Some(400.0 + place)]; 8]);
+        }
+        show(&mut capture, 48, &[[Some(400.0), Some(400.0), None, Some(9.0)]; 1]);
+        let status = capture.status(48 * STEP + STEP / 2);
         let sees: Vec<_> = status.cameras.iter().map(|camera| camera.sees).collect();
         assert_eq!(sees, [BoardState::Moving, BoardState::Moving, BoardState::No, BoardState::Moving]);
-        assert_eq!(status.cameras.iter().map(|camera| camera.views).collect::<Vec<_>>(), [1; 4]);
-        let cells = 2.0 / 48.0;
-        assert!(status.cameras.iter().all(|camera| (camera.coverage - cells).abs() < 1e-9), "{status:?}");
+        assert_eq!(status.cameras.iter().map(|camera| camera.views).collect::<Vec<_>>(), [3; 4]);
+        let cells: Vec<_> = status.cameras.iter().map(|camera| (camera.coverage * 48.0).round()).collect();
+        assert_eq!(cells, [2.0, 2.0, 3.0, 3.0]);
         let [a, b, c, d] = ["a", "b", "c", "d"].map(str::to_owned);
-        assert_eq!(status.links, [(a.clone(), b.clone(), 1), (c.clone(), d.clone(), 1)]);
-        assert_eq!(status.missing, [c, d.clone()]);
-        assert_eq!(status.needed, Some((b, d)));
-        // A moment of one of each group links all.
-        show(&mut capture, 20, &[[None, Some(200.0), Some(200.0), None]; 8]);
-        let status = capture.status(28 * STEP);
-        assert_eq!((status.missing, status.needed, status.moments), (vec![], None, 3));
+        assert_eq!(status.links, [(a.clone(), b.clone(), 3), (c.clone(), d.clone(), 3)]);
+        assert_eq!((&*status.missing, &status.needed), (&[c.clone(), d.clone()][..], &Some((b, d))));
+        // Three moments of one of each group link all.
+        for (step, place) in [52, 60, 68].into_iter().zip([200.0, 240.0, 280.0]) {
+            assert!(!capture.is_full());
+            show(&mut capture, step, &[[None, Some(place), Some(place), None]; 8]);
+        }
+        let status = capture.status(76 * STEP);
+        assert_eq!((status.missing, status.needed, status.moments), (vec![], None, 9));
         assert!(capture.is_full());
     }
 

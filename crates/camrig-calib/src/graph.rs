@@ -2,7 +2,7 @@
 //! boards that a camera saw at the same moment. Each is reached from the root and the first board through the links with
 //! the most views.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use nalgebra::{Isometry3, Matrix3, Rotation3, UnitQuaternion, Vector3};
 
@@ -43,6 +43,8 @@ impl Estimates {
     }
 }
 
+/// The least number of moments that link a camera to others: one that is wrong has to contradict others.
+pub(crate) const MIN_MOMENTS: usize = 3;
 /// The least number of moments from which the pose of a camera and that of a board follow at once.
 const MIN_AT_ONCE: usize = 4;
 /// The most moments that are used for that.
@@ -235,4 +237,20 @@ pub(crate) fn start(problem: &Problem<'_>, reached: Reached, views: &[Posed], mo
         reached.boards.into_iter().map(|offset| offset.unwrap_or_else(Isometry3::identity)).collect();
     let boards = boards(problem, &cameras, &offsets, views, moments);
     State { cameras, boards, offsets, lenses: problem.lenses.to_vec() }
+}
+
+/// Returns for each camera whether it is the root, or whether enough moments link it to the root, through others or not.
+/// `moments` has the cameras of each.
+pub(crate) fn linked(cameras: usize, root: usize, moments: &[BTreeSet<usize>]) -> Vec<bool> {
+    let mut linked = vec![false; cameras];
+    linked[root] = true;
+    let is_next = |linked: &[bool], camera: usize| {
+        let links =
+            |moment: &&BTreeSet<usize>| moment.contains(&camera) && moment.iter().any(|other| linked[*other]);
+        !linked[camera] && moments.iter().filter(links).count() >= MIN_MOMENTS
+    };
+    while let Some(next) = (0..cameras).find(|camera| is_next(&linked, *camera)) {
+        linked[next] = true;
+    }
+    linked
 }

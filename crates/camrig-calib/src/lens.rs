@@ -69,6 +69,11 @@ impl Lens {
         slope
     }
 
+    /// Returns the number of coordinates of [`Self::moved_by`] that change it.
+    pub(crate) fn unknowns(&self) -> usize {
+        if self.distortion == Distortion::None { 4 } else { 6 }
+    }
+
     /// Returns this lens with other focal lengths, by these shares of them; with another center, in pixels; and with other
     /// first two coefficients, unless it has no distortion.
     pub(crate) fn moved_by(&self, step: &Vector6<f64>) -> Self {

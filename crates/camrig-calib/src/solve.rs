@@ -8,7 +8,7 @@ use nalgebra::{Matrix6, Point3, Vector2};
 use crate::board::board_of;
 use crate::board_pose::{BoardPose, MIN_CORNERS, Sight, board_pose};
 use crate::bundle::{Covariances, ErrorWeight, Observation, Problem, State};
-use crate::graph::{self, Posed};
+use crate::graph::{self, MIN_MOMENTS, Posed};
 use crate::lens::Lens;
 use crate::median::median;
 use crate::{Board, Corner, Pose};
@@ -89,6 +89,18 @@ pub enum SolveError {
         missing: Vec<String>,
         /// Two cameras, one of each, that saw the board most often.
         pair: (String, String),
+    },
+    /// Too few moments link a camera to the others: one that is wrong would contradict no other.
+    #[error(
+        "camera `{camera}` is linked to the others by {moments} of the {MIN_MOMENTS} moments that a calibration needs: show the board to `{neighbor}` and `{camera}` in more places"
+    )]
+    FewMoments {
+        /// The camera's name.
+        camera: String,
+        /// A linked camera that saw the board with it, most often if there are several.
+        neighbor: String,
+        /// Number of the moments that link it.
+        moments: usize,
     },
     /// The views of a camera contradict those of the others.
     #[error(
@@ -521,7 +533,7 @@ impl<'a> Work<'a> {
         by_moment.into_values().flat_map(worst).collect()
     }
 
-    /// Checks that most views of each camera are left; with `strict`, that all are left, also of the root.
+    /// Checks that most views of each camera are left; with `strict`, that all are left.
     fn check_views(
         &self,
         all: &BTreeSet<usize>,
@@ -534,22 +546,47 @@ impl<'a> Work<'a> {
                 |view: &&usize| self.posed[**view].as_ref().is_some_and(|posed| posed.camera == camera);
             views.iter().filter(of_camera).count()
         };
+        let most = if strict { 0.0 } else { MAX_UNFIT };
         let worst = (0..self.cameras.len())
             .map(|camera| (camera, of(all, camera), of(left, camera)))
             .map(|(camera, views, left)| (camera, views, views - left))
+            .filter(|(_, views, gone)| *gone as f64 > most * *views as f64)
             // Of two cameras that do not fit each other, the root is assumed to be right.
-            .filter(|(camera, ..)| strict || *camera != self.root)
-            .max_by(|a, b| (a.2 * b.1).cmp(&(b.2 * a.1)));
-        let most = if strict { 0.0 } else { MAX_UNFIT };
-        match worst {
-            Some((camera, views, gone)) if gone as f64 > most * views as f64 => Err(SolveError::Unfit {
-                camera: self.cameras[camera].name.clone(),
-                unfit: gone,
-                views,
-                pixels: median(unfit.values().copied().collect()),
-            }),
-            _ => Ok(()),
+            .max_by_key(|(camera, views, gone)| (strict || *camera != self.root, gone * 1000 / views));
+        let Some((camera, views, gone)) = worst else { return Ok(()) };
+        Err(SolveError::Unfit {
+            camera: self.cameras[camera].name.clone(),
+            unfit: gone,
+            views,
+            pixels: median(unfit.values().copied().collect()),
+        })
+    }
+
+    /// Checks that enough moments link the cameras: one that is wrong has to contradict others.
+    fn check_links(&self, problem: &Problem<'_>) -> Result<(), SolveError> {
+        let mut cameras: BTreeMap<usize, BTreeSet<usize>> = BTreeMap::new();
+        for seen in &problem.observations {
+            cameras.entry(seen.moment).or_default().insert(seen.camera);
         }
+        let moments: Vec<_> = cameras.into_values().collect();
+        let linked = graph::linked(self.cameras.len(), self.root, &moments);
+        let group =
+            |is_linked: bool| (0..self.cameras.len()).filter(move |camera| linked[*camera] == is_linked);
+        let (known, few): (Vec<_>, Vec<_>) = (group.clone()(true).collect(), group(false).collect());
+        let common = |a: usize, b: usize| {
+            moments.iter().filter(|moment| moment.contains(&a) && moment.contains(&b)).count()
+        };
+        let pairs = few.iter().flat_map(|camera| known.iter().map(|other| (*camera, *other)));
+        let Some((camera, neighbor)) = pairs.rev().max_by_key(|(camera, other)| common(*camera, *other))
+        else {
+            return Ok(());
+        };
+        let links = |moment: &&BTreeSet<usize>| {
+            moment.contains(&camera) && known.iter().any(|at| moment.contains(at))
+        };
+        let moments = moments.iter().filter(links).count();
+        let [camera, neighbor] = [camera, neighbor].map(|camera| self.cameras[camera].name.clone());
+        Err(SolveError::FewMoments { camera, neighbor, moments })
     }
 
     fn solution(
@@ -584,6 +621,7 @@ impl<'a> Work<'a> {
                 lens: None,
             });
         }
+        self.check_links(problem)?;
         let shown = problem.observations.iter().map(|seen| {
             let pose = state.boards[seen.moment] * state.offsets[seen.board];
             ((moments[seen.moment], seen.board), Pose::from(pose))
@@ -645,8 +683,9 @@ fn usual_errors(corners: &[Observation], errors: &[f64]) -> impl Iterator<Item =
 /// Returns the variance of one coordinate of a corner, in square pixels.
 fn variance(problem: &Problem<'_>, state: &State) -> f64 {
     let errors = problem.errors(state);
-    let lenses = if problem.refines { state.lenses.len() } else { 0 };
-    let unknowns = 6 * (state.cameras.len() - 1 + state.boards.len() + lenses);
+    let lenses = if problem.refines { state.lenses.iter().map(Lens::unknowns).sum() } else { 0 };
+    let poses = state.cameras.len() - 1 + state.boards.len() + state.offsets.len() - 1;
+    let unknowns = 6 * poses + lenses;
     let squares: f64 = errors.iter().map(|error| error * error).sum();
     squares / (2 * errors.len()).saturating_sub(unknowns).max(1) as f64
 }

@@ -29,7 +29,7 @@ pub(super) struct CalibrateArgs {
     #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
     pub(super) cameras: Vec<String>,
     /// Use at most this many moments at which several cameras saw the board [default: 60 of a recording, 30 live]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(3..=1000))]
     pub(super) moments: Option<u32>,
     /// Find focal lengths, centers and distortion of the images as well, instead of keeping those of the factory calibration
     #[arg(long)]

@@ -312,6 +312,45 @@ fn a_moment_at_which_the_board_moved_a_little_is_left_out() {
 }
 
 #[test]
+fn a_root_that_moved_is_named() {
+    // The same was not noticed of the root: its views were left out, and the others calibrated beside where it was.
+    let mut stage = Stage::new(arc(3, 22.0));
+    stage.show(&[0, 1, 2], 0.0, 12, 0.1);
+    let mut moved = Stage::new(arc(3, 22.0));
+    moved.frames[0].origin = moved.frames[0].out([0.03, 0.01, 0.0]);
+    moved.show(&[0, 1, 2], 0.0, 12, 0.1);
+    for (view, other) in stage.views.iter_mut().zip(&moved.views) {
+        if view.camera == 0 && view.moment >= 6 {
+            view.corners.clone_from(&other.corners);
+        }
+    }
+    match stage.calibrate().unwrap_err() {
+        SolveError::Unfit { camera, views: 12, unfit: 4.., .. } => assert_eq!(camera, "camera-0"),
+        other => panic!("{other:?}"),
+    }
+    // Two cameras contradict each other, and the root is assumed to be right.
+    stage.views.retain(|view| view.camera < 2);
+    stage.cameras.truncate(2);
+    stage.frames.truncate(2);
+    let error = stage.calibrate().unwrap_err();
+    assert!(matches!(&error, SolveError::Unfit { camera, .. } if camera == "camera-1"), "{error}");
+}
+
+#[test]
+fn moments_that_no_others_check_are_refused() {
+    let mut stage = Stage::new(arc(3, 22.0));
+    stage.show(&[0, 1], 0.0, 6, 0.1);
+    stage.show(&[1, 2], 0.0, 2, 0.1);
+    assert_eq!(
+        stage.calibrate().unwrap_err().to_string(),
+        "camera `camera-2` is linked to the others by 2 of the 3 moments that a calibration needs: show the board to \
+         `camera-1` and `camera-2` in more places"
+    );
+    stage.show(&[0, 2], 0.0, 1, 0.1);
+    assert_near(&stage, &stage.calibrate().unwrap(), 3.0, 0.2);
+}
+
+#[test]
 fn cameras_that_were_swapped_in_between_are_refused() {
     let mut stage = Stage::new(arc(3, 22.0));
     stage.show(&[0, 1, 2], 0.0, 12, 0.1);

@@ -3,7 +3,7 @@
     real.py write|check board|stereo PICTURES FOLDER
 
 `board`: four pictures of a ChArUco board that one camera took from four places: they count as those of four cameras at one
-moment. `stereo`: thirteen pairs of a chessboard; it has no markers, so OpenCV finds the corners.
+moment, which is repeated because a calibration needs three. `stereo`: thirteen pairs of a chessboard; it has no markers, so OpenCV finds the corners.
 """
 
 import sys
@@ -22,6 +22,8 @@ BOARD, STEREO = (3.0, 0.3), (1.0, 0.1)
 COLUMNS, ROWS, SQUARE = 9, 6, 0.025
 # The pairs by which the cameras are calibrated; the others test the result.
 HELD_OUT = 3
+# The least number of moments of a calibration.
+MOMENTS = 3
 
 
 def gray(path):
@@ -54,7 +56,8 @@ class Board:
         (self.folder / "cameras.txt").write_text(lens_line(size, self.matrix, self.coefficients) * 4)
         for camera, picture in enumerate(self.pictures):
             cv2.imwrite(str(self.folder / f"{camera}.pgm"), picture)
-        (self.folder / "views.txt").write_text("".join(f"{camera} 0 {camera}.pgm\n" for camera in range(4)))
+        views = [f"{camera} {moment} {camera}.pgm\n" for moment in range(MOMENTS) for camera in range(4)]
+        (self.folder / "views.txt").write_text("".join(views))
 
     def check(self):
         found = np.loadtxt(self.folder / "corners.txt")
@@ -74,7 +77,8 @@ class Board:
         print(f"{len(distances)} corners: {np.median(distances):.3f} pixels from OpenCV's, at most {max(distances):.3f}")
         for camera, solved in enumerate(poses(self.folder / "poses.txt")):
             millimeters, degrees = between(places[0] @ np.linalg.inv(places[camera]), solved["pose"])
-            meters, radians = solved["deviation"]
+            # Of a single moment.
+            meters, radians = np.sqrt(MOMENTS) * np.array(solved["deviation"])
             print(
                 f"place {camera}: {millimeters:.2f} mm and {degrees:.3f} degrees from OpenCV's, deviations of {meters * 1000:.2f} mm "
                 f"and {np.degrees(radians):.3f} degrees, {solved['error']:.3f} pixels"
