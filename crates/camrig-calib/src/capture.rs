@@ -177,7 +177,7 @@ impl<T: Clone> Capture<T> {
     }
 
     fn take(&mut self, nanos: u64) {
-        let matched = Some(self.moments.len() as u64);
+        let matched = Some((0, self.moments.len() as u64));
         let first = self.seen.len();
         let still = self.still(nanos).into_iter();
         let views: Vec<_> = still
@@ -319,7 +319,7 @@ mod tests {
         assert_eq!(show(&mut capture, 24, &[[Some(80.0); 3]; 8]).len(), 1);
         assert!(!capture.is_full());
         let matched: Vec<_> = capture.seen().iter().map(|seen| seen.matched).collect();
-        assert_eq!(matched, [Some(0), Some(0), Some(1), Some(1), Some(1)]);
+        assert_eq!(matched, [(0, 0), (0, 0), (0, 1), (0, 1), (0, 1)].map(Some));
     }
 
     #[test]

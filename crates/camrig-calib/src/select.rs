@@ -1,6 +1,7 @@
 //! Selects the moments of a recording to use: several cameras saw the board in one place, and no other moment has the same
 //! view.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::Corner;
@@ -10,6 +11,9 @@ use crate::median::median;
 pub(crate) const STILL_PIXELS: f64 = 0.3;
 /// The longest time between two pictures of a moment, in nanoseconds, however still the board is.
 const LONGEST_NANOS: u64 = 2_000_000_000;
+/// The longest time between the arrivals of two pictures of a match, in nanoseconds: numbers begin anew in each of several
+/// recordings that were merged.
+const MATCH_NANOS: u64 = 10_000_000_000;
 /// The longest time between two pictures of a camera from which its board's speed is told, in nanoseconds.
 const SPEED_NANOS: u64 = 1_000_000_000;
 /// The least number of corners that two pictures have in common if their boards can be compared.
@@ -24,8 +28,9 @@ pub struct Seen {
     pub camera: usize,
     /// When it was taken, in nanoseconds of a clock that all cameras share.
     pub nanos: u64,
-    /// The number of its match, if there was one: pictures with the same number were taken at the same time.
-    pub matched: Option<u64>,
+    /// The index of the processor that matched it, if there was one, and the number of the match. Pictures of one match were
+    /// taken at the same time; numbers of different processors are unrelated.
+    pub matched: Option<(usize, u64)>,
     /// The corners that were found.
     pub corners: Vec<Corner>,
 }
@@ -33,21 +38,23 @@ pub struct Seen {
 /// Chooses at most `most` moments, as indices of pictures: one of each of at least two cameras. Those come first that link
 /// pairs of cameras which few others link.
 pub fn choose_moments(seen: &[Seen], most: usize) -> Vec<Vec<usize>> {
-    let mut candidates = candidates(seen);
+    let with_pairs = |moment: Vec<usize>| (pairs(seen, &moment), moment);
+    let mut candidates: Vec<_> = candidates(seen).into_iter().map(with_pairs).collect();
     // Moments of many cameras are worth more; of equal ones, the earlier.
-    candidates.sort_by_key(|moment| std::cmp::Reverse(moment.len()));
+    candidates.sort_by_key(|(_, moment)| Reverse(moment.len()));
     let mut chosen: Vec<Vec<usize>> = Vec::new();
     let mut linked: BTreeMap<(usize, usize), u32> = BTreeMap::new();
     while chosen.len() < most {
-        candidates.retain(|moment| is_new(seen, moment, &chosen));
-        let worth = |moment: &[usize]| -> f64 {
-            pairs(seen, moment).map(|pair| 1.0 / f64::from(1 + linked.get(&pair).copied().unwrap_or(0))).sum()
+        let worth = |(pairs, _): &(Vec<(usize, usize)>, _)| -> f64 {
+            pairs.iter().map(|pair| 1.0 / f64::from(1 + linked.get(pair).copied().unwrap_or(0))).sum()
         };
         // The first of equal ones: `max_by` would take the last.
-        let best = candidates.iter().enumerate().rev().max_by(|a, b| worth(a.1).total_cmp(&worth(b.1)));
+        let best = candidates.iter().map(worth).enumerate().rev().max_by(|a, b| a.1.total_cmp(&b.1));
         let Some((index, _)) = best else { break };
-        let moment = candidates.swap_remove(index);
-        pairs(seen, &moment).for_each(|pair| *linked.entry(pair).or_default() += 1);
+        let (pairs, moment) = candidates.remove(index);
+        pairs.into_iter().for_each(|pair| *linked.entry(pair).or_default() += 1);
+        // The others are new beside the earlier ones.
+        candidates.retain(|(_, other)| is_new(seen, other, std::slice::from_ref(&moment)));
         chosen.push(moment);
     }
     chosen.sort_by_key(|moment| moment.iter().map(|&picture| seen[picture].nanos).min());
@@ -55,71 +62,68 @@ pub fn choose_moments(seen: &[Seen], most: usize) -> Vec<Vec<usize>> {
 }
 
 /// Returns the pairs of cameras of a moment.
-fn pairs(seen: &[Seen], moment: &[usize]) -> impl Iterator<Item = (usize, usize)> {
+fn pairs(seen: &[Seen], moment: &[usize]) -> Vec<(usize, usize)> {
     let cameras: BTreeSet<_> = moment.iter().map(|&picture| seen[picture].camera).collect();
-    let all: Vec<_> = cameras.iter().flat_map(|a| cameras.range(a + 1..).map(|b| (*a, *b))).collect();
-    all.into_iter()
+    cameras.iter().flat_map(|a| cameras.range(a + 1..).map(|b| (*a, *b))).collect()
 }
 
 /// Returns every moment, once.
-fn candidates(seen: &[Seen]) -> Vec<Vec<usize>> {
-    let mut matches: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
-    let mut single = Vec::new();
-    for (picture, it) in seen.iter().enumerate() {
-        match it.matched {
-            Some(number) => matches.entry(number).or_default().push(picture),
-            None => single.push(picture),
-        }
-    }
-    let mut moments: BTreeSet<Vec<usize>> =
-        matches.into_values().map(|of_match| one_each(seen, of_match)).collect();
-    let speeds = speeds(seen, &single);
-    moments.extend(single.iter().map(|&picture| around(seen, &speeds, picture)));
-    moments.into_iter().filter(|moment| moment.len() > 1).collect()
+fn candidates(seen: &[Seen]) -> BTreeSet<Vec<usize>> {
+    let speeds = speeds(seen);
+    let mut order: Vec<_> = (0..seen.len()).collect();
+    order.sort_by_key(|&picture| seen[picture].nanos);
+    let around_each = order.iter().map(|&picture| {
+        let nanos = seen[picture].nanos;
+        let first = order.partition_point(|&other| seen[other].nanos.saturating_add(MATCH_NANOS) < nanos);
+        let near = order[first..].iter().copied();
+        let near = near.take_while(|&other| seen[other].nanos.saturating_sub(nanos) <= MATCH_NANOS);
+        around(seen, &speeds, near, picture)
+    });
+    around_each.filter(|moment| moment.len() > 1).collect()
 }
 
-/// Leaves the first picture of each camera.
-fn one_each(seen: &[Seen], pictures: Vec<usize>) -> Vec<usize> {
-    let mut cameras = BTreeSet::new();
-    pictures.into_iter().filter(|&picture| cameras.insert(seen[picture].camera)).collect()
-}
-
-/// Returns the pictures of other cameras in which the board is where it is in this one, with this one.
-fn around(seen: &[Seen], speeds: &BTreeMap<usize, f64>, picture: usize) -> Vec<usize> {
+/// Returns the pictures of other cameras, of those that are `near`, that show the board where this one does, with this one.
+fn around(seen: &[Seen], speeds: &[f64], near: impl Iterator<Item = usize>, picture: usize) -> Vec<usize> {
     let mut nearest: BTreeMap<usize, (u64, usize)> = BTreeMap::new();
-    for (&other, speed) in speeds {
-        let apart = seen[other].nanos.abs_diff(seen[picture].nanos);
-        let speed = speed.max(speeds[&picture]);
-        // A picture of the same camera is at no time from itself.
-        let is_one = other == picture
-            || (seen[other].camera != seen[picture].camera
-                && apart <= LONGEST_NANOS
-                && speed * seconds(apart) <= STILL_PIXELS);
-        if is_one {
-            let entry = nearest.entry(seen[other].camera).or_insert((apart, other));
-            *entry = (apart, other).min(*entry);
-        }
+    for other in near.filter(|&other| seen[other].camera != seen[picture].camera) {
+        let Some(apart) = apart(seen, speeds, [picture, other]) else { continue };
+        let entry = nearest.entry(seen[other].camera).or_insert((apart, other));
+        *entry = (apart, other).min(*entry);
     }
-    let mut moment: Vec<_> = nearest.into_values().map(|(_, picture)| picture).collect();
+    let mut moment: Vec<_> = nearest.into_values().map(|(_, other)| other).chain([picture]).collect();
     moment.sort_unstable();
     moment
 }
 
+/// Returns the time between two pictures of a moment, in nanoseconds: zero of a match, otherwise that between their arrivals.
+/// `None` if the board may have moved between them.
+fn apart(seen: &[Seen], speeds: &[f64], [a, b]: [usize; 2]) -> Option<u64> {
+    let apart = seen[a].nanos.abs_diff(seen[b].nanos);
+    match (seen[a].matched, seen[b].matched) {
+        // What one processor did not match was not taken at the same time, whenever it arrived.
+        (Some(of_a), Some(of_b)) if of_a.0 == of_b.0 => (of_a.1 == of_b.1).then_some(0),
+        _ => {
+            let moved = speeds[a].max(speeds[b]) * seconds(apart);
+            (apart <= LONGEST_NANOS && moved <= STILL_PIXELS).then_some(apart)
+        }
+    }
+}
+
 /// Returns the speed of the board in each picture, in pixels per second: the larger one of those to the pictures of the same
 /// camera before and after it; infinite without any.
-fn speeds(seen: &[Seen], pictures: &[usize]) -> BTreeMap<usize, f64> {
+fn speeds(seen: &[Seen]) -> Vec<f64> {
     let mut by_camera: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-    for &picture in pictures {
-        by_camera.entry(seen[picture].camera).or_default().push(picture);
+    for (picture, it) in seen.iter().enumerate() {
+        by_camera.entry(it.camera).or_default().push(picture);
     }
-    let mut speeds = BTreeMap::new();
+    let mut speeds = vec![f64::INFINITY; seen.len()];
     for mut pictures in by_camera.into_values() {
         pictures.sort_by_key(|&picture| seen[picture].nanos);
         let between: Vec<_> = pictures.windows(2).map(|pair| speed(&seen[pair[0]], &seen[pair[1]])).collect();
         for (at, picture) in pictures.into_iter().enumerate() {
             let near =
                 [at.checked_sub(1), Some(at)].into_iter().flatten().filter_map(|at| *between.get(at)?);
-            speeds.insert(picture, near.reduce(f64::max).unwrap_or(f64::INFINITY));
+            speeds[picture] = near.reduce(f64::max).unwrap_or(f64::INFINITY);
         }
     }
     speeds
@@ -195,19 +199,76 @@ mod tests {
     fn matches_are_moments_however_fast_the_board_moves() {
         let of = |camera, late| {
             (0..4).map(move |at: u64| Seen {
-                matched: Some(at),
+                matched: Some((0, at)),
                 ..seen(camera, at * 200 + late, at as f64 * 60.0)
             })
         };
         let seen: Vec<_> = of(0, 0).chain(of(1, 30)).collect();
-        assert_eq!(choose_moments(&seen, 10).len(), 4);
-        assert_eq!(choose_moments(&seen, 3).len(), 3);
+        let found = cameras(&seen, &choose_moments(&seen, 10));
+        let expected = |at: u64| vec![(0, at * 200), (1, at * 200 + 30)];
+        assert_eq!(found, (0..4).map(expected).collect::<Vec<_>>());
+        // Of equal ones the earlier.
+        let found = cameras(&seen, &choose_moments(&seen, 2));
+        assert_eq!(found, (0..2).map(expected).collect::<Vec<_>>());
+    }
+
+    /// The second processor began three pictures later. The camera that both match has each picture twice.
+    #[test]
+    fn numbers_of_different_processors_are_unrelated() {
+        let of = |by, camera, late: u64, first: u64| {
+            (first..10).map(move |at| Seen {
+                matched: Some((by, at - first)),
+                ..seen(camera, at * 200 + late, at as f64 * 60.0)
+            })
+        };
+        let all = of(0, 0, 0, 0).chain(of(0, 1, 10, 0)).chain(of(1, 1, 10, 3)).chain(of(1, 2, 20, 3));
+        let seen: Vec<_> = all.collect();
+        let found = cameras(&seen, &choose_moments(&seen, 100));
+        assert_eq!(found.len(), 10 + 7, "{found:?}");
+        for moment in &found {
+            let places: BTreeSet<_> = moment.iter().map(|(_, millis)| millis / 200).collect();
+            assert_eq!((moment.len(), places.len()), (2, 1), "{moment:?}");
+        }
+    }
+
+    #[test]
+    fn a_number_of_merged_recordings_is_that_of_several_matches() {
+        let of = |camera, first: u64| {
+            (0..5).map(move |at| Seen {
+                matched: Some((0, at)),
+                ..seen(camera, first + at * 200, (first / 300 + at) as f64 * 60.0)
+            })
+        };
+        let seen: Vec<_> = [0, 60_000].iter().flat_map(|first| of(0, *first).chain(of(1, *first))).collect();
+        let found = cameras(&seen, &choose_moments(&seen, 100));
+        assert_eq!(found.len(), 10, "{found:?}");
+        assert!(found.iter().all(|moment| moment[0].1 == moment[1].1), "{found:?}");
+    }
+
+    /// A match has two of three cameras; the third one was recorded without it.
+    #[test]
+    fn a_board_at_rest_links_matches_and_other_pictures() {
+        let place = |at: u64| (at / 5) as f64 * 60.0;
+        let of = |camera, late: u64, matched: bool| {
+            (0..15).map(move |at| Seen {
+                matched: matched.then_some((0, at)),
+                ..seen(camera, at * 100 + late, place(at))
+            })
+        };
+        let seen: Vec<_> = of(0, 0, true).chain(of(1, 10, true)).chain(of(2, 40, false)).collect();
+        let found = cameras(&seen, &choose_moments(&seen, 100));
+        assert_eq!(found.len(), 3, "{found:?}");
+        for moment in &found {
+            assert_eq!(moment.iter().map(|(camera, _)| *camera).collect::<Vec<_>>(), [0, 1, 2]);
+            // Those of the match are of one match.
+            assert_eq!(moment[0].1 + 10, moment[1].1, "{moment:?}");
+        }
     }
 
     #[test]
     fn rare_pairs_come_first() {
         let matched = |camera, number: u64| Seen {
-            matched: Some(number),
+            matched: Some((0, number)),
             ..seen(camera, number * 200, number as f64 * 60.0)
         };
         let often = (0..20).flat_map(|number| [matched(0, number), matched(1, number)]);

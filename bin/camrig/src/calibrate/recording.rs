@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::CommandError;
 use super::args::CalibrateArgs;
-use super::pictures::{UsableCamera, looked_at, recorded_depth, sources};
+use super::pictures::{Source, UsableCamera, looked_at, recorded_depth, sources};
 use super::solve::{Found, root, solve};
 
 /// The default of `--moments`.
@@ -18,10 +18,10 @@ const MOMENTS: u32 = 60;
 pub(super) fn calibrate(args: &CalibrateArgs, path: &Path) -> Result<String, CommandError> {
     let boards = args.boards()?;
     let recording = OpenRecording::open(path).map_err(|error| CommandError::Read(error.to_string()))?;
-    let (indices, cameras) = sources(&recording);
+    let (sources, cameras) = sources(&recording, &args.cameras)?;
     let names = cameras.iter().map(|camera| &*camera.identity.name);
     let root = root(names, args.root.as_deref())?;
-    let (seen, numbers) = look(&recording, &indices, &cameras, &boards)?;
+    let (seen, numbers) = look(&recording, &sources, &cameras, &boards)?;
     let depth = |picture: usize, expected: &dyn Fn(&_) -> _| {
         recording.read(numbers[picture]).map(|frames| recorded_depth(&frames, expected)).unwrap_or_default()
     };
@@ -41,22 +41,23 @@ pub(super) fn calibrate(args: &CalibrateArgs, path: &Path) -> Result<String, Com
 /// Looks for the boards in pictures of a recording. Returns where it was found, with the frameset's number of each.
 fn look(
     recording: &OpenRecording,
-    indices: &[usize],
+    sources: &[Source],
     cameras: &[UsableCamera],
     boards: &[Board],
 ) -> Result<(Vec<Seen>, Vec<usize>), CommandError> {
     let detector = Detector::new(boards).map_err(|error| CommandError::Data(error.to_string()))?;
-    let pictures = looked_at(recording, indices).map_err(|error| CommandError::Read(error.to_string()))?;
+    let pictures = looked_at(recording, sources).map_err(|error| CommandError::Read(error.to_string()))?;
     let bar = bar(pictures.len() as u64);
     let (mut seen, mut numbers) = (Vec::new(), Vec::new());
-    for (number, camera) in pictures {
+    for (number, source) in pictures {
+        let Source { camera, matcher, .. } = sources[source];
         bar.inc(1);
         // A damaged frameset is skipped.
         let Ok(frames) = recording.read(number) else { continue };
         let Some((gray, width)) = cameras[camera].recorded_gray(&frames) else { continue };
         let corners = detector.detect(&gray, width);
         if !corners.is_empty() {
-            let (nanos, matched) = (frames.arrived_nanos(), frames.header().matched);
+            let (nanos, matched) = (frames.arrived_nanos(), matcher.zip(frames.header().matched));
             seen.push(Seen { camera, nanos, matched, corners });
             numbers.push(number);
         }

@@ -37,11 +37,7 @@ pub(super) fn solve(
 ) -> Result<(RigCalibration, String), UnsolvedError> {
     let Found { boards, mut cameras, root, seen, nanos, refines } = found;
     let chosen = choose_moments(seen, moments);
-    let used: Vec<_> = chosen
-        .iter()
-        .enumerate()
-        .flat_map(|(moment, pictures)| pictures.iter().map(move |&picture| (moment, picture)))
-        .collect();
+    let used = used(seen, &chosen, cameras.len());
     let view = |&(moment, picture): &(usize, usize)| View {
         camera: seen[picture].camera,
         moment,
@@ -77,6 +73,23 @@ pub(super) fn solve(
     Ok((calibration, summary))
 }
 
+/// Returns the pictures of moments, each with the number of its moment; and one of each camera that is in none, as a moment of
+/// its own, so that a camera that saw the board alone is not named as one that did not see it.
+fn used(seen: &[Seen], moments: &[Vec<usize>], cameras: usize) -> Vec<(usize, usize)> {
+    let of_moment = |(moment, pictures): (usize, &Vec<usize>)| {
+        pictures.iter().map(|&picture| (moment, picture)).collect::<Vec<_>>()
+    };
+    let mut used: Vec<_> = moments.iter().enumerate().flat_map(of_moment).collect();
+    for camera in 0..cameras {
+        if used.iter().all(|(_, picture)| seen[*picture].camera != camera) {
+            let own = (0..seen.len()).filter(|&picture| seen[picture].camera == camera);
+            let best = own.max_by_key(|&picture| seen[picture].corners.len());
+            used.extend(best.map(|picture| (moments.len() + camera, picture)));
+        }
+    }
+    used
+}
+
 /// The reason why there is no calibration.
 pub(super) enum UnsolvedError {
     Views(SolveError),
@@ -110,10 +123,18 @@ pub(super) fn root<'a>(
     names: impl Iterator<Item = &'a str> + Clone,
     wanted: Option<&str>,
 ) -> Result<usize, CommandError> {
-    let Some(wanted) = wanted else { return Ok(0) };
+    wanted.map_or(Ok(0), |wanted| index_of(names, wanted))
+}
+
+/// Returns the index of a camera among those with these names.
+pub(super) fn index_of<'a>(
+    names: impl Iterator<Item = &'a str> + Clone,
+    wanted: &str,
+) -> Result<usize, CommandError> {
     names.clone().position(|name| name == wanted).ok_or_else(|| {
         let names: Vec<_> = names.map(|name| format!("`{name}`")).collect();
-        CommandError::Data(format!("no camera `{wanted}` has images; expected one of: {}", names.join(", ")))
+        let choices = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+        CommandError::Data(format!("no camera `{wanted}` has images; expected one of: {choices}"))
     })
 }
 
@@ -219,4 +240,24 @@ fn summary(calibration: &RigCalibration, solution: &Solution, scale: Option<Scal
         );
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use camrig_calib::Corner;
+
+    use super::*;
+
+    #[test]
+    fn a_camera_that_saw_the_board_alone_is_not_left_out() {
+        let picture = |camera, corners| Seen {
+            camera,
+            nanos: 0,
+            matched: None,
+            corners: vec![Corner { id: 0, pixel: [0.0; 2] }; corners],
+        };
+        let seen = [picture(0, 9), picture(1, 9), picture(2, 5), picture(2, 9), picture(2, 7), picture(0, 9)];
+        let moments = [vec![0, 1], vec![1, 5]];
+        assert_eq!(used(&seen, &moments, 4), [(0, 0), (0, 1), (1, 1), (1, 5), (4, 3)]);
+    }
 }
