@@ -25,7 +25,7 @@ pub(super) struct CalibrateArgs {
     /// The camera whose coordinates all poses lead to; by default the first by name
     #[arg(long, value_name = "CAMERA")]
     pub(super) root: Option<String>,
-    /// The cameras of a running rig; without it all
+    /// The cameras to calibrate; without it all
     #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
     pub(super) cameras: Vec<String>,
     /// Use at most this many moments at which several cameras saw the board [default: 60 of a recording, 30 live]
@@ -34,7 +34,7 @@ pub(super) struct CalibrateArgs {
     /// Find focal lengths, centers and distortion of the images as well, instead of keeping those of the factory calibration
     #[arg(long)]
     pub(super) refine_intrinsics: bool,
-    /// Capture for at most this time, such as 90s or 5m
+    /// Capture live for at most this time, such as 90s or 5m
     #[arg(long = "for", value_name = "TIME", value_parser = parse_time)]
     pub(super) time: Option<Duration>,
     /// Print JSON: live, a line whenever the state of the capture changes; the calibration at the end

@@ -22,7 +22,7 @@ use serde::Deserialize;
 use super::CommandError;
 use super::args::CalibrateArgs;
 use super::pictures::{Expected, UsableCamera, depth_stream, gray, measured};
-use super::solve::{Found, root, solve};
+use super::solve::{Found, check_count, root, solve};
 
 /// The default of `--moments`.
 const MOMENTS: u32 = 30;
@@ -53,6 +53,7 @@ pub(super) fn calibrate(
         None => socket::find(wanted).map_err(|error| CommandError::Unavailable(error.to_string()))?,
     };
     let names = cameras(&rig, &args.cameras)?;
+    check_count(names.len())?;
     let root = root(names.iter().map(String::as_str), args.root.as_deref())?;
     let most = args.moments.unwrap_or(MOMENTS) as usize;
     let shared = Arc::new(Shared::new(&names, root, most));

@@ -9,16 +9,20 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::CommandError;
 use super::args::CalibrateArgs;
 use super::pictures::{Source, UsableCamera, looked_at, recorded_depth, sources};
-use super::solve::{Found, root, solve};
+use super::solve::{Found, check_count, root, solve};
 
 /// The default of `--moments`.
 const MOMENTS: u32 = 60;
 
 /// Calibrates the cameras of a recording; returns the text to print.
 pub(super) fn calibrate(args: &CalibrateArgs, path: &Path) -> Result<String, CommandError> {
+    if args.time.is_some() {
+        return Err(CommandError::Data("`--for` is of a live capture, and this is a recording".to_owned()));
+    }
     let boards = args.boards()?;
     let recording = OpenRecording::open(path).map_err(|error| CommandError::Read(error.to_string()))?;
     let (sources, cameras) = sources(&recording, &args.cameras)?;
+    check_count(cameras.len())?;
     let names = cameras.iter().map(|camera| &*camera.identity.name);
     let root = root(names, args.root.as_deref())?;
     let (seen, numbers) = look(&recording, &sources, &cameras, &boards)?;

@@ -118,6 +118,11 @@ impl UnsolvedError {
     }
 }
 
+/// Checks that there are enough cameras to relate to each other.
+pub(super) fn check_count(cameras: usize) -> Result<(), CommandError> {
+    if cameras < 2 { Err(CommandError::Data(SolveError::Cameras(cameras).to_string())) } else { Ok(()) }
+}
+
 /// Returns the index of the root among cameras with these names: the first, if none is named.
 pub(super) fn root<'a>(
     names: impl Iterator<Item = &'a str> + Clone,

@@ -225,6 +225,16 @@ pub(crate) fn a_recording_of_boards_calibrates_its_cameras() {
     let (code, stderr) = calibrate("pairs.mcap", &["--root", "c1"]);
     assert_eq!(code, Some(0), "{stderr}");
     assert_places(&read(), 0.006);
+    let (code, stderr) = calibrate("rig.mcap", &["--cameras", "c1,c0", "--root", "c1"]);
+    assert_eq!(code, Some(0), "{stderr}");
+    assert_eq!(read().camera.keys().collect::<Vec<_>>(), ["c0", "c1"]);
+    for (more, refused) in [
+        (["--cameras", "c0,c9"], "no camera `c9` has images; expected one of: `c0`, `c1`, `c2`"),
+        (["--cameras", "c0"], "a calibration needs at least two cameras, not 1"),
+        (["--for", "1s"], "`--for` is of a live capture, and this is a recording"),
+    ] {
+        assert_eq!(calibrate("rig.mcap", &more), (Some(65), format!("error: {refused}\n")));
+    }
 
     let refine = ["--refine-intrinsics", "-o", "refined.calib.toml"];
     let arguments =
@@ -379,11 +389,15 @@ pub(crate) fn live_cameras_are_calibrated_while_they_run() {
     let actors: Vec<_> = status.actors.iter().filter(|actor| !actor.state.has_ended()).collect();
     assert_eq!(actors.iter().map(|actor| &*actor.name).collect::<Vec<_>>(), ["c0", "c1", "c2"]);
 
-    let unknown = ["calibrate", "--attach", &pid, "--board", "board.toml", "--cameras", "c0,c9"];
-    let output = folder.camrig(&unknown);
-    assert_eq!(output.status.code(), Some(65));
-    let stderr = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(stderr, "error: the rig has no camera `c9`; expected one of: `c0`, `c1`, `c2`\n");
+    for (cameras, refused) in [
+        ("c0,c9", "the rig has no camera `c9`; expected one of: `c0`, `c1`, `c2`"),
+        ("c0", "a calibration needs at least two cameras, not 1"),
+    ] {
+        let output =
+            folder.camrig(&["calibrate", "--attach", &pid, "--board", "board.toml", "--cameras", cameras]);
+        assert_eq!(output.status.code(), Some(65));
+        assert_eq!(String::from_utf8(output.stderr).unwrap(), format!("error: {refused}\n"));
+    }
 }
 
 /// A topology that names the calibration gives its cameras, and recordings of them, their poses, and refuses another device.
