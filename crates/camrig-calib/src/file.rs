@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use camrig_frame::{
-    CALIBRATION_VERSION, CalibrationError, Distortion, Intrinsics, check_calibration, one_line,
+    CALIBRATION_VERSION, CalibrationError, Distortion, Intrinsics, Stream, check_calibration, one_line,
 };
 use serde::{Deserialize, Serialize};
 
@@ -41,7 +41,7 @@ pub struct CalibratedCamera {
     /// The model of the device.
     pub model: String,
     /// The stream whose images were used.
-    pub stream: String,
+    pub stream: Stream,
     /// The position of the camera in the root's coordinates, in metres.
     pub translation_meters: [f64; 3],
     /// The rotation from the camera's coordinates to the root's: x, y, z, w.
@@ -109,7 +109,7 @@ pub struct Identity {
     /// The model of the device.
     pub model: String,
     /// The stream whose images were used.
-    pub stream: String,
+    pub stream: Stream,
     /// Its intrinsics.
     pub intrinsics: Intrinsics,
     /// From the stream's coordinates to the camera's.
@@ -149,7 +149,7 @@ impl RigCalibration {
             let calibrated = CalibratedCamera {
                 serial: identity.serial.clone(),
                 model: identity.model.clone(),
-                stream: identity.stream.clone(),
+                stream: identity.stream,
                 translation_meters: pose.translation_meters,
                 quaternion_xyzw: pose.quaternion_xyzw,
                 deviation_millimeters: meters * 1000.0,

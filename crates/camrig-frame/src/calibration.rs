@@ -1,6 +1,6 @@
 //! The rules of the file that `camrig calibrate` writes: a rig reads its poses, and other programs all of it.
 
-use crate::name::shown;
+use crate::name::{is_name, shown};
 
 /// The version of the file that is written and read.
 pub const CALIBRATION_VERSION: u32 = 1;
@@ -14,6 +14,9 @@ pub enum CalibrationError {
     /// It is of another version.
     #[error("it has version {0}; this program reads version {CALIBRATION_VERSION}")]
     Version(u32),
+    /// A topology refuses the name of a camera.
+    #[error("`{}` cannot be the name of a camera", shown(.0))]
+    Name(String),
     /// Its root is not one of its cameras.
     #[error("its root `{}` is not one of its cameras", shown(.0))]
     Root(String),
@@ -25,7 +28,7 @@ pub enum CalibrationError {
     Translation(String),
 }
 
-/// Checks the version, the name of the root, and each pose: the name of its camera, translation in metres, and quaternion x, y,
+/// Checks the version, the names of the root and of the cameras, and each pose: the name of its camera, translation in metres, and quaternion x, y,
 /// z, w. A camera can have several poses.
 ///
 /// # Errors
@@ -40,6 +43,9 @@ pub fn check_calibration<'a>(
     }
     let mut has_root = false;
     for (camera, translation_meters, quaternion_xyzw) in poses {
+        if !is_name(camera) {
+            return Err(CalibrationError::Name(camera.to_owned()));
+        }
         has_root |= camera == root;
         let length = quaternion_xyzw.iter().map(|part| part * part).sum::<f64>().sqrt();
         // Also false for a part that is not a number.
@@ -74,6 +80,8 @@ mod tests {
         assert_eq!(check(1, ("right", [0.0; 3], [f64::NAN, 0.0, 0.0, 1.0])), is_off);
         let is_nowhere = "the translation of camera `right` is not finite";
         assert_eq!(check(1, ("right", [0.0, f64::INFINITY, 0.0], [1.0, 0.0, 0.0, 0.0])), is_nowhere);
+        let error = check(1, ("a;b", [0.0; 3], [0.0, 0.0, 0.0, 1.0]));
+        assert_eq!(error, "`a;b` cannot be the name of a camera");
         let error = check_calibration(1, "to\np", [left]).unwrap_err();
         assert_eq!(error.to_string(), "its root `to\\np` is not one of its cameras");
         assert_eq!(check_calibration(1, "left", []), Err(CalibrationError::Root("left".to_owned())));

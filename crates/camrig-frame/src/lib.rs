@@ -48,7 +48,7 @@ pub use header::{Clock, FrameHeader, FrameSetHeader, MAX_ORIGIN_BYTES, Origin, O
 pub use layout::{FRAME_ALIGN_BYTES, Layout, LayoutError, MAX_FRAMESET_BYTES};
 pub use metadata::{Metadata, MetadataKey};
 pub use motion::{MotionSample, MotionView};
-pub use name::{Name, NameError, one_line};
+pub use name::{NAME_BYTES_MAX, Name, NameError, is_name, one_line};
 pub use payload::{MAX_DIMENSIONS, Payload, Shape};
 pub use points::{DensePoints, Point, PointsView};
 pub use pose::CameraPose;

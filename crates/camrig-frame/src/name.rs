@@ -72,6 +72,19 @@ impl<const N: usize> Name<N> {
     }
 }
 
+/// Maximum length of the name of an actor, process or host, in bytes. Names are used for threads, processes and log lines.
+pub const NAME_BYTES_MAX: usize = 64;
+
+/// Returns whether an actor, process or host may have this name: 1 to [`NAME_BYTES_MAX`] of `a-z`, `A-Z`, `0-9`, `_` and `-`, a
+/// letter or digit first.
+pub fn is_name(name: &str) -> bool {
+    let is_first = |byte: &u8| byte.is_ascii_alphanumeric();
+    let is_letter = |byte: u8| is_first(&byte) || byte == b'_' || byte == b'-';
+    name.as_bytes().first().is_some_and(is_first)
+        && name.bytes().all(is_letter)
+        && name.len() <= NAME_BYTES_MAX
+}
+
 /// Formats a message that may quote foreign text: on one line, without control characters, and at most 1,000 characters
 /// of it.
 pub fn one_line(message: impl fmt::Display) -> String {

@@ -273,7 +273,7 @@ struct Look {
 impl Processor for Look {
     fn process(&mut self, frames: &FrameSet, output: &mut ProcessorOutput) -> Result<(), ProcessorError> {
         let Some((camera, described)) = self.shared.lock().begin(frames) else { return Ok(()) };
-        let picture = frames.frame(described.stream()).and_then(gray);
+        let picture = frames.frame(described.identity.stream).and_then(gray);
         // A frameset without the image, or with one that cannot be decoded, is skipped.
         let Some((gray, width)) = picture else { return Ok(()) };
         let corners = self.detector.detect(&gray, width);

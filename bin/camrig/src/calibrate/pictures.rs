@@ -24,7 +24,6 @@ const AROUND: i64 = 2;
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct UsableCamera {
     pub(super) identity: Identity,
-    stream: Stream,
 }
 
 /// The framesets of a camera that were recorded from one producer.
@@ -198,22 +197,17 @@ impl UsableCamera {
             name: name.to_owned(),
             serial: info.serial.clone(),
             model: info.model.clone(),
-            stream: stream.stream.to_string(),
+            stream: stream.stream,
             intrinsics: stream.intrinsics?,
             stream_to_camera: Pose::from(&stream.to_depth.unwrap_or(Extrinsics::IDENTITY)),
             depth_ratio: None,
         };
-        Some(Self { identity, stream: stream.stream })
-    }
-
-    /// Returns the stream in which boards are searched for.
-    pub(super) fn stream(&self) -> Stream {
-        self.stream
+        Some(Self { identity })
     }
 
     /// Returns the image of a recorded frameset in gray, and its width; `None` if it has none.
     pub(super) fn recorded_gray(&self, frames: &RecordedFrameSet) -> Option<(Vec<u8>, usize)> {
-        let index = frames.header().frames.iter().position(|frame| frame.stream == self.stream)?;
+        let index = frames.header().frames.iter().position(|frame| frame.stream == self.identity.stream)?;
         let pixels = frames.decode(index).ok()?;
         gray(Frame::new(&frames.header().frames[index], &pixels[..]).ok()?)
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use camrig_frame::{Distortion, Intrinsics};
+use camrig_frame::{Distortion, Intrinsics, Stream};
 
 use super::*;
 use crate::lens::Lens;
@@ -18,7 +18,7 @@ fn rig() -> RigCalibration {
         name: ["left", "right"][camera].to_owned(),
         serial: format!("00{camera}"),
         model: "Intel RealSense D435".to_owned(),
-        stream: "color".to_owned(),
+        stream: Stream::COLOR,
         intrinsics: intrinsics(camera),
         stream_to_camera: beside,
         depth_ratio: None,
@@ -54,6 +54,17 @@ fn a_file_is_read_as_it_was_written() {
     let text = rig.to_toml().replacen("quaternion_xyzw = [", "quaternion_xyzw = [9", 1);
     let error = RigCalibration::from_toml(&text).unwrap_err().to_string();
     assert_eq!(error, "the quaternion of camera `left` does not have the length 1");
+}
+
+/// Names are written into XML, JSON, YAML and lines of a shell.
+#[test]
+fn names_that_a_topology_refuses_are_refused() {
+    let text = rig().to_toml().replace("camera.right", r#"camera."a\"/><x y=\"; b""#);
+    let error = RigCalibration::from_toml(&text).unwrap_err().to_string();
+    assert!(error.ends_with("cannot be the name of a camera"), "{error}\n{text}");
+    let text = rig().to_toml().replace("stream = \"color\"", "stream = \"color;x\"");
+    let error = RigCalibration::from_toml(&text).unwrap_err().to_string();
+    assert!(error.contains("is not the name of a stream"), "{error}");
 }
 
 #[test]

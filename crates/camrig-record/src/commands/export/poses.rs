@@ -16,7 +16,7 @@ struct Calibrated {
     /// The serial number of the device; empty if it has none.
     serial: String,
     /// The stream whose images were used.
-    stream: String,
+    stream: Stream,
     /// From the camera's coordinates to those of the root.
     camera: Extrinsics,
     /// From the stream's coordinates to those of the root.
@@ -75,7 +75,7 @@ impl Poses {
     /// Returns the transform from the coordinates of a camera's color to those of the root.
     pub(super) fn of_color(&self, name: &str, info: &CameraInfo) -> Result<Extrinsics, String> {
         let known = self.known(name, info)?;
-        if known.stream == Stream::COLOR.name() {
+        if known.stream == Stream::COLOR {
             return Ok(known.of_stream);
         }
         color_of(known.camera, info)
