@@ -266,9 +266,9 @@ pub(crate) fn a_recording_of_boards_calibrates_its_cameras() {
         "--dictionary",
         "6X6_50",
         "-o",
-        "other.pdf",
+        "another.pdf",
     ]);
-    let output = folder.camrig(&["calibrate", "rig.mcap", "--board", "other.toml"]);
+    let output = folder.camrig(&["calibrate", "rig.mcap", "--board", "another.toml"]);
     assert_eq!(output.status.code(), Some(65));
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(stderr, "error: `rig.mcap`: camera `c0` saw the board in no usable image\n");
