@@ -130,3 +130,12 @@ fn write(path: &Path, content: &[u8]) -> Result<(), CommandError> {
     camrig::files::write(path, |file| file.write_all(content))
         .map_err(|error| CommandError::Write { path: path.to_owned(), error })
 }
+
+/// Returns the index of a camera among those with these names.
+fn index_of<'a>(names: impl Iterator<Item = &'a str> + Clone, wanted: &str) -> Result<usize, CommandError> {
+    names.clone().position(|name| name == wanted).ok_or_else(|| {
+        let names: Vec<_> = names.map(|name| format!("`{name}`")).collect();
+        let choices = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+        CommandError::Data(format!("no camera `{wanted}` has images; expected one of: {choices}"))
+    })
+}

@@ -8,8 +8,7 @@ use camrig::frame::{CameraInfo, DepthView, Extrinsics, Frame, Role, Stream, Stre
 use camrig_calib::{Identity, Pose};
 use camrig_record::{OpenRecording, ReadError, RecordedFrameSet};
 
-use super::CommandError;
-use super::solve::index_of;
+use super::{CommandError, index_of};
 
 /// A recording with at most this many pictures of each camera is short.
 const SHORT_PICTURES: usize = 100;

@@ -11,7 +11,7 @@ use camrig_calib::{
 };
 
 use super::pictures::{Expected, UsableCamera};
-use super::{CommandError, write};
+use super::{CommandError, index_of, write};
 
 /// The pictures of a rig in which boards were found.
 pub(super) struct Found<'a> {
@@ -129,18 +129,6 @@ pub(super) fn root<'a>(
     wanted: Option<&str>,
 ) -> Result<usize, CommandError> {
     wanted.map_or(Ok(0), |wanted| index_of(names, wanted))
-}
-
-/// Returns the index of a camera among those with these names.
-pub(super) fn index_of<'a>(
-    names: impl Iterator<Item = &'a str> + Clone,
-    wanted: &str,
-) -> Result<usize, CommandError> {
-    names.clone().position(|name| name == wanted).ok_or_else(|| {
-        let names: Vec<_> = names.map(|name| format!("`{name}`")).collect();
-        let choices = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
-        CommandError::Data(format!("no camera `{wanted}` has images; expected one of: {choices}"))
-    })
 }
 
 /// Compares depth with the boards: of each moment, camera and picture.
