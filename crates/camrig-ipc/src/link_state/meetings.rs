@@ -134,7 +134,9 @@ fn a_producer_that_waits_sees_an_empty_queue_or_is_woken() {
         link_state.release(0);
         link_state.publish(0, 0, 0);
     };
-    let take = || drop(link_state.take().unwrap());
+    let take = || {
+        link_state.take().unwrap();
+    };
     wait_and_step(&link_state, fill, || link_state.queued() == 0, take);
 }
 
