@@ -552,7 +552,8 @@ fn a_file_without_cameras_has_no_content() {
         let packed = zstd::encode_all(&content[..], 1).unwrap();
         parts.push(chunk(&packed, content.len() as u64, 0, b"zstd"));
     }
-    let large = message(0, 0, 1, &vec![0; 33 << 20]);
+    let small = (0..100).flat_map(|id| message(id, 0, 1, b""));
+    let large: Vec<_> = small.chain(message(0, 0, 1, &vec![0; 33 << 20])).collect();
     parts.push(chunk(&zstd::encode_all(&large[..], 1).unwrap(), large.len() as u64, 0, b"zstd"));
     let parts: Vec<_> = parts.iter().map(Vec::as_slice).collect();
     let recording = open_bytes(&folder, &parts).unwrap();
