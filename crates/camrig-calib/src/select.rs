@@ -52,7 +52,9 @@ pub fn choose_moments(seen: &[Seen], most: usize) -> Vec<Vec<usize>> {
         let best = candidates.iter().map(worth).enumerate().rev().max_by(|a, b| a.1.total_cmp(&b.1));
         let Some((index, _)) = best else { break };
         let (pairs, moment) = candidates.remove(index);
-        pairs.into_iter().for_each(|pair| *linked.entry(pair).or_default() += 1);
+        for pair in pairs {
+            *linked.entry(pair).or_default() += 1;
+        }
         // The others are new beside the earlier ones.
         candidates.retain(|(_, other)| is_new(seen, other, std::slice::from_ref(&moment)));
         chosen.push(moment);

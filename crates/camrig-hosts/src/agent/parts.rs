@@ -30,8 +30,8 @@ pub(super) struct Parts {
     registry: Registry,
     /// The file of the agent's identity, for the sessions of crossings.
     identity: PathBuf,
-    /// By run; `None` while a part starts, which may take long: its cameras are looked for.
-    parts: Mutex<BTreeMap<String, Option<Running>>>,
+    /// `None` while a part starts, which may take long: its cameras are looked for.
+    by_run: Mutex<BTreeMap<String, Option<Running>>>,
 }
 
 /// A part that was started.
@@ -55,7 +55,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Parts {
     pub(super) fn new(registry: &Registry, identity: &Path) -> Self {
-        Self { registry: registry.clone(), identity: identity.to_owned(), parts: Mutex::default() }
+        Self { registry: registry.clone(), identity: identity.to_owned(), by_run: Mutex::default() }
     }
 
     pub(super) fn answer(&self, request: HostRequest) -> Answer {
@@ -110,8 +110,8 @@ impl Parts {
     fn start(&self, part: &PartRequest) -> Result<(), Vec<String>> {
         let rig = self.rig(part)?;
         self.take_place(&part.run).map_err(|fact| vec![fact])?;
-        let started = self.start_rig(&rig, part);
-        let mut parts = locked(&self.parts);
+        let started = Self::start_rig(&rig, part);
+        let mut parts = locked(&self.by_run);
         // It is without a place if its first host went, or the agent ends.
         match (started, parts.get_mut(&part.run)) {
             (Ok(started), Some(place)) => {
@@ -134,7 +134,7 @@ impl Parts {
 
     /// Takes the place of a part that starts.
     fn take_place(&self, run: &str) -> Result<(), String> {
-        let mut parts = locked(&self.parts);
+        let mut parts = locked(&self.by_run);
         let is_ended = |part: &Option<Running>| part.as_ref().is_some_and(Running::has_ended);
         // A part that has ended may start again: a change of the rig removed its last actor, and another one adds an actor.
         if parts.get(run).is_some_and(|part| !is_ended(part)) {
@@ -154,7 +154,7 @@ impl Parts {
     }
 
     /// Starts the rig of a part, and notes its report when it has ended.
-    fn start_rig(&self, rig: &Rig, part: &PartRequest) -> Result<Running, Vec<String>> {
+    fn start_rig(rig: &Rig, part: &PartRequest) -> Result<Running, Vec<String>> {
         starting::begin(&part.run, &part.awaited);
         let rig = rig.start().map_err(|error| lines(&error.to_string()))?;
         let (handle, report) = (rig.handle(), Arc::<Mutex<Option<String>>>::default());
@@ -173,7 +173,7 @@ impl Parts {
 
     /// Returns the part of a run; `None` if there is none, or it starts.
     fn part(&self, run: &str) -> Option<Running> {
-        locked(&self.parts).get(run).cloned().flatten()
+        locked(&self.by_run).get(run).cloned().flatten()
     }
 
     /// Has the rig of a part answer a request, if that runs only drivers and kinds of this program.
@@ -204,7 +204,7 @@ impl Parts {
     }
 
     fn status(&self, run: &str) -> PartState {
-        let part = match locked(&self.parts).get(run) {
+        let part = match locked(&self.by_run).get(run) {
             None => return PartState::Unknown,
             Some(None) => return PartState::Running(Box::default()),
             Some(Some(part)) => part.clone(),
@@ -219,7 +219,7 @@ impl Parts {
 
     /// Stops the part of a run whose first host is disconnected, and removes it.
     pub(super) fn abandon(&self, run: &str) {
-        let Some(part) = locked(&self.parts).remove(run) else { return };
+        let Some(part) = locked(&self.by_run).remove(run) else { return };
         starting::end(run);
         let running = part.filter(|part| !part.has_ended());
         if let Some(part) = running {
@@ -230,10 +230,12 @@ impl Parts {
 
     /// Stops every part, and waits until all have ended, within a bounded time.
     pub(super) fn stop_all(&self) {
-        let parts = std::mem::take(&mut *locked(&self.parts));
+        let parts = std::mem::take(&mut *locked(&self.by_run));
         for (run, part) in &parts {
             starting::end(run);
-            part.iter().for_each(|part| part.handle.stop());
+            if let Some(part) = part {
+                part.handle.stop();
+            }
         }
         let until = Instant::now() + STOP_TIME;
         for part in parts.into_values().flatten() {

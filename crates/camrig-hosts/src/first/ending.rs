@@ -65,7 +65,7 @@ impl RunningRig {
     fn drain_others(&self) {
         let drain = |host: Arc<Host>| {
             move || {
-                host.ask(HostRequest::Drain { run: host.run() });
+                host.ask(&HostRequest::Drain { run: host.run() });
                 Ok(())
             }
         };
@@ -88,7 +88,7 @@ impl RunningRig {
             let reads = locked(&self.reads).clone();
             for host in left {
                 if has_lost_sources(host.name(), &reads, &live) && stopped.insert(host.name().to_owned()) {
-                    host.ask(HostRequest::Stop { run: host.run() });
+                    host.ask(&HostRequest::Stop { run: host.run() });
                 }
             }
             std::thread::sleep(STOP_INTERVAL);

@@ -213,12 +213,12 @@ impl Host {
 
     /// Asks the part to stop by this request. If its agent does not take it, the thread that watches the part sends it again
     /// until it does: the host may be lost for a moment.
-    pub(super) fn ask(&self, request: HostRequest) {
+    pub(super) fn ask(&self, request: &HostRequest) {
         {
             let mut seen = locked(&self.seen);
             (seen.wanted, seen.is_due) = (Some(request.clone()), false);
         }
-        if let Err(fact) = self.send(&request) {
+        if let Err(fact) = self.send(request) {
             log::error!("{fact}: it is asked again to stop");
         }
     }
@@ -259,7 +259,7 @@ impl Host {
                 log::error!("host `{}`: {INTERRUPTED}", self.name());
                 locked(&self.seen).was_interrupted = true;
             }
-            self.ask(request);
+            self.ask(&request);
             let until = Instant::now() + time;
             // An agent that does not answer for a moment continues stopping.
             self.look();

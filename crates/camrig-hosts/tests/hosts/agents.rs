@@ -519,7 +519,9 @@ fn stopped_readers() {
         workers.filter(|&pid| cameras[..2].iter().any(|camera| is_of(pid, camera))).collect();
     assert_eq!(stopped.len(), 2, "{}", context());
     let signal = |signal| {
-        stopped.iter().for_each(|&pid| kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap());
+        for pid in &stopped {
+            kill_process(Pid::from_raw(*pid).unwrap(), signal).unwrap();
+        }
     };
     signal(Signal::STOP);
     // Zenoh closes both connections in the meantime.

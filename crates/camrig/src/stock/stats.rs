@@ -144,8 +144,11 @@ impl<W: Write> Stats<W> {
             let is_shared = has_link(&source.camera) || self.sources.share(&source.camera);
             (source.name(is_shared), source)
         });
-        let mut report = render(&rows(named.clone(), &links, rate));
-        named.for_each(|(name, source)| report += &source.value.stream_lines(&name, rate));
+        let named: Vec<_> = named.collect();
+        let mut report = render(&rows(&named, &links, rate));
+        for (name, source) in &named {
+            report += &source.value.stream_lines(name, rate);
+        }
         if let Some(matching) = output.matching() {
             report += &match_lines(&matching, self.rate_of_matches(matching.counts.matches, at_end));
         }
@@ -288,7 +291,7 @@ struct Row<'a> {
 /// Returns a row for each input link, so that a camera that never delivers is visible, followed by one for each camera
 /// that arrives through another processor, whose link states are not available here.
 fn rows<'a>(
-    sources: impl Iterator<Item = (Cow<'a, str>, &'a Source<Arrived>)> + Clone,
+    sources: &[(Cow<'a, str>, &'a Source<Arrived>)],
     links: &'a [InputLinkStatus<'a>],
     rate: fn(&Arrivals) -> Option<f64>,
 ) -> Vec<Row<'a>> {
@@ -296,15 +299,15 @@ fn rows<'a>(
         source.is_camera() && source.camera == link.from
     };
     let of_link = |link: &'a InputLinkStatus<'a>| {
-        let arrivals = sources.clone().find(|(_, source)| is_of(source, link));
+        let arrivals = sources.iter().find(|(_, source)| is_of(source, link));
         let arrivals = arrivals.map(|(_, source)| &source.value.framesets);
         let framesets = arrivals.map_or(link.counts.delivered, |arrivals| arrivals.last.number);
         Row { name: link.from.into(), rate_hz: arrivals.and_then(rate), framesets, link: Some(link) }
     };
-    let passed_on = sources.clone().filter(|(_, source)| !links.iter().any(|link| is_of(source, link)));
+    let passed_on = sources.iter().filter(|(_, source)| !links.iter().any(|link| is_of(source, link)));
     let passed_on = passed_on.map(|(name, source)| {
         let arrivals = &source.value.framesets;
-        Row { name, rate_hz: rate(arrivals), framesets: arrivals.last.number, link: None }
+        Row { name: name.clone(), rate_hz: rate(arrivals), framesets: arrivals.last.number, link: None }
     });
     links.iter().map(of_link).chain(passed_on).collect()
 }

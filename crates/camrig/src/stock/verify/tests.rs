@@ -129,7 +129,9 @@ fn each_producer_of_a_camera_has_a_digest_of_its_own() {
     let passed_on = || framesets.iter().map(|(_, passed_on)| passed_on);
     let report = |order: Vec<&FrameSet>| -> Vec<_> {
         let mut verify = verify("digest = true");
-        order.into_iter().for_each(|frames| verify.look(frames).unwrap());
+        for frames in order {
+            verify.look(frames).unwrap();
+        }
         verify.report().collect()
     };
     let alternating = report(own.clone().zip(passed_on()).flat_map(|(own, other)| [own, other]).collect());
