@@ -314,7 +314,7 @@ mod tests {
         assert_eq!(error(&whole[..whole.len() - 1]), "it is cut off or too long");
         assert_eq!(error(&message(true, 65)), "it is cut off or too long", "larger than the frame itself");
         for (at, value, expected) in [
-            (4, 9, "it has version 9; this program reads version 3"),
+            (4, 9, "it has version 9; this program reads version 4"),
             (6, 9, "it is damaged: its kind is unknown"),
             (7, 2, "it is damaged: its number of frames differs from its header's"),
             (34, 255, "it is cut off or too long"),
@@ -335,9 +335,9 @@ mod tests {
         let answer = Answer::new(ack, [1, u64::MAX].into_iter(), true);
         assert_eq!(Answer::of_bytes(&answer.to_bytes()).unwrap(), answer);
         assert!(Answer::new(ack, 0..1000, false).to_bytes().len() < ANSWER_BYTES_MAX);
-        let newer = Answer { version: 4, ..answer };
+        let newer = Answer { version: 5, ..answer };
         let error = Answer::of_bytes(&newer.to_bytes()).unwrap_err().to_string();
-        assert_eq!(error, "it has version 4; this program reads version 3");
+        assert_eq!(error, "it has version 5; this program reads version 4");
         for bytes in [&b""[..], b"{}", &[b' '; ANSWER_BYTES_MAX + 1]] {
             assert!(Answer::of_bytes(bytes).is_err());
         }

@@ -48,6 +48,19 @@ def near(found, expected, what):
     assert numpy.allclose(found, expected, atol=1e-6), (what, found, expected)
 
 
+def projected(coefficients):
+    """Returns the pixels at which this distortion has the directions of all pixels of a lens without one, (n, 2)."""
+    fx, fy, ppx, ppy = LENS
+    k1, k2, p1, p2, k3 = coefficients
+    columns, rows = numpy.meshgrid(numpy.arange(848.0), numpy.arange(480.0))
+    x, y = (columns.ravel() - ppx) / fx, (rows.ravel() - ppy) / fy
+    r2 = x * x + y * y
+    radial = 1 + r2 * (k1 + r2 * (k2 + r2 * k3))
+    u = x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x * x)
+    v = y * radial + 2 * p2 * x * y + p1 * (r2 + 2 * y * y)
+    return numpy.column_stack([fx * u + ppx, fy * v + ppy])
+
+
 def check_urdf(path):
     robot = yourdfpy.URDF.load(str(path))
     assert robot.base_link == "left"
@@ -62,7 +75,12 @@ def check_kalibr(path):
         # The keys that Kalibr's CameraParameters and CameraChainParameters read.
         assert camera["camera_model"] == "pinhole" and camera["distortion_model"] == "radtan"
         near(camera["intrinsics"], LENS, "kalibr")
-        near(camera["distortion_coeffs"], COEFFICIENTS[:4], "kalibr")
+        # It has two radial coefficients, whose pixels come near to those of three.
+        k1, k2, p1, p2 = camera["distortion_coeffs"]
+        near([p1, p2], COEFFICIENTS[2:4], "kalibr")
+        off = numpy.linalg.norm(projected([k1, k2, p1, p2, 0]) - projected(COEFFICIENTS), axis=1).max()
+        left_out = numpy.linalg.norm(projected([*COEFFICIENTS[:4], 0]) - projected(COEFFICIENTS), axis=1).max()
+        assert off < 0.65 < left_out / 3, (off, left_out)
         assert camera["resolution"] == [848, 480] and camera["rostopic"].startswith("/")
     near(chain["cam1"]["T_cn_cnm1"], FROM_LEFT, "kalibr")
     print("Kalibr: PyYAML has the chain")
@@ -110,7 +128,8 @@ def check_colmap(path):
     pose[:3] = right.cam_from_rig.matrix()
     near(pose, FROM_LEFT, "colmap")
     for camera in rig.cameras:
-        near(camera.camera.params, [*numpy.add(LENS, [0, 0, 0.5, 0.5]), *COEFFICIENTS[:4]], "colmap")
+        near(camera.camera.params, [*numpy.add(LENS, [0, 0, 0.5, 0.5]), *COEFFICIENTS, 0, 0, 0], "colmap")
+        assert camera.camera.model.name == "FULL_OPENCV"
     print("COLMAP: its reader has the pose and lenses")
 
 
