@@ -11,7 +11,7 @@ use camrig::hosts::{FIRST, HOST_NAME_BYTES_MAX, is_host_name};
 use clap::{Args, FromArgMatches};
 
 use crate::agent::{self, AgentOptions};
-use crate::session::SessionOptions;
+use crate::session::{self, SessionOptions};
 use crate::{identity, router};
 
 /// Run the agent of this host, which runs its part of rigs over several hosts
@@ -116,7 +116,11 @@ fn install(args: &JoinArgs, identity: &Path) -> ExitCode {
         Ok(program) => program,
         Err(error) => return refused(CANT_CREATE, &format!("the program is not known: {error}")),
     };
-    let unit = agent::unit(&program, &arguments(args, identity));
+    let identity = match checked_identity(args, identity) {
+        Ok(identity) => identity,
+        Err(fact) => return refused(UNAVAILABLE, &fact),
+    };
+    let unit = agent::unit(&program, &arguments(args, &identity));
     let written = files::write(Path::new(UNIT), |file| std::io::Write::write_all(file, unit.as_bytes()));
     match written {
         Ok(()) => print(&format!("wrote {UNIT}; `systemctl enable --now camrig-agent` starts it"))
@@ -124,6 +128,25 @@ fn install(args: &JoinArgs, identity: &Path) -> ExitCode {
             .unwrap_or(ExitCode::SUCCESS),
         Err(error) => refused(CANT_CREATE, &format!("`{UNIT}` cannot be written: {error}")),
     }
+}
+
+/// Returns the absolute path of the identity, since the unit starts in another folder.
+///
+/// # Errors
+/// A line that says why an agent with these arguments would not start.
+fn checked_identity(args: &JoinArgs, identity: &Path) -> Result<PathBuf, String> {
+    let identity =
+        std::path::absolute(identity).map_err(|error| format!("`{}`: {error}", identity.display()))?;
+    let options = SessionOptions {
+        listen: args.listen.clone(),
+        connect: args.connect.clone(),
+        router: args.name.is_some(),
+        insecure: args.insecure,
+        identity: Some(identity.clone()),
+        peers: args.peer.clone(),
+    };
+    session::config(&options).map_err(|error| error.to_string())?;
+    Ok(identity)
 }
 
 /// Returns the arguments of the same agent.
@@ -224,6 +247,24 @@ mod tests {
         let args = JoinArgs::from_arg_matches(&command().try_get_matches_from(words).unwrap()).unwrap();
         let arguments = super::arguments(&args, Path::new("/id.pem"));
         assert_eq!(arguments[3..], words[1..]);
+    }
+
+    #[test]
+    fn an_agent_that_would_not_start_is_not_installed() {
+        let folder = tempfile::tempdir().unwrap();
+        let identity = folder.path().join("id.pem");
+        let fingerprint = identity::create(&identity).unwrap().to_string();
+        let checked = |peer: &str, identity: &Path| {
+            let words = ["join", "--listen", "tls/0.0.0.0:7447", "--peer", peer];
+            let args = JoinArgs::from_arg_matches(&command().try_get_matches_from(words).unwrap()).unwrap();
+            checked_identity(&args, identity)
+        };
+        assert_eq!(checked(&fingerprint, &identity), Ok(identity.clone()));
+        let missing = checked(&fingerprint, Path::new("missing.pem")).unwrap_err();
+        let absolute = std::env::current_dir().unwrap().join("missing.pem");
+        assert!(missing.contains(&absolute.display().to_string()), "{missing}");
+        let wrong = checked("nonsense", &identity).unwrap_err();
+        assert!(wrong.contains("nonsense"), "{wrong}");
     }
 
     #[test]
