@@ -15,6 +15,9 @@ use zstd::bulk::{Compressor, Decompressor};
 /// Level of zstd: the fastest of its ordinary ones.
 const ZSTD_LEVEL: i32 = 1;
 
+/// The formats of images that are coded as JPEG where that is their codec; others as `delta`.
+const JPEG_FORMATS: [PixelFormat; 3] = [PixelFormat::Rgb8, PixelFormat::Bgr8, PixelFormat::Y8];
+
 /// Quality of JPEGs where the codec follows from the link's rate.
 const DEFAULT_QUALITY: u8 = 85;
 
@@ -150,8 +153,11 @@ impl WireCodec {
     pub fn estimated_bits(self, need: &StreamNeed) -> u64 {
         let raw = need.bytes_per_second * 8;
         let percent = |percent: u64| raw * percent / 100;
+        let is_jpeg = need.format.is_some_and(|format| JPEG_FORMATS.contains(&format));
         match (self, need.role) {
-            (Self::Jpeg(quality), Role::Light) => need.pixels_per_second * jpeg_bits_per_1000(quality) / 1000,
+            (Self::Jpeg(quality), _) if is_jpeg => {
+                need.pixels_per_second * jpeg_bits_per_1000(quality) / 1000
+            }
             (Self::Delta | Self::Jpeg(_), Role::Depth) => percent(DELTA_DEPTH_PERCENT),
             (Self::Zstd, Role::Depth) => percent(ZSTD_DEPTH_PERCENT),
             (Self::Delta | Self::Jpeg(_), _) => percent(DELTA_PERCENT),
@@ -297,8 +303,7 @@ impl Decoder {
 }
 
 fn fits_jpeg(payload: &Payload) -> bool {
-    let formats = [PixelFormat::Rgb8, PixelFormat::Bgr8, PixelFormat::Y8];
-    payload.pixel_format().is_some_and(|format| formats.contains(&format))
+    payload.pixel_format().is_some_and(|format| JPEG_FORMATS.contains(&format))
         && payload.row_bytes() == payload.stride_bytes()
 }
 

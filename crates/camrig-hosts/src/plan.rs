@@ -100,20 +100,40 @@ fn link(
 
 #[cfg(test)]
 mod tests {
-    use camrig_frame::Role;
+    use camrig_frame::{Format, PixelFormat};
 
     use super::*;
 
     /// Returns the needs of a camera of depth and color, 848x480 at 30 framesets per second.
     fn camera() -> Vec<StreamNeed> {
-        let pixels_per_second = 848 * 480 * 30;
-        let need = |stream: &str, role, bytes: u64| StreamNeed {
-            stream: stream.to_owned(),
-            role,
-            pixels_per_second,
-            bytes_per_second: pixels_per_second * bytes,
+        let need = |stream: &str, format: PixelFormat| {
+            let pixels_per_second = 848 * 480 * 30;
+            StreamNeed {
+                stream: stream.to_owned(),
+                role: Format::from(format).role(),
+                format: Some(format),
+                pixels_per_second,
+                bytes_per_second: pixels_per_second * u64::from(format.bytes_per_pixel()),
+            }
         };
-        vec![need("depth", Role::Depth, 2), need("color", Role::Light, 3)]
+        vec![need("depth", PixelFormat::Z16), need("color", PixelFormat::Rgb8)]
+    }
+
+    /// Returns the estimated rate of a stream of this format with the default codec for a gigabit, in Mb/s.
+    fn default_megabits(format: PixelFormat) -> u64 {
+        let [_, color] = &camera()[..] else { panic!() };
+        let bytes_per_second = color.pixels_per_second * u64::from(format.bytes_per_pixel());
+        let need = StreamNeed { format: Some(format), bytes_per_second, ..color.clone() };
+        WireCodec::of_need(&need, 1000).estimated_bits(&need).div_ceil(1_000_000)
+    }
+
+    /// No JPEG is made of other formats: they cross as `delta`.
+    #[test]
+    fn only_formats_that_become_jpeg_are_planned_so() {
+        let jpeg = default_megabits(PixelFormat::Rgb8);
+        assert_eq!((default_megabits(PixelFormat::Bgr8), default_megabits(PixelFormat::Y8)), (jpeg, jpeg));
+        assert!(default_megabits(PixelFormat::Yuyv) > 5 * jpeg);
+        assert!(default_megabits(PixelFormat::Rgba8) > 10 * jpeg);
     }
 
     /// Returns the plan of `cameras` on host `arm`, whose readers are on the first host.

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::streams;
 
 /// The version of requests and answers.
-pub(crate) const VERSION: u32 = 9;
+pub(crate) const VERSION: u32 = 10;
 
 /// The version of this program.
 pub(crate) const PROGRAM: &str = env!("CARGO_PKG_VERSION");

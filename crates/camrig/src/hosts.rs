@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use camrig_frame::Role;
+use camrig_frame::{PixelFormat, Role};
 use camrig_status::control::{Answer, Request};
 use camrig_status::{HostStatus, RigStatus};
 use serde::{Deserialize, Serialize};
@@ -137,6 +137,8 @@ pub struct StreamNeed {
     pub stream: String,
     /// Its role.
     pub role: Role,
+    /// The format of its pixels; `None` if they are encoded, or not an image.
+    pub format: Option<PixelFormat>,
     /// Pixels per second.
     pub pixels_per_second: u64,
     /// Bytes per second, as it is.

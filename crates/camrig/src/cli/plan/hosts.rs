@@ -77,6 +77,10 @@ fn need(stream: &str, format: Format, profile: StreamProfile) -> StreamNeed {
     StreamNeed {
         stream: stream.to_owned(),
         role: format.role(),
+        format: match format {
+            Format::Image(format) => Some(format),
+            _ => None,
+        },
         pixels_per_second,
         bytes_per_second: pixels_per_second * u64::from(bytes_per_pixel),
     }
