@@ -1,5 +1,6 @@
 //! Opens sessions of Zenoh from bounded options: without scouting, and only with the endpoints in the options.
 
+use std::env::VarError;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
@@ -112,10 +113,14 @@ const SEVERAL_THREADS: &str = "(rx: (worker_threads: 4), tx: (worker_threads: 4)
 /// Has Zenoh send and receive on one thread in this process, or on several if it is an agent or a router without `tls`,
 /// unless the variable is set. Call it before the process has other threads.
 pub(crate) fn set_threads() {
-    // A worker of an agent inherits the variable.
-    let is_own = std::env::var(THREADS).is_ok_and(|value| value == SEVERAL_THREADS);
-    if is_own || std::env::var_os(THREADS).is_none() {
-        let words = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned());
+    let words: Vec<_> = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
+    let is_router = words.first().is_some_and(|command| command == "route");
+    let is_set = match std::env::var(THREADS) {
+        // A worker of an agent inherits the variable, and no router works on one thread.
+        Ok(value) => value != SEVERAL_THREADS && !(is_router && value == ONE_THREAD),
+        Err(fault) => fault != VarError::NotPresent,
+    };
+    if !is_set {
         set_variable_before_threads(THREADS, threads_of(words));
     }
 }
@@ -123,15 +128,21 @@ pub(crate) fn set_threads() {
 /// Returns the value of the variable for a program with these arguments.
 fn threads_of(words: impl IntoIterator<Item = String>) -> &'static str {
     let mut words = words.into_iter();
-    let serves = words.next().is_some_and(|command| matches!(&*command, "join" | "route"));
-    let has_tls = words.any(|word| word.contains("tls/"));
-    if serves && !has_tls { SEVERAL_THREADS } else { ONE_THREAD }
+    // As `--listen ADDRESS` or `--listen=ADDRESS`.
+    let is_tls = |word: String| word.split('=').any(|part| part.starts_with("tls/"));
+    let is_several = match words.next().as_deref() {
+        // It refuses `tls`.
+        Some("route") => true,
+        Some("join") => !words.any(is_tls),
+        _ => false,
+    };
+    if is_several { SEVERAL_THREADS } else { ONE_THREAD }
 }
 
 /// Warns of `tls` on several threads.
 fn warn_of_threads() {
     static WARNED: Once = Once::new();
-    if std::env::var_os(THREADS).is_none() {
+    if std::env::var(THREADS).map_or(true, |value| value == SEVERAL_THREADS) {
         WARNED.call_once(|| {
             log::warn!("Zenoh may crash with `tls`: start this program with {THREADS}='{ONE_THREAD}'");
         });
@@ -366,7 +377,9 @@ mod tests {
         for line in [
             "join --listen tcp/0.0.0.0:7447 --insecure",
             "join --listen=quic/[::]:1",
+            "join --listen quic/a:1 --identity /etc/tls/id.pem",
             "route --listen quic/a:1",
+            "route --listen quic/a:1 --identity tls/id.pem",
         ] {
             assert_eq!(threads(line), SEVERAL_THREADS, "{line}");
         }

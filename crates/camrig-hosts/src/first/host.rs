@@ -138,6 +138,7 @@ impl Host {
         };
         if let Some(request) = due
             && self.send(&request).is_ok()
+            && !locked(&self.seen).is_due
         {
             log::warn!("host `{}` has taken the request to stop", self.name());
         }

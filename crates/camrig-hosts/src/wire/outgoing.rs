@@ -106,6 +106,8 @@ pub(super) struct WireOut {
     first_answer: Option<Answer>,
     /// `None` before the first frameset.
     sender: Option<Sender>,
+    /// Framesets without credit since the last one that was sent.
+    unsent: u64,
     /// The descriptions that the receiver has.
     known: Vec<u64>,
     cameras: Vec<(Arc<CameraInfo>, Arc<Description>)>,
@@ -148,6 +150,7 @@ impl WireOut {
             answers: receiver,
             first_answer,
             sender: None,
+            unsent: 0,
             known: Vec::new(),
             cameras: Vec::new(),
             encoder: Encoder::new()?,
@@ -271,9 +274,11 @@ impl WireOut {
         is_abandoned(self.receiver_ended, self.answered, Instant::now(), || self.connection.has_receiver())
     }
 
-    /// Counts the delivered framesets that no receiver has accounted for, or ever will.
+    /// Counts the delivered framesets that no receiver will account for. One that has ended has said which it had accounted for;
+    /// one that is not reachable may have accounted for all that were sent, so these stay in flight.
     fn count_lost(&self, delivered: u64, output: &ProcessorOutput) {
-        let lost = self.sender.as_ref().map_or(0, |sender| sender.unaccounted(delivered));
+        let ended = self.sender.as_ref().filter(|_| self.receiver_ended.is_some());
+        let lost = ended.map_or(self.unsent, |sender| sender.unaccounted(delivered));
         if lost > 0 {
             log::warn!("{lost} framesets on `{}` have no receiver", self.options.key);
             output.count_lost_framesets(LostReason::Wire, lost);
@@ -288,6 +293,10 @@ impl WireOut {
             return Ok(true);
         }
         if self.is_abandoned() {
+            if self.receiver_ended.is_none() {
+                // Its host may be back, but reachable only by a session that is opened again.
+                output.blocked(|| self.ask());
+            }
             return Ok(false);
         }
         output.blocked(|| {
@@ -371,6 +380,7 @@ impl Processor for WireOut {
         let sizes: Vec<_> = coded.iter().enumerate().map(size).collect();
         let bytes = sizes.iter().map(|(_, size)| *size as u64).sum();
         if !self.await_credit(bytes, output)? {
+            self.unsent += 1;
             return Ok(());
         }
         let Some(sender) = &mut self.sender else { return Ok(()) };
@@ -394,6 +404,8 @@ impl Processor for WireOut {
             self.asked = Instant::now();
         }
         sender.sent(number, bytes);
+        // The receiver sees by the number which are missing before it.
+        self.unsent = 0;
         let (connection, message) = (&self.connection, writer.finish());
         output.blocked(|| connection.put(message));
         Ok(())
@@ -429,6 +441,9 @@ impl Processor for WireOut {
             if self.receiver_ended.is_some() {
                 self.count_lost(delivered, output);
                 return Ok(());
+            }
+            if self.is_abandoned() {
+                self.count_lost(delivered, output);
             }
             log::warn!(
                 "the receiver of `{}` has not acknowledged the end: no answer for {} s, or no frameset read for {} s",
