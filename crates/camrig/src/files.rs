@@ -166,8 +166,10 @@ fn open_special(path: &Path) -> io::Result<File> {
 /// Returns whether `path` is neither a regular file nor a folder, or a descriptor of a process, such as `/dev/stdout`, which
 /// may lead to a file that others write too.
 fn is_special(path: &Path) -> bool {
-    let is_descriptor = ["/dev", "/proc"].iter().any(|folder| path.starts_with(folder)) && path.is_symlink();
-    is_descriptor || fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir())
+    let is_stream = ["/dev/stdin", "/dev/stdout", "/dev/stderr"].iter().any(|it| path == Path::new(it));
+    let is_descriptor = is_stream || ["/dev/fd", "/proc"].iter().any(|folder| path.starts_with(folder));
+    is_descriptor && path.is_symlink()
+        || fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir())
 }
 
 #[cfg(test)]

@@ -169,6 +169,7 @@ impl Attachment {
             // It was removed before.
             Ok(Answer::Changes(changes)) if changes.is_empty() => ExitCode::SUCCESS,
             Ok(answer) => print_answer(answer, false),
+            Err(error) if error.kind() == ErrorKind::TimedOut => unanswered(&error),
             Err(_) => {
                 print_stderr("the rig has ended");
                 ExitCode::SUCCESS

@@ -43,7 +43,18 @@ impl Topology {
     ) -> Growth {
         // Actors that begin from now on get the new text and the new poses. Every field is named, so that none is forgotten.
         let Self {
-            source, calibration, actors: _, links: _, processes: _, commands: _, schedulings: _, ..
+            source,
+            calibration,
+            actors: _,
+            links: _,
+            processes: _,
+            commands: _,
+            schedulings: _,
+            usb: _,
+            metrics: _,
+            hosts: _,
+            probed: _,
+            placement: _,
         } = &mut *self;
         source.clone_from(&new.source);
         calibration.clone_from(&new.calibration);
