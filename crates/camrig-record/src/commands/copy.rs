@@ -106,7 +106,7 @@ pub(super) fn copy_in_files(
             End::NotCreated(path, error) => CommandError::Create(format!("{}; {kept}", fail(&path, error))),
         });
     }
-    keep_all(output, files)?;
+    keep_all(output, files, Some(copied.framesets))?;
     bar.finish_and_clear();
     Ok(copied)
 }
@@ -114,8 +114,13 @@ pub(super) fn copy_in_files(
 /// Gives the complete files of a recording their names, the first one last: then the recording is complete.
 ///
 /// # Errors
-/// If a file of such a name exists meanwhile.
-pub(super) fn keep_all(base: &Path, files: Vec<NewFile>) -> Result<(), CommandError> {
+/// If a file of such a name exists meanwhile; then they are kept as a part, with this number of framesets.
+pub(super) fn keep_all(base: &Path, files: Vec<NewFile>, framesets: Option<u64>) -> Result<(), CommandError> {
+    let mut names = (1..=files.len() as u32).map(|number| numbered(base, number));
+    if let Some(taken) = names.find(|path| path.symlink_metadata().is_ok()) {
+        let kept = keep_part(base, files, framesets, true);
+        return Err(CommandError::Create(format!("cannot write `{}`: it exists; {kept}", taken.display())));
+    }
     for (number, file) in (1..).zip(files).collect::<Vec<_>>().into_iter().rev() {
         let path = numbered(base, number);
         file.keep()
@@ -186,7 +191,8 @@ struct Copy<'a> {
 #[derive(Clone, Copy)]
 struct LastNumber {
     sequence: u64,
-    /// Number of damaged parts before it.
+    /// The input of it, and the number of damaged parts of that before it.
+    input: usize,
     damages: u64,
 }
 
@@ -337,7 +343,7 @@ impl Copy<'_> {
                 self.until = self.until.max(log_time);
             }
             let (sequence, publish_time) = (fields.sequence, fields.publish_time);
-            if let Some(gap) = self.gap_before(recording, channel, offset, &message.data) {
+            if let Some(gap) = self.gap_before(inputs, (input, part), offset, channel, &message.data) {
                 // The gap follows the messages before it.
                 if !chunk.is_empty() {
                     self.target.output.write_chunk(&std::mem::take(&mut chunk))?;
@@ -361,9 +367,10 @@ impl Copy<'_> {
     /// without a gap: those that could not be read, and those between two recordings.
     fn gap_before(
         &mut self,
-        recording: &Recording,
-        channel: &Channel,
+        inputs: &[Parts],
+        (input, part): (usize, usize),
         offset: u64,
+        channel: &Channel,
         data: &[u8],
     ) -> Option<GapRecord> {
         let name = channel.metadata.get(NAME_KEY)?;
@@ -378,18 +385,21 @@ impl Copy<'_> {
             }
             _ => return None,
         };
-        let damages = self.copied.problems.count() + recording.index().damages_before(offset) as u64;
+        let (before, own) = (&inputs[input].files()[..part], &inputs[input].files()[part]);
+        let of_files = before.iter().map(|file| file.index().damage.len()).sum::<usize>();
+        let known_damages = of_files + own.index().damages_before(offset);
+        let damages = self.copied.problems.count() + known_damages as u64;
         // A processor numbers the framesets of all its cameras together.
         let forwarded = name.split_once('/');
         let producer = forwarded.map_or(&name[..], |(producer, _)| producer);
-        let now = LastNumber { sequence: last, damages };
+        let now = LastNumber { sequence: last, input, damages };
         let Some(known) = self.last.get_mut(producer) else {
             self.last.insert(producer.to_owned(), now);
             return None;
         };
         let before = std::mem::replace(known, now);
         let first_sequence = before.sequence.checked_add(1).filter(|&next| next < first)?;
-        let is_damaged = damages != before.damages;
+        let is_damaged = input == before.input && damages > before.damages;
         let reason = if is_damaged { GapReason::Damaged } else { GapReason::LeftOut };
         // Another camera of a processor may have the numbers between.
         let is_missing = is_damaged || forwarded.is_none();

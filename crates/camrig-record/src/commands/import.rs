@@ -72,7 +72,7 @@ pub(super) fn import(args: &ImportArgs) -> Result<String, CommandError> {
             Ok(()) => CommandError::Interrupted(kept),
         });
     }
-    keep_all(&output, files)?;
+    keep_all(&output, files, Some(written))?;
     for camera in &mut cameras {
         let (early, late) = (camera.early_samples(), camera.late_samples());
         for (count, time) in [(early, "long before the next image"), (late, "after the last image")] {

@@ -271,10 +271,10 @@ impl Index {
                 continue;
             };
             let record = at..at + record_bytes;
+            let is_exhausted = |bytes: u64| bytes > 2 * file.size_bytes() + FAILED_BYTES;
             match opcode {
                 op::CHUNK if self.skim_chunk(file, record.clone())? => {}
                 op::CHUNK => {
-                    let is_exhausted = |bytes: u64| bytes > 2 * file.size_bytes() + FAILED_BYTES;
                     let most = if is_exhausted(failed_bytes) { MAX_CHUNK_BYTES } else { MAX_CONTENT_BYTES };
                     if let Err((problem, read_bytes)) = self.add_chunk(file, record.clone(), most)? {
                         failed_bytes += read_bytes;
@@ -293,7 +293,9 @@ impl Index {
                     // If its length is right, only this record is damaged.
                     let is_whole = is_followed(file, record.end..range.end)?;
                     let until = if is_whole { record.end } else { range.end };
-                    let next = find_chunk(file, at + 1..until, range.end)?.unwrap_or(until);
+                    failed_bytes += length.min(MAX_RECORD_BYTES);
+                    let from = if is_exhausted(failed_bytes) { record.end } else { at + 1 };
+                    let next = find_chunk(file, from..until, range.end)?.unwrap_or(until);
                     self.add_damage(at..next, ChunkError::NoRecord);
                     at = next;
                     continue;
@@ -363,7 +365,7 @@ impl Index {
             }
             PRIVATE.. => {
                 let is_chunk = file.peek(record.start, CHUNK_START_BYTES, |bytes| {
-                    let mut bytes = bytes.to_vec();
+                    let mut bytes = bytes[..bytes.len().min(CHUNK_START_BYTES)].to_vec();
                     bytes[0] = op::CHUNK;
                     ChunkHeader::parse(&bytes).is_some()
                 })?;

@@ -51,10 +51,9 @@ impl Parts {
             let next = match &last.index().continuation {
                 Continuation::End => break,
                 Continuation::Next(name) => match beside(file, name) {
-                    Some(path) if path.exists() => named(&path, wanted, progress),
-                    // The files may have been renamed.
-                    Some(path) => unnamed(file, last.path(), wanted, progress)
-                        .unwrap_or_else(|| named(&path, wanted, progress)),
+                    // The files may have been renamed, and others may have their names since.
+                    Some(path) => named(&path, wanted, progress)
+                        .or_else(|error| unnamed(file, last.path(), wanted, progress).unwrap_or(Err(error))),
                     None => break,
                 },
                 // It was not closed, its recorder failed, or it is of a version that names no other file.
@@ -262,6 +261,10 @@ mod tests {
         let renamed = folder.path().join("new.mcap");
         fs::rename(&path, &renamed).unwrap();
         fs::rename(numbered(&path, 2), numbered(&renamed, 2)).unwrap();
-        assert_eq!(opened(&renamed), (vec!["new.mcap".to_owned(), "new-2.mcap".to_owned()], None));
+        let found = (vec!["new.mcap".to_owned(), "new-2.mcap".to_owned()], None);
+        assert_eq!(opened(&renamed), found);
+        // Another file has the old name.
+        fs::write(numbered(&path, 2), "other").unwrap();
+        assert_eq!(opened(&renamed), found);
     }
 }

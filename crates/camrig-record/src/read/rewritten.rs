@@ -330,6 +330,25 @@ fn chunks_inside_of_failed_chunks_take_linear_time() {
 }
 
 #[test]
+fn metadata_that_cannot_be_read_takes_linear_time() {
+    let folder = TestFolder::new("claims");
+    // Each metadata record claims all that follows.
+    let empty = chunk(&[], 0, 0, b"");
+    let count = 20_000;
+    let mut claims = Vec::new();
+    for index in 0..count {
+        let length = ((count - index - 1) * (9 + empty.len()) + empty.len()) as u64;
+        claims.push(op::METADATA);
+        claims.extend(length.to_le_bytes());
+        claims.extend(&empty);
+    }
+    let recording = open_bytes(&folder, &[MAGIC, &header_record(), &claims]).unwrap();
+    assert!(!recording.index().damage.is_empty());
+    let read = recording.file.read_bytes();
+    assert!(read < 400 << 20, "{read} bytes were read of a file of {}", recording.size_bytes());
+}
+
+#[test]
 fn special_files_are_refused_without_reading() {
     let folder = TestFolder::new("fifo");
     let path = folder.path().join("fifo");
