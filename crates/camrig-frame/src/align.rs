@@ -46,7 +46,8 @@ impl AlignDepth {
     /// Creates a converter for the frames of these streams of one camera.
     ///
     /// # Errors
-    /// If the calibration of a stream is unknown, is that of a fisheye lens, or is for another image size.
+    /// If the calibration of a stream is unknown, is that of a fisheye lens, is for another image size, or has a side above
+    /// [`MAX_SIDE_PIXELS`](crate::MAX_SIDE_PIXELS).
     pub fn new(depth: &StreamInfo, color: &StreamInfo) -> Result<Self, PointCloudError> {
         let lens =
             |stream: &StreamInfo| stream.intrinsics.ok_or(PointCloudError::NoIntrinsics(stream.stream));

@@ -89,7 +89,8 @@ impl PointCloud {
     /// Creates a converter for the frames of these streams; without `color`, points have no color.
     ///
     /// # Errors
-    /// If the calibration of a stream is unknown, or is that of a fisheye lens, or that of depth is for another image size.
+    /// If the calibration of a stream is unknown, or is that of a fisheye lens, or that of depth is for another image size or has a
+    /// side above [`MAX_SIDE_PIXELS`].
     pub fn new(depth: &StreamInfo, color: Option<&StreamInfo>) -> Result<Self, PointCloudError> {
         Self::decimated(depth, color, 1)
     }
@@ -446,13 +447,20 @@ fn lens_of(stream: &StreamInfo) -> Result<Intrinsics, PointCloudError> {
     if lens.is_projective() { Ok(lens) } else { Err(PointCloudError::Lens(stream.stream, lens.distortion)) }
 }
 
-/// Checks that a calibration is for the images of its stream: its size must not determine how much memory is used.
-pub(crate) fn check_declared_size(stream: &StreamInfo, lens: &Intrinsics) -> Result<(), PointCloudError> {
+/// Checks that the calibration of a stream is for its images, and that these have a possible size: what is computed for each
+/// pixel of them takes memory before the first frame arrives.
+///
+/// # Errors
+/// If the calibration is for another image size, or a side is above [`MAX_SIDE_PIXELS`].
+pub fn check_declared_size(stream: &StreamInfo, lens: &Intrinsics) -> Result<(), PointCloudError> {
     let (image, calibrated) = (stream.payload.size().unwrap_or_default(), (lens.width, lens.height));
-    if image == calibrated && lens.width.max(lens.height) <= MAX_SIDE_PIXELS {
-        return Ok(());
+    if image != calibrated {
+        return Err(PointCloudError::Size { stream: stream.stream, image, calibrated });
     }
-    Err(PointCloudError::Size { stream: stream.stream, image, calibrated })
+    if image.0.max(image.1) > MAX_SIDE_PIXELS {
+        return Err(PointCloudError::Side(stream.stream, image.0, image.1));
+    }
+    Ok(())
 }
 
 pub(crate) fn check_size(frame: Frame<'_>, lens: &Intrinsics) -> Result<(), PointCloudError> {
@@ -481,6 +489,9 @@ pub enum PointCloudError {
     /// The memory for the points does not have the size given by their header.
     #[error("the memory for the points has another length than their header")]
     Length,
+    /// The declared image is too large.
+    #[error("the {0} image has {1}x{2} pixels; each side must be at most {MAX_SIDE_PIXELS}")]
+    Side(Stream, u32, u32),
     /// The calibration is for another image size.
     #[error("the {stream} image has {0}x{1} pixels, and its intrinsics are for {2}x{3}", image.0, image.1,
             calibrated.0, calibrated.1)]
@@ -615,7 +626,10 @@ mod tests {
         assert_eq!(crate::AlignDepth::new(&depth, &color).err(), Some(size((3, 1))));
         // Nor does the size in a file.
         depth.payload = Payload::image(PixelFormat::Z16, huge, huge);
-        assert_eq!(PointCloud::new(&depth, None).err(), Some(size((huge, huge))));
+        assert_eq!(
+            PointCloud::new(&depth, None).err(),
+            Some(PointCloudError::Side(Stream::DEPTH, huge, huge))
+        );
     }
 
     #[test]

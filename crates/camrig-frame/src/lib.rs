@@ -38,7 +38,7 @@ mod yuv422;
 pub use align::AlignDepth;
 pub use calibration::{CALIBRATION_VERSION, CalibrationError, check_calibration};
 pub use camera::{CameraInfo, Distortion, Extrinsics, Intrinsics, StreamInfo};
-pub use cloud::{PointCloud, PointCloudError};
+pub use cloud::{PointCloud, PointCloudError, check_declared_size};
 pub use control::{Control, ControlRange, ControlValue};
 pub use device::{Device, DeviceProfile};
 pub use format::{

@@ -171,9 +171,7 @@ impl WatchPoses {
     fn know(&mut self, info: &CameraInfo) -> Result<(), ProcessorError> {
         let depth = info.stream_of(Role::Depth).ok_or("it has no depth")?;
         let lens = depth.intrinsics.ok_or("the intrinsics of its depth are not known")?;
-        if depth.payload.size() != Some((lens.width, lens.height)) {
-            return Err("the intrinsics of its depth are for another image size".into());
-        }
+        camrig_frame::check_declared_size(depth, &lens)?;
         if let Some(known) = self.cameras.get_mut(&info.name).filter(|known| known.lens == lens) {
             known.pose.clone_from(&info.pose);
             return Ok(());
