@@ -83,7 +83,10 @@ pub(super) fn board(args: &BoardArgs) -> Result<String, CommandError> {
 fn check_replaced(description: &Path) -> Result<(), CommandError> {
     let known = match std::fs::read_to_string(description) {
         Ok(text) => Board::from_toml(&text).is_ok(),
-        Err(error) => error.kind() == ErrorKind::NotFound,
+        Err(error) if error.kind() == ErrorKind::NotFound => true,
+        // It is not text.
+        Err(error) if error.kind() == ErrorKind::InvalidData => false,
+        Err(error) => return Err(CommandError::Write { path: description.to_owned(), error }),
     };
     if known {
         return Ok(());

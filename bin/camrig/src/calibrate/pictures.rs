@@ -124,19 +124,28 @@ pub(super) fn looked_at(
     let interval = INTERVAL_NANOS.max(range.end.saturating_sub(range.start) / MOST_PICTURES);
     let recorded: Vec<_> = sources.iter().map(|source| source.recorded).collect();
     let usable = recording.of_cameras(&recording.sequence(), &recorded)?;
-    let mut places = Vec::new();
+    let is_short = usable.count() <= SHORT_PICTURES * sources.len();
+    let matched = |number: usize| recording.read(number).ok()?.header().matched;
+    // Of one interval.
+    let mut places: Vec<Place> = Vec::new();
+    let mut found = Vec::new();
     for at in 0..usable.count() {
         let number = recording.number(&usable, at)?;
         let place = recording.place(number)?;
         let Some(source) = recorded.iter().position(|recorded| *recorded == place.camera()) else { continue };
         let interval = place.arrived_nanos.saturating_sub(range.start) / interval;
+        if is_short {
+            found.push((number, source));
+            continue;
+        }
+        if places.last().is_some_and(|last| last.interval != interval) {
+            found.extend(one_of_each(&places, sources, &matched));
+            places.clear();
+        }
         places.push(Place { number, source, interval });
     }
-    if places.len() <= SHORT_PICTURES * sources.len() {
-        return Ok(places.into_iter().map(|place| (place.number, place.source)).collect());
-    }
-    let matched = |number: usize| recording.read(number).ok()?.header().matched;
-    Ok(one_of_each(&places, sources, &matched))
+    found.extend(one_of_each(&places, sources, &matched));
+    Ok(found)
 }
 
 /// Returns one frameset of each source in each interval: the first, or those of one match.
