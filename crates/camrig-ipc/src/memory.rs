@@ -67,8 +67,8 @@ pub enum MemoryError {
         /// The version that this program reads.
         known: u32,
     },
-    /// Memory could not be sent, for example without a descriptor.
-    #[error("shared memory cannot be announced: {0}")]
+    /// An announcement could not be sent, for example without a descriptor.
+    #[error("an announcement cannot be sent: {0}")]
     Unsent(io::Error),
     /// The system has no memory, descriptors or addresses left.
     #[error("no shared memory of {} KiB is available: {error}", need.div_ceil(1024))]

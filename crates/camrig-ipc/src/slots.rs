@@ -464,7 +464,7 @@ impl LinkWriter {
     }
 
     /// Sends outstanding announcements as far as the reader receives them; returns whether all were sent. A new reader is back
-    /// then.
+    /// unless that failed.
     fn catch_up(&self, announced: &mut Announced) -> Result<bool, MemoryError> {
         let all = self.send_outstanding(announced)?;
         if let Some(absence) = announced.absence.take() {

@@ -153,7 +153,8 @@ impl<T> Window<T> {
         self.lanes[lane].items.len() < self.rules.depth
     }
 
-    /// Queues the next item of a camera, and makes the decisions that it allows. Returns false when it has no match.
+    /// Queues the next item of a camera, and makes the decisions that it allows. Returns false when it is too soon or late, and not
+    /// queued.
     pub(super) fn push(&mut self, lane: usize, nanos: u64, value: T) -> bool {
         if let Some(last) = self.lanes[lane].last_nanos {
             if nanos.saturating_add(self.rules.window_nanos) < last {
