@@ -312,7 +312,12 @@ class Own(camrig.Processor):
         (
             "class A: pass",
             'processor = "A"',
-            "script.py has no class with `process` and no function `A`; expected one of: `A`",
+            "script.py has no class with `process` and no function `A`",
+        ),
+        (
+            "import typing\ndef process(frames, *, names: typing.List['int'] = []): pass",
+            'names = ["x"]',
+            'option `names` is ["x"]; expected a list of an integer',
         ),
         (UNKNOWN_TYPES, 'threshold = "high"', 'option `threshold` is "high"; expected a number'),
         (

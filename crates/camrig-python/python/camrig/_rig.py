@@ -56,7 +56,7 @@ class Loop:
     def __init__(self, reader, leave):
         self._reader, self._leave = reader, leave
         # Of tasks that wait.
-        self._waiting = []
+        self._waiting = {}
 
     @property
     def name(self):
@@ -87,18 +87,21 @@ class Loop:
     async def _readable(self):
         loop, descriptor = asyncio.get_running_loop(), self._reader.fileno()
         ready = loop.create_future()
-        if not self._waiting:
-            loop.add_reader(descriptor, self._wake)
-        self._waiting.append(ready)
+        waiting = self._waiting.setdefault(loop, [])
+        if not waiting:
+            loop.add_reader(descriptor, self._wake, waiting)
+        waiting.append(ready)
         try:
             await ready
         finally:
-            self._waiting.remove(ready)
-            if not self._waiting:
+            waiting.remove(ready)
+            if not waiting:
                 loop.remove_reader(descriptor)
+                del self._waiting[loop]
 
-    def _wake(self):
-        for ready in self._waiting:
+    @staticmethod
+    def _wake(waiting):
+        for ready in waiting:
             ready.done() or ready.set_result(None)
 
     def close(self):

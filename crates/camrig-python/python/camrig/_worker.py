@@ -144,7 +144,8 @@ def usable(module):
     return [
         name
         for name, it in vars(module).items()
-        if (inspect.isclass(it) or inspect.isfunction(it)) and it.__module__ == module.__name__
+        if (inspect.isfunction(it) or inspect.isclass(it) and callable(getattr(it, "process", None)))
+        and it.__module__ == module.__name__
     ]
 
 
@@ -203,11 +204,11 @@ def hints(owner):
 
 
 def resolved(annotation, names):
+    """Returns an annotation with the names in it, also in parts such as `list["Path"]`; as text where one is not known."""
     annotation = getattr(annotation, "__forward_arg__", annotation)
-    if not isinstance(annotation, str):
-        return annotation
+    holder = type("Holder", (), {"__annotations__": {"it": annotation}})
     try:
-        return eval(annotation, dict(names))
+        return typing.get_type_hints(holder, dict(names), include_extras=True)["it"]
     except Exception:
         return annotation
 
@@ -227,7 +228,8 @@ def convert(target, given):
         except Problem as problem:
             problems.append(Problem(f"option `{name}` is {json.dumps(value)}; {problem}", name))
     for name, (annotation, default) in options.items():
-        if isinstance(annotation, str):
+        # Without a value, its type does not matter.
+        if isinstance(annotation, str) and (name in given or default is MISSING):
             fact = f"the type of option `{name}` of the script, `{annotation}`, is not known when it runs"
             problems.append(Problem(fact, name if name in given else "script"))
         elif name not in given and default is MISSING:
@@ -238,7 +240,8 @@ def convert(target, given):
 def uncallable(target):
     """Returns the problems of functions that would do nothing when they are called."""
     if inspect.isclass(target):
-        names = [it for it in ("open", "capture", "process", "finish", "close") if hasattr(target, it)]
+        own = ("process", "finish") if hasattr(target, "process") else ("open", "capture", "close")
+        names = [it for it in own if hasattr(target, it)]
         called = {f"{target.__name__}.{name}": getattr(target, name) for name in names}
     else:
         called = {name_of(target): function_of(target)}
@@ -272,7 +275,10 @@ def converted(annotation, value):
     elif origin in (list, tuple) or annotation in (list, tuple):
         if isinstance(value, list):
             element = arguments[0] if arguments else typing.Any
-            return (origin or annotation)(converted(element, it) for it in value)
+            try:
+                return (origin or annotation)(converted(element, it) for it in value)
+            except Problem:
+                pass
     elif annotation in (bool, int, str, dict):
         if type(value) is annotation:
             return value
