@@ -60,6 +60,13 @@ impl CameraInfo {
     pub fn stream_of(&self, role: Role) -> Option<&StreamInfo> {
         self.streams.iter().find(|info| info.role == role)
     }
+
+    /// Returns the highest frame rate of its images, in frames per second; `None` where it has no images, or none with a known
+    /// rate.
+    pub fn image_rate(&self) -> Option<u32> {
+        let images = self.streams.iter().filter(|info| info.role != Role::Motion);
+        images.map(|info| info.frames_per_second).max().filter(|rate| *rate > 0)
+    }
 }
 
 /// The declaration of one stream: its static properties.

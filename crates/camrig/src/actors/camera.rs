@@ -9,19 +9,13 @@ use tokio::sync::watch;
 
 use super::Flow;
 use super::calls::{DeviceCalls, Streams};
-use super::on_thread::OnThread;
+use super::on_thread::{CAPTURE_TIME, OnThread};
 use crate::driver::Captured;
 use crate::failure::Failure;
 use crate::mail::Unread;
 use crate::output::{CameraOutput, Publisher};
 use crate::registry::{DriverEntry, ErasedCamera};
 use crate::topology::of_another_device;
-
-/// Maximum time of one call of a driver, after which the camera reads its mail.
-const CAPTURE_TIME: Duration = Duration::from_millis(100);
-
-/// The same where other cameras of the thread wait meanwhile.
-const SHARED_CAPTURE_TIME: Duration = Duration::from_millis(5);
 
 /// Parameters of an instance of a camera.
 pub(super) struct CameraInstance {
@@ -87,7 +81,7 @@ impl CameraInstance {
             stream_timeout,
             calibrated,
             calls,
-            on_thread,
+            mut on_thread,
             ..
         } = self;
         if reset && let Err(error) = driver.reset(&name, &options) {
@@ -106,6 +100,7 @@ impl CameraInstance {
             }
             info.pose = Some(pose);
         }
+        on_thread.expect(info.image_rate());
         let mut output = CameraOutput::new(publisher, info).map_err(Failure::new)?;
         if let Some(timeout) = stream_timeout.filter(|_| !camera.may_fall_silent()) {
             output.expect_all_streams(timeout);
@@ -144,8 +139,6 @@ impl Capturing {
         flow: &watch::Receiver<Flow>,
         unread: &Unread,
     ) -> Result<(), Failure> {
-        let capture_time =
-            if self.on_thread.has_other_cameras() { SHARED_CAPTURE_TIME } else { CAPTURE_TIME };
         loop {
             self.let_others_run(flow).await;
             unread.all_read().await;
@@ -162,9 +155,14 @@ impl Capturing {
                 let _ = tokio::time::timeout(CAPTURE_TIME, self.calls.came()).await;
                 continue;
             }
-            if stops || self.camera.capture(&mut self.output, capture_time)? == Captured::End {
+            if stops {
                 return Ok(());
             }
+            let captured = self.camera.capture(&mut self.output, self.on_thread.capture_time())?;
+            if captured == Captured::End {
+                return Ok(());
+            }
+            self.on_thread.note_capture(captured == Captured::FrameSet);
             if let Some(stream) = self.output.silent_stream() {
                 return Err(Failure::new(format_args!(
                     "its stream `{stream}` delivered nothing within `stall_timeout_millis` while others continued"

@@ -2,16 +2,16 @@
 //!
 //! A camera blocks its thread while it captures. Before each capture it lets its readers run, and theirs, until they have taken
 //! everything that it published: a frameset is passed on without a wake-up of another thread. Then it waits for its turn among
-//! the cameras of the thread. Before it captures it lets the readers of the others run too, but only for a limited number of
-//! turns: a reader that matches framesets may leave those of another camera until this one has captured.
+//! the cameras of the thread: it is that of the one whose frameset is due first, which waits for it until that of another one is
+//! due. Before it captures it lets the readers of the others run too, but only for a limited number of turns: a reader that
+//! matches framesets may leave those of another camera until this one has captured.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
@@ -24,6 +24,12 @@ const TURNS: usize = 64;
 
 /// Interval at which slower readers are checked.
 const LOOK: Duration = Duration::from_millis(1);
+
+/// Maximum time of one call of a driver, after which the camera reads its mail.
+pub(super) const CAPTURE_TIME: Duration = Duration::from_millis(100);
+
+/// The same where the frameset of another camera is overdue, or its time is not known.
+const SHARED_CAPTURE_TIME: Duration = Duration::from_millis(5);
 
 /// The actors of a thread.
 #[derive(Default)]
@@ -55,7 +61,7 @@ impl Thread {
             links.map(|link| Arc::clone(&link.link)).collect()
         };
         let queue = self.cameras.iter().any(|&camera| camera != actor).then(|| Rc::clone(&self.queue));
-        OnThread { fed: links(true), others: links(false), queue }
+        OnThread { fed: links(true), others: links(false), queue, due: Due::new(None) }
     }
 }
 
@@ -67,15 +73,79 @@ pub(super) struct OnThread {
     others: Rc<[Arc<LocalLink>]>,
     /// `None` without other cameras.
     queue: Option<Queue>,
+    due: Due,
 }
 
-/// The wake-ups of the cameras of a thread that can capture, the next one first.
-type Queue = Rc<RefCell<VecDeque<Rc<Notify>>>>;
+/// The cameras of a thread that can capture.
+type Queue = Rc<RefCell<Vec<Waiting>>>;
+
+/// A camera that waits for its turn.
+struct Waiting {
+    due: Due,
+    wake: Rc<Notify>,
+}
+
+/// The time at which a camera's next frameset is expected: as long after the last one as that came after the one before, or
+/// after the interval of its rate, if that is shorter.
+#[derive(Clone, Copy)]
+struct Due {
+    interval_max: Duration,
+    last: Option<Instant>,
+    /// `None` before the first capture.
+    at: Option<Instant>,
+}
+
+impl Due {
+    /// Expects framesets `rate` times a second; `None` where that is not known.
+    fn new(rate: Option<u32>) -> Self {
+        let interval_max = rate.map_or(CAPTURE_TIME, |rate| Duration::from_secs(1) / rate).min(CAPTURE_TIME);
+        Self { interval_max, last: None, at: None }
+    }
+
+    /// Notes a capture, which ended `now` with a frameset or without.
+    fn note(&mut self, now: Instant, captured: bool) {
+        let until = if captured {
+            let interval = self.last.replace(now).map_or(Duration::ZERO, |last| now - last);
+            // A little early: one that was taken late because of another camera is taken earlier the next time.
+            interval.min(self.interval_max) * 31 / 32
+        } else {
+            SHARED_CAPTURE_TIME
+        };
+        self.at = Some(now + until);
+    }
+
+    /// Returns how long another camera may wait for its own frameset.
+    fn time_for_another(&self, now: Instant) -> Duration {
+        let until = self.at.map_or(Duration::ZERO, |at| at.saturating_duration_since(now));
+        until.clamp(SHARED_CAPTURE_TIME, CAPTURE_TIME)
+    }
+}
+
+/// Returns the camera whose frameset is due first; of several, the one that has waited longest.
+fn first(waiting: &[Waiting]) -> Option<&Waiting> {
+    waiting.iter().min_by_key(|waiting| waiting.due.at)
+}
 
 impl OnThread {
     /// Returns whether other cameras share the thread.
     pub(super) fn has_other_cameras(&self) -> bool {
         self.queue.is_some()
+    }
+
+    /// Expects framesets of the camera `rate` times a second.
+    pub(super) fn expect(&mut self, rate: Option<u32>) {
+        self.due = Due::new(rate);
+    }
+
+    /// Returns the maximum time of the camera's next capture.
+    pub(super) fn capture_time(&self) -> Duration {
+        let Some(queue) = &self.queue else { return CAPTURE_TIME };
+        first(&queue.borrow()).map_or(SHARED_CAPTURE_TIME, |next| next.due.time_for_another(Instant::now()))
+    }
+
+    /// Notes a capture that just ended, with a frameset or without.
+    pub(super) fn note_capture(&mut self, captured: bool) {
+        self.due.note(Instant::now(), captured);
     }
 
     /// Returns whether another actor of the thread may have something to do.
@@ -96,7 +166,7 @@ impl OnThread {
             }
         }
         if let Some(queue) = &self.queue {
-            let place = Place::at_the_end_of(queue);
+            let place = Place::of(self.due, queue);
             // Others can take theirs.
             let_ready_tasks_run().await;
             place.is_first().await;
@@ -117,14 +187,14 @@ struct Place {
 }
 
 impl Place {
-    fn at_the_end_of(queue: &Queue) -> Self {
+    fn of(due: Due, queue: &Queue) -> Self {
         let wake = Rc::default();
-        queue.borrow_mut().push_back(Rc::clone(&wake));
+        queue.borrow_mut().push(Waiting { due, wake: Rc::clone(&wake) });
         Self { queue: Rc::clone(queue), wake }
     }
 
     async fn is_first(&self) {
-        while !self.queue.borrow().front().is_some_and(|first| Rc::ptr_eq(first, &self.wake)) {
+        while !first(&self.queue.borrow()).is_some_and(|first| Rc::ptr_eq(&first.wake, &self.wake)) {
             self.wake.notified().await;
         }
     }
@@ -133,8 +203,8 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         let mut queue = self.queue.borrow_mut();
-        queue.retain(|wake| !Rc::ptr_eq(wake, &self.wake));
-        queue.iter().take(1).for_each(|first| first.notify_one());
+        queue.retain(|waiting| !Rc::ptr_eq(&waiting.wake, &self.wake));
+        first(&queue).inspect(|first| first.wake.notify_one());
     }
 }
 
@@ -242,16 +312,18 @@ mod tests {
     }
 
     #[test]
-    fn cameras_capture_in_turn() {
+    fn the_camera_whose_frameset_is_due_first_captures() {
         let thread = Thread { cameras: [0, 1, 2].map(id).into(), ..Thread::default() };
-        let captured = Rc::new(RefCell::new(Vec::new()));
+        let (start, captured) = (Instant::now(), Rc::new(RefCell::new(Vec::new())));
         actix::System::new().block_on(async {
             let capture = |camera, times| {
-                let (turns, captured) = (thread.turns_of(id(camera)), Rc::clone(&captured));
+                let (mut turns, captured) = (thread.turns_of(id(camera)), Rc::clone(&captured));
                 actix::spawn(async move {
                     for _ in 0..times {
                         turns.let_others_run(|| false).await;
                         captured.borrow_mut().push(camera);
+                        // Later than any other one.
+                        turns.due.at = Some(start + Duration::from_secs(captured.borrow().len() as u64));
                     }
                 })
             };
@@ -268,5 +340,50 @@ mod tests {
         assert_eq!(captured[..9], [0, 1, 2, 0, 1, 2, 0, 2, 0], "{captured:?}");
         assert_eq!(captured.last(), Some(&0));
         assert!(thread.queue.borrow().is_empty());
+    }
+
+    /// Lets cameras whose framesets come each 1/30 s, first at these milliseconds, share a thread for 10 s. Returns the
+    /// captures for each frameset, and the longest time in milliseconds that a frameset waited in the second half.
+    fn share(phases: &[u64]) -> (f64, u128) {
+        let interval = Duration::from_micros(33_333);
+        let start = Instant::now();
+        let mut coming: Vec<_> = phases.iter().map(|&phase| start + Duration::from_millis(phase)).collect();
+        let mut dues = vec![Due::new(Some(30)); phases.len()];
+        let (mut now, mut captures, mut framesets, mut longest) = (start, 0, 0, Duration::ZERO);
+        while now < start + Duration::from_secs(10) {
+            let by_due = |&camera: &usize| dues[camera].at;
+            let camera = (0..phases.len()).min_by_key(by_due).unwrap();
+            let other = (0..phases.len()).filter(|&other| other != camera).min_by_key(by_due);
+            let until = now + dues[other.unwrap()].time_for_another(now);
+            let captured = coming[camera] <= until;
+            now = if captured { now.max(coming[camera]) } else { until };
+            captures += 1;
+            if captured {
+                if now > start + Duration::from_secs(5) {
+                    longest = longest.max(now - coming[camera]);
+                }
+                framesets += 1;
+                coming[camera] += interval;
+            }
+            dues[camera].note(now, captured);
+        }
+        (f64::from(captures) / f64::from(framesets), longest.as_millis())
+    }
+
+    #[test]
+    fn a_camera_captures_when_its_frameset_is_due() {
+        for (phases, captures, millis) in [
+            (&[0, 17][..], 1.1, 0),
+            (&[0, 1], 1.6, 1),
+            (&[0, 0, 0, 0, 0, 0], 1.3, 5),
+            (&[0, 5, 11, 16, 22, 27], 2.1, 5),
+            (&[3, 30, 9, 24, 15], 2.1, 5),
+        ] {
+            let (captures_found, longest) = share(phases);
+            assert!(
+                captures_found < captures && longest <= millis,
+                "{phases:?}: {captures_found} captures for each frameset, which waited up to {longest} ms"
+            );
+        }
     }
 }

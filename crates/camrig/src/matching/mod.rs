@@ -57,7 +57,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrayvec::ArrayVec;
-use camrig_frame::{Clock, Role};
+use camrig_frame::Clock;
 use camrig_ipc::{MAX_MATCH_CAMERAS, Unmatched};
 
 use self::clock::CameraClock;
@@ -291,7 +291,7 @@ impl Matching {
         if before == Some(clock) {
             return;
         }
-        let rate = rate(frames);
+        let rate = frames.info().image_rate();
         if before.is_none() {
             camera.rate = rate.unwrap_or(RATE_DEFAULT);
             camera.timeline = camera.timeline.take().map(|_| Timeline::new(camera.rate));
@@ -455,13 +455,6 @@ impl Matching {
         let lanes = self.spec.cameras.iter().enumerate();
         lanes.filter(move |(_, camera)| camera.input == input).map(|(lane, _)| lane)
     }
-}
-
-/// Returns the highest frame rate of a camera's images, in frames per second; `None` where it has no images, or none with a
-/// known rate.
-fn rate(frames: &FrameSet) -> Option<u32> {
-    let images = frames.info().streams.iter().filter(|info| info.role != Role::Motion);
-    images.map(|info| info.frames_per_second).max().filter(|rate| *rate > 0)
 }
 
 /// Returns the smallest distance between a camera's framesets: half their nominal interval, or 0 when timestamps are
