@@ -271,6 +271,25 @@ mod tests {
     }
 
     #[test]
+    fn one_frameset_is_taken_back_from_a_link_that_has_ended() {
+        let link_state = LinkState::new().unwrap();
+        for (slot, sequence) in [(2, 10), (0, 11)] {
+            link_state.count_produced();
+            link_state.publish(slot, 1, sequence);
+        }
+        link_state.end();
+        link_state.take_back_one(0, 1, 11);
+        // Another frameset has its slot since.
+        link_state.take_back_one(2, 1, 9);
+        assert_eq!(link_state.take(), Some(TakenSlot { slot: 2, generation: 1, sequence: 10 }));
+        // The reader was faster.
+        link_state.take_back_one(2, 1, 10);
+        assert_eq!(link_state.take(), None);
+        assert!(link_state.slot_is_free(0) && !link_state.slot_is_free(2));
+        assert_eq!(link_state.counts().dropped[DropReason::ReaderGone as usize], 1);
+    }
+
+    #[test]
     fn a_reader_is_notified_once_until_it_polls() {
         let link_state = LinkState::new().unwrap();
         assert!(link_state.notify());

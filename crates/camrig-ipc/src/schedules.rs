@@ -167,6 +167,23 @@ fn settle(link_state: &LinkState, deaths: Deaths, produced: u64) {
     }
 }
 
+/// Another thread ends the link of a producer that is in a call.
+#[test]
+fn a_frameset_that_was_queued_before_the_end_is_delivered() {
+    try_out(|| {
+        let (writer, mut reader, pool, _) = link(Overflow::DropNewest);
+        let link_state = Arc::clone(reader.link_state());
+        produce(&pool, &writer, 0..1);
+        let producer = thread::spawn(move || produce(&pool, &writer, 1..2));
+        link_state.end();
+        let mut next = 0;
+        read_to_the_end(&mut reader, &mut next);
+        producer.join().unwrap();
+        assert_ne!(next, 0, "the first was taken back");
+        assert_settled(&link_state, 2);
+    });
+}
+
 #[test]
 fn a_dead_reader_is_replaced_while_its_producer_continues() {
     try_out(|| {

@@ -546,9 +546,12 @@ impl LinkWriter {
             self.take_back();
         }
         self.link_state.publish(*slot, pool.generation, *number);
-        // A reader that left since the check above may have emptied its queue before this frameset was in it.
-        if self.link_state.reader_gone() || self.link_state.ended() {
+        // Since the checks above, a reader that left may have emptied its queue before this frameset was in it, and one
+        // whose link was ended may have found it empty for good. What was queued before the end is still delivered.
+        if self.link_state.reader_gone() {
             self.link_state.take_back_all();
+        } else if self.link_state.ended() {
+            self.link_state.take_back_one(*slot, pool.generation, *number);
         }
         drop(step);
         if self.link_state.notify() {

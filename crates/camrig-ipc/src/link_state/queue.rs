@@ -52,6 +52,15 @@ impl LinkState {
         while self.take_back_oldest(DropReason::ReaderGone) {}
     }
 
+    /// Takes back a frameset that was queued on a link that has ended, unless its reader has taken it.
+    pub(crate) fn take_back_one(&self, slot: usize, generation: u16, sequence: u64) {
+        let word = Word { state: State::Queued, generation, sequence }.bits();
+        // Pairs with the exchange in `take`: one of the two gets the slot.
+        if self.slots[slot].compare_exchange(word, 0, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
+            self.count_dropped(DropReason::ReaderGone);
+        }
+    }
+
     /// Takes the oldest queued frameset: its slot changes from queued to reading.
     pub(crate) fn take(&self) -> Option<TakenSlot> {
         while let Some((slot, word)) = self.oldest_queued() {
