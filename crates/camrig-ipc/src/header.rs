@@ -1,7 +1,8 @@
 //! The frameset header as bytes in a slot.
 //!
-//! The only user of bincode. A header is encoded in place and decoded from a private copy, because a slot's producer
-//! could write while it is read; the caller checks the result before it accesses any pixels.
+//! With the size of a description, the only user of bincode. A header is encoded in place and decoded from a private
+//! copy, because a slot's producer could write while it is read; the caller checks the result before it accesses any
+//! pixels.
 
 use camrig_frame::FrameSetHeader;
 

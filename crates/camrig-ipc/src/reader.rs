@@ -14,7 +14,7 @@ use crate::header::{self, HEADER_BYTES};
 use crate::link_state::{DropReason, LinkState, MAX_SLOTS, TakenSlot};
 use crate::memory::{MemoryError, SharedMemory};
 use crate::present::{self, PresentSlots};
-use crate::protocol::Announcement;
+use crate::protocol::{Announcement, MAX_DESCRIPTION_BYTES};
 use crate::region::Region;
 
 /// Number of the newest pools that a reader keeps without queued framesets. The producer may have lent a slot of any,
@@ -24,6 +24,10 @@ pub(crate) const POOLS_KEPT: usize = 2;
 /// Maximum unacknowledged announcements per link, so that a stopped or slow reader blocks no producer: the channel
 /// holds some hundred.
 pub(crate) const UNACKNOWLEDGED_MAX: u32 = 16;
+
+/// Maximum size of the descriptions among them. The channel holds 208 KiB by default: each may take twice its size there,
+/// and a producer that dies may leave one more.
+pub(crate) const UNACKNOWLEDGED_BYTES_MAX: usize = 3 * MAX_DESCRIPTION_BYTES;
 
 /// Maximum number of announcements received at a time: no producer has as many unacknowledged, however often it dies.
 const ANNOUNCEMENTS_MAX: u32 = 4 * UNACKNOWLEDGED_MAX;

@@ -21,8 +21,8 @@ use crate::header::{self, HEADER_BYTES};
 use crate::link_state::{Absence, DropReason, LinkState, MAX_SLOTS, Overflow};
 use crate::memory::MemoryError;
 use crate::present::{self, PresentSlots};
-use crate::protocol::Announcement;
-use crate::reader::{POOLS_KEPT, UNACKNOWLEDGED_MAX};
+use crate::protocol::{Announcement, description_bytes};
+use crate::reader::{POOLS_KEPT, UNACKNOWLEDGED_BYTES_MAX, UNACKNOWLEDGED_MAX};
 use crate::region::Region;
 use crate::sync::{AtomicBool, Mutex, MutexGuard, PoisonError};
 
@@ -296,13 +296,16 @@ struct Announced {
     announcements: Sender<Announcement>,
     /// Whether the begin of this instance was announced.
     begun: bool,
-    sources: Vec<Arc<CameraInfo>>,
+    /// The cameras, each with the size of its description.
+    sources: Vec<(Arc<CameraInfo>, usize)>,
     /// The index of the first source that was not announced.
     next_source: usize,
     /// The pools that the reader keeps or needs, each with whether it was announced.
     pools: Vec<(Weak<SlotPool>, bool)>,
     /// Number of announcements since the reader had received all of them.
     unacknowledged: u32,
+    /// The size of the descriptions among them.
+    unacknowledged_bytes: usize,
     /// The absence of the reader that ends when the announcements reach a new one.
     absence: Option<Absence>,
 }
@@ -319,7 +322,7 @@ impl Announced {
         if !self.begun {
             return Ok(Some(Announcement::Begin));
         }
-        if let Some(info) = self.sources.get(self.next_source) {
+        if let Some((info, _)) = self.sources.get(self.next_source) {
             return Ok(Some(Announcement::Source(Box::new((**info).clone()))));
         }
         for (pool, announced) in self.pools.iter_mut().filter(|(_, announced)| !announced) {
@@ -332,11 +335,25 @@ impl Announced {
         Ok(None)
     }
 
+    /// Returns whether the channel has space for the next announcement, so that sending it does not wait.
+    fn has_space(&self) -> bool {
+        let bytes = self.sources.get(self.next_source).filter(|_| self.begun).map_or(0, |(_, bytes)| *bytes);
+        self.unacknowledged == 0
+            || self.unacknowledged < UNACKNOWLEDGED_MAX
+                && self.unacknowledged_bytes + bytes <= UNACKNOWLEDGED_BYTES_MAX
+    }
+
+    /// Forgets what was not acknowledged: the reader has received everything, or there is another channel.
+    fn note_received(&mut self) {
+        (self.unacknowledged, self.unacknowledged_bytes) = (0, 0);
+    }
+
     /// Marks the next announcement as sent.
     fn note_sent(&mut self) {
         if !self.begun {
             self.begun = true;
-        } else if self.next_source < self.sources.len() {
+        } else if let Some((_, bytes)) = self.sources.get(self.next_source) {
+            self.unacknowledged_bytes += bytes;
             self.next_source += 1;
         } else if let Some((_, announced)) = self.pools.iter_mut().find(|(_, announced)| !announced) {
             *announced = true;
@@ -360,6 +377,7 @@ impl LinkWriter {
             next_source: 0,
             pools: Vec::new(),
             unacknowledged: 0,
+            unacknowledged_bytes: 0,
             absence: None,
         };
         Self { link_state, notifier, announced: Mutex::new(announced), overflow, capacity }
@@ -408,10 +426,12 @@ impl LinkWriter {
         self.catch_up(&mut announced)
     }
 
-    /// Announces the next camera whose framesets will follow; the first has number 0.
+    /// Announces the next camera whose framesets will follow; the first has number 0. Its description has at most
+    /// [`MAX_DESCRIPTION_BYTES`](crate::protocol::MAX_DESCRIPTION_BYTES): sending a larger one can wait for the reader.
     pub fn announce_source(&self, info: &Arc<CameraInfo>) {
+        let bytes = description_bytes(info);
         let mut announced = self.announced();
-        announced.sources.push(Arc::clone(info));
+        announced.sources.push((Arc::clone(info), bytes));
         // An error is reported when a frameset is published.
         let _ = self.catch_up(&mut announced);
     }
@@ -426,7 +446,7 @@ impl LinkWriter {
         announced.begun = true;
         announced.next_source = 0;
         announced.pools.iter_mut().for_each(|(_, announced)| *announced = false);
-        announced.unacknowledged = 0;
+        announced.note_received();
         announced.absence = Some(absence);
         // The new reader has received nothing.
         let begun = self.announce(&mut announced, Announcement::Begin);
@@ -480,11 +500,11 @@ impl LinkWriter {
             return Ok(true);
         }
         if self.link_state.has_received_all() {
-            announced.unacknowledged = 0;
+            announced.note_received();
         } else if !announced.begun {
             return Ok(false);
         }
-        while announced.unacknowledged < UNACKNOWLEDGED_MAX {
+        while announced.has_space() {
             let Some(announcement) = announced.next()? else { return Ok(true) };
             self.announce(announced, announcement)?;
             announced.note_sent();

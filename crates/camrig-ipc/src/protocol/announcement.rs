@@ -5,6 +5,18 @@ use serde::{Deserialize, Serialize};
 
 use crate::memory::SharedMemory;
 
+/// Maximum size of the description of a camera, by [`description_bytes`]: that of the maximum number of streams takes
+/// about 3 kB, and its texts have the rest. A larger one would fill the channel to a reader that does not read, and block
+/// its producer.
+pub const MAX_DESCRIPTION_BYTES: usize = 16 << 10;
+
+/// Returns the size of a description as it is sent to a reader, in bytes.
+pub fn description_bytes(info: &CameraInfo) -> usize {
+    // A description can always be encoded.
+    bincode::serde::encode_into_std_write(info, &mut std::io::sink(), bincode::config::standard())
+        .unwrap_or(usize::MAX)
+}
+
 /// Announcement of a producer to each reader in another process, sent once, before the first frameset that depends on
 /// it.
 #[derive(Debug, Serialize, Deserialize)]
@@ -23,6 +35,7 @@ pub enum Announcement {
         /// The slots, stored consecutively.
         memory: SharedMemory,
     },
-    /// The next camera: headers refer to it by its index in the order of these announcements.
+    /// The next camera: headers refer to it by its index in the order of these announcements. It has at most
+    /// [`MAX_DESCRIPTION_BYTES`].
     Source(Box<CameraInfo>),
 }

@@ -6,7 +6,7 @@ mod ids;
 mod messages;
 mod parts;
 
-pub use self::announcement::Announcement;
+pub use self::announcement::{Announcement, MAX_DESCRIPTION_BYTES, description_bytes};
 pub use self::hello::MAGIC;
 pub(crate) use self::hello::{HELLO_BYTES, check, hello};
 pub use self::ids::{ActorId, LinkId, ProcessId};

@@ -5,7 +5,11 @@ use crate::channel::channel;
 use camrig_frame::{FrameHeader, PixelFormat, Stream};
 
 use super::*;
+use crate::protocol::MAX_DESCRIPTION_BYTES;
 use crate::{ActorCounters, LinkReader};
+
+/// A longer wait fails the test.
+const WATCHDOG: std::time::Duration = std::time::Duration::from_secs(60);
 
 const SLOTS: usize = 3;
 const WIDTH: u32 = 64;
@@ -131,6 +135,38 @@ fn an_instance_is_announced_after_the_reader_has_received_the_previous_one() {
     publish(1);
     let refused = reader.take().err().map(|refused| refused.to_string());
     assert_eq!(refused.as_deref(), Some("a frameset came without an announcement of its camera"));
+}
+
+#[test]
+fn descriptions_block_no_producer_whose_reader_does_not_read() {
+    let (writer, mut reader) = link(Overflow::Block, SLOTS);
+    let model = "m".repeat(MAX_DESCRIPTION_BYTES - 100);
+    let described =
+        |number: u32| CameraInfo { name: number.to_string(), model: model.clone(), ..CameraInfo::default() };
+    let infos: Vec<_> = (0..60).map(|number| Arc::new(described(number))).collect();
+    let (done, is_done) = std::sync::mpsc::sync_channel(1);
+    std::thread::spawn(move || {
+        infos.iter().for_each(|info| writer.announce_source(info));
+        done.send(writer).unwrap();
+    });
+    let writer = is_done.recv_timeout(WATCHDOG).expect("the producer waits for its reader");
+    let pool = pool();
+    let publish = |number: u16| {
+        let header = FrameSetHeader { source: number, ..header(HEIGHT) };
+        writer.publish(&pool.lend(&header).unwrap().unwrap().publish(u64::from(number)));
+    };
+    publish(60);
+    assert_eq!(writer.link_state().counts().dropped[DropReason::DropNewest as usize], 1);
+    // A reader that reads gets the others some at a time.
+    let mut looks = 0;
+    while !writer.has_room() {
+        assert!(reader.take().unwrap().is_none());
+        looks += 1;
+        assert!(looks <= 60, "the others are not sent");
+    }
+    assert!(looks > 10, "{looks}");
+    publish(60);
+    assert_eq!(reader.take().unwrap().unwrap().info().name, "59");
 }
 
 #[test]

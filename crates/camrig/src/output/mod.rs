@@ -17,6 +17,7 @@ use arrayvec::ArrayVec;
 use camrig_frame::{
     FrameError, FrameHeader, LayoutError, MAX_FRAMES, MAX_ORIGIN_BYTES, MAX_ORIGINS, StreamInfo,
 };
+use camrig_ipc::protocol::MAX_DESCRIPTION_BYTES;
 use camrig_ipc::{Counts, Latency, Loan as SlotLoan, MAX_SOURCES, MemoryError};
 
 pub use self::camera::CameraOutput;
@@ -88,6 +89,17 @@ pub enum OutputError {
     /// The actor publishes framesets of too many cameras.
     #[error("framesets of more than {MAX_SOURCES} cameras are published")]
     Sources,
+    /// The description of a camera is too large.
+    #[error(
+        "the description of `{name}` has {size_bytes} bytes, more than {MAX_DESCRIPTION_BYTES}: shorten its texts, \
+         such as `model`, or declare fewer streams"
+    )]
+    Description {
+        /// Its name.
+        name: String,
+        /// Its size, in bytes.
+        size_bytes: usize,
+    },
     /// A source of framesets has no name.
     #[error("a source of framesets needs a name")]
     Unnamed,

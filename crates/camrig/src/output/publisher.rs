@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use camrig_frame::{CameraInfo, Frame, FrameSetHeader, Layout, Origins};
+use camrig_frame::{CameraInfo, Frame, FrameSetHeader, Layout, Origins, one_line};
+use camrig_ipc::protocol::{MAX_DESCRIPTION_BYTES, description_bytes};
 use camrig_ipc::{ActorCounters, DropReason, LinkState, MAX_SLOTS, MAX_SOURCES, Overflow, SlotPool};
 
 use super::{FrameHeaders, Loan, OutputError, OutputLinks};
@@ -350,6 +351,10 @@ impl Publisher {
         }
         if self.sources.len() == MAX_SOURCES {
             return Err(OutputError::Sources);
+        }
+        let size_bytes = description_bytes(info);
+        if size_bytes > MAX_DESCRIPTION_BYTES {
+            return Err(OutputError::Description { name: one_line(&info.name), size_bytes });
         }
         self.links.iter().for_each(|link| link.announce_source(info));
         self.sources.push(Arc::clone(info));

@@ -75,6 +75,20 @@ fn a_camera_publishes_loans_and_held_frames_under_one_count() {
 }
 
 #[test]
+fn a_description_that_would_fill_a_channel_is_refused() {
+    let (link, counters) = (link(Overflow::DropNewest), counters());
+    let described = |bytes: usize| CameraInfo { model: "m".repeat(bytes), ..info("left") };
+    let refused = CameraOutput::new(publisher("left", &link, &counters), described(1 << 14)).err().unwrap();
+    let sentence = "the description of `left` has 16417 bytes, more than 16384: shorten its texts, such as `model`, or \
+                    declare fewer streams";
+    assert_eq!(refused.to_string(), sentence);
+    CameraOutput::new(publisher("left", &link, &counters), described(16_000)).unwrap();
+    let (mut output, _reader) = testing::output_with_reader("boxes", &[]);
+    let refused = output.loan(&Arc::new(described(1 << 14)), 0, headers(0)).err().unwrap();
+    assert_eq!(refused.to_string(), sentence);
+}
+
+#[test]
 fn a_camera_counts_gaps_as_lost_by_their_reason() {
     let (link, counters) = (link(Overflow::DropNewest), counters());
     let mut output = CameraOutput::new(publisher("left", &link, &counters), info("left")).unwrap();
