@@ -8,6 +8,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use actix::Addr;
@@ -39,6 +40,8 @@ pub(crate) struct Arriving {
     writers: BTreeMap<LinkId, Arc<LinkWriter>>,
     /// Changes of the links of actors that are not among `actors`: they run, or are added later.
     changes: BTreeMap<ActorId, Vec<LinkChange>>,
+    /// The changes that the process had for actors that are added later.
+    earlier: BTreeMap<ActorId, Vec<LinkChange>>,
     /// Wakes actors that are not among `actors`.
     wakes: BTreeMap<ActorId, Arc<Notify>>,
 }
@@ -110,7 +113,8 @@ impl Arriving {
                 let (outputs, changes, on_thread) = Default::default();
                 let parts = ActorParts { part: *part, counters, inputs, outputs, changes, unread, on_thread };
                 self.actors.insert(id, Wired { parts, wake });
-                for change in self.changes.remove(&id).into_iter().flatten() {
+                let earlier = self.earlier.remove(&id).into_iter().flatten();
+                for change in earlier.chain(self.changes.remove(&id).into_iter().flatten()) {
                     self.change(id, change);
                 }
             }
@@ -215,7 +219,7 @@ impl Arriving {
             changes: BTreeMap::new(),
             wakes: BTreeMap::new(),
         };
-        let Self { mut actors, notifier, sleepers, writers, changes, wakes } = self;
+        let Self { mut actors, notifier, sleepers, writers, changes, wakes, .. } = self;
         let writers = writers.iter().map(|(link, writer)| (*link, Arc::downgrade(writer)));
         hosted.writers.extend(writers);
         (hosted.changes, hosted.wakes) = (changes, wakes);
@@ -235,7 +239,8 @@ impl Arriving {
             }
         }
         let sleeper = sleeps.zip(notifier);
-        hosted.start_actors(actors, sleeper.as_ref(), registry, &events)?;
+        let created = create_threads(actors, sleeper.as_ref(), registry, &events)?;
+        hosted.start_actors(created);
         Ok(hosted)
     }
 }
@@ -247,15 +252,19 @@ impl Sleepers {
     }
 
     /// Adds readers, and starts the thread that wakes them with this listener if there is none.
+    ///
+    /// # Errors
+    /// If that thread cannot be created. Then no reader was added.
     fn add(&self, sleepers: Vec<Sleeper>, listener: Listener) -> io::Result<()> {
         let mut locked = self.locked();
-        locked.0.extend(sleepers);
-        if locked.0.is_empty() || locked.1 {
-            return Ok(());
+        let (sleeping, runs) = &mut *locked;
+        if !*runs && !(sleeping.is_empty() && sleepers.is_empty()) {
+            let this = self.clone();
+            // It waits for the lock.
+            threads::spawn("notifiers", move || this.wake(listener))?;
+            *runs = true;
         }
-        let this = self.clone();
-        threads::spawn("notifiers", move || this.wake(listener))?;
-        locked.1 = true;
+        sleeping.extend(sleepers);
         Ok(())
     }
 
@@ -316,44 +325,99 @@ impl HostedActor {
     }
 }
 
+/// Actors with the threads that were created for them: each begins with the message, and ends without it.
+type CreatedThreads = (Vec<(ActorId, HostedActor)>, Vec<SyncSender<()>>);
+
+/// Creates the threads of actors. The `sleeper` is the actor that sleeps on the notifier of the process, with it.
+///
+/// # Errors
+/// If one cannot be created: then all others end.
+fn create_threads(
+    actors: BTreeMap<ActorId, Wired>,
+    sleeper: Option<&(ActorId, Arc<Notifier>)>,
+    registry: &Arc<Registry>,
+    events: &(impl Fn(ActorEvent) + Clone + Send + 'static),
+) -> io::Result<CreatedThreads> {
+    let (mut hosted, mut begins) = (Vec::new(), Vec::new());
+    let mut threads: Vec<(Option<String>, Vec<_>)> = Vec::new();
+    for (id, Wired { parts, wake }) in actors {
+        let (to, mail) = channel(UNREAD_MAX);
+        let notifier = sleeper.filter(|(actor, _)| *actor == id).map(|(_, notifier)| Arc::clone(notifier));
+        let sender = MailSender::new(Addr::new(to).recipient(), parts.unread.clone(), notifier);
+        hosted.push((id, HostedActor::new(sender.clone(), &wake, &parts)));
+        let shared = parts.part.thread.clone();
+        match threads.iter_mut().find(|(known, _)| known.is_some() && *known == shared) {
+            Some((_, actors)) => actors.push((parts, mail, sender)),
+            None => threads.push((shared, vec![(parts, mail, sender)])),
+        }
+    }
+    for (shared, actors) in threads {
+        let name = shared.unwrap_or_else(|| actors[0].0.part.name.clone());
+        let (registry, events, logged) = (Arc::clone(registry), events.clone(), name.clone());
+        let (begin, begun) = sync_channel(1);
+        begins.push(begin);
+        threads::spawn(&name, move || {
+            if begun.recv().is_err() {
+                return;
+            }
+            let (actors, senders): (Vec<_>, Vec<_>) =
+                actors.into_iter().map(|(parts, mail, sender)| ((parts, mail), sender)).unzip();
+            actors::run(&logged, actors, &registry, events);
+            senders.iter().for_each(MailSender::close);
+        })?;
+    }
+    Ok((hosted, begins))
+}
+
 impl Hosted {
-    /// Returns the place for parts that are added to this process.
+    /// Returns the place for parts that are added to this process. If they cannot be added, it has to be [left
+    /// out](Self::leave_out).
     pub(crate) fn arriving(&mut self) -> Arriving {
-        self.actors.retain(|_, actor| actor.wake.strong_count() > 0);
         self.writers.retain(|_, writer| writer.strong_count() > 0);
-        let running = self.actors.iter().filter_map(|(id, actor)| Some((*id, actor.wake.upgrade()?)));
-        let mut wakes: BTreeMap<_, _> = running.collect();
+        // An actor that has ended refuses its links: the supervisor may not know of its end.
+        let known = |(id, actor): (&ActorId, &HostedActor)| (*id, actor.wake.upgrade().unwrap_or_default());
+        let mut wakes: BTreeMap<_, _> = self.actors.iter().map(known).collect();
         wakes.append(&mut self.wakes);
-        Arriving { changes: std::mem::take(&mut self.changes), wakes, ..Arriving::default() }
+        Arriving { earlier: std::mem::take(&mut self.changes), wakes, ..Arriving::default() }
+    }
+
+    /// Continues without the parts that arrived.
+    pub(crate) fn leave_out(&mut self, arriving: Arriving) {
+        let Arriving { earlier, wakes, .. } = arriving;
+        (self.changes, self.wakes) = (earlier, wakes);
+        self.wakes.retain(|id, _| !self.actors.contains_key(id));
     }
 
     /// Starts the [arriving](Self::arriving) actors, and changes the links of running ones.
     ///
     /// # Errors
-    /// If a thread cannot be created. The process must then be ended.
+    /// If a thread cannot be created. Then nothing has started or changed; changes that waited for one of the arriving
+    /// actors are lost with it.
     pub(crate) fn extend(
         &mut self,
         arriving: Arriving,
         registry: &Arc<Registry>,
         events: impl Fn(ActorEvent) + Clone + Send + 'static,
     ) -> io::Result<()> {
-        let Arriving { actors, notifier, mut sleepers, writers, changes, wakes } = arriving;
-        self.writers.extend(writers.iter().map(|(link, writer)| (*link, Arc::downgrade(writer))));
-        self.notifier = self.notifier.take().or(notifier);
+        let Arriving { actors, notifier, mut sleepers, writers, changes, earlier, wakes } = arriving;
+        self.leave_out(Arriving { earlier, wakes, ..Arriving::default() });
+        let created = create_threads(actors, None, registry, &events)?;
+        let notifier = self.notifier.clone().or(notifier);
         // A reader that waits on the notifier itself needs no thread.
         let own: Vec<_> = self.actors.values().filter(|actor| actor.listens).collect();
         sleepers.retain(|sleeper| !own.iter().any(|actor| Weak::ptr_eq(&actor.wake, &sleeper.wake)));
-        if let Some(notifier) = &self.notifier {
+        if let Some(notifier) = &notifier {
             self.sleepers.add(sleepers, Listener::new(Arc::clone(notifier)))?;
         }
-        self.start_actors(actors, None, registry, &events)?;
+        self.notifier = notifier;
+        self.writers.extend(writers.iter().map(|(link, writer)| (*link, Arc::downgrade(writer))));
+        self.start_actors(created);
         for (id, changes) in changes {
             match self.actors.get_mut(&id) {
                 Some(actor) => actor.change(changes),
                 None => self.changes.entry(id).or_default().extend(changes),
             }
         }
-        self.wakes = wakes;
         self.wakes.retain(|id, _| !self.actors.contains_key(id));
         Ok(())
     }
@@ -365,38 +429,13 @@ impl Hosted {
         }
     }
 
-    /// Starts the threads of actors. The `sleeper` is the actor that sleeps on the notifier of the process, with it.
-    fn start_actors(
-        &mut self,
-        actors: BTreeMap<ActorId, Wired>,
-        sleeper: Option<&(ActorId, Arc<Notifier>)>,
-        registry: &Arc<Registry>,
-        events: &(impl Fn(ActorEvent) + Clone + Send + 'static),
-    ) -> io::Result<()> {
-        let mut threads: Vec<(Option<String>, Vec<_>)> = Vec::new();
-        for (id, Wired { parts, wake }) in actors {
-            let (to, mail) = channel(UNREAD_MAX);
-            let notifier =
-                sleeper.filter(|(actor, _)| *actor == id).map(|(_, notifier)| Arc::clone(notifier));
-            let sender = MailSender::new(Addr::new(to).recipient(), parts.unread.clone(), notifier);
-            self.actors.insert(id, HostedActor::new(sender.clone(), &wake, &parts));
-            let shared = parts.part.thread.clone();
-            match threads.iter_mut().find(|(known, _)| known.is_some() && *known == shared) {
-                Some((_, actors)) => actors.push((parts, mail, sender)),
-                None => threads.push((shared, vec![(parts, mail, sender)])),
-            }
+    /// Starts actors whose threads were created.
+    fn start_actors(&mut self, (actors, threads): CreatedThreads) {
+        self.actors.extend(actors);
+        for thread in threads {
+            // The thread waits for it, and has space for it.
+            let _ = thread.send(());
         }
-        for (shared, actors) in threads {
-            let name = shared.unwrap_or_else(|| actors[0].0.part.name.clone());
-            let (registry, events, logged) = (Arc::clone(registry), events.clone(), name.clone());
-            threads::spawn(&name, move || {
-                let (actors, senders): (Vec<_>, Vec<_>) =
-                    actors.into_iter().map(|(parts, mail, sender)| ((parts, mail), sender)).unzip();
-                actors::run(&logged, actors, &registry, events);
-                senders.iter().for_each(MailSender::close);
-            })?;
-        }
-        Ok(())
     }
 
     /// Starts the flow of framesets.

@@ -53,6 +53,8 @@ struct Wires {
 pub(crate) struct Beginning {
     pub(crate) parts: Vec<Part>,
     pub(crate) others: Vec<(ProcessId, WorkerCommand)>,
+    /// The parts that the process, and each link, had got before.
+    pub(crate) before: (bool, Vec<[bool; 2]>),
 }
 
 /// The activity of an actor, as far as its links depend on it.
@@ -168,12 +170,28 @@ impl RigWiring {
         begins: &[ActorId],
         presence: impl Fn(ActorId) -> Presence,
     ) -> io::Result<Beginning> {
-        let listens = self.processes[process.index()].sent;
-        let sent: Vec<_> = self.links.iter().map(RigLink::sent).collect();
-        self.try_to_wire(topology, process, begins, presence).inspect_err(|_| {
-            self.processes[process.index()].sent = listens;
-            self.links.iter_mut().zip(sent).for_each(|(link, sent)| link.take_back(sent));
-        })
+        let before =
+            (self.processes[process.index()].sent, self.links.iter().map(RigLink::sent).collect::<Vec<_>>());
+        match self.try_to_wire(topology, process, begins, presence) {
+            Ok(beginning) => Ok(Beginning { before, ..beginning }),
+            Err(error) => {
+                self.take_back(process, &before);
+                Err(error)
+            }
+        }
+    }
+
+    /// Notes that a process has not got the parts that were last returned for it: the next call returns them again, and
+    /// has to wait until the [lost readers](Self::has_lost_readers) are accounted for.
+    pub(crate) fn take_back(&mut self, process: ProcessId, (listens, links): &(bool, Vec<[bool; 2]>)) {
+        self.processes[process.index()].sent = *listens;
+        self.links.iter_mut().zip(links).for_each(|(link, sent)| link.take_back(*sent));
+    }
+
+    /// Returns whether a link into this process, whose last reader is lost, is not settled.
+    pub(crate) fn has_lost_readers(&self, topology: &Topology, process: ProcessId) -> bool {
+        let mut links = topology.links().iter().zip(&self.links);
+        links.any(|(spec, link)| link.has_lost_reader() && topology.ends(spec)[1] == process)
     }
 
     fn try_to_wire(

@@ -21,6 +21,7 @@ const WATCHDOG: Duration = Duration::from_secs(60);
 
 const FIRST: ActorId = ActorId(0);
 const SECOND: ActorId = ActorId(1);
+const THIRD: ActorId = ActorId(2);
 
 /// A camera that delivers nothing, and cannot be started.
 struct Silent;
@@ -222,6 +223,97 @@ fn a_part_before_its_actor_is_an_error() {
     // The other one may be added later.
     arriving.add(local_link(&link_state)).unwrap();
     arriving.add(actor(SECOND, processor("idle"))).unwrap();
+}
+
+/// Adds actors to a process.
+fn extend(hosted: &mut Hosted, parts: impl IntoIterator<Item = Part>) -> io::Result<Receiver<ActorEvent>> {
+    let (sender, events) = sync_channel(16);
+    let mut arriving = hosted.arriving();
+    parts.into_iter().try_for_each(|part| arriving.add(part)).unwrap();
+    let report = move |event| drop(sender.send(event));
+    hosted.extend(arriving, &Arc::new(registry()), report).map(|()| events)
+}
+
+/// Checks that a reader that is added gets the link that came before it.
+fn assert_reads(mut hosted: Hosted, camera: &Receiver<ActorEvent>, link_state: &LinkState) {
+    let reader = extend(&mut hosted, [actor(SECOND, processor("idle"))]).unwrap();
+    assert_eq!(next(&reader), ActorEvent::Ready { actor: SECOND });
+    assert!(reader.try_recv().is_err(), "it has no input");
+    hosted.stop_cameras();
+    assert_eq!(next(camera), ActorEvent::Finished { actor: FIRST });
+    assert_eq!(next(&reader), ActorEvent::Finished { actor: SECOND });
+    assert_over(&reader);
+    assert!(link_state.reader_ended());
+}
+
+#[test]
+fn a_process_that_cannot_take_parts_keeps_what_it_had() {
+    let link_state = LinkState::new().unwrap();
+    let (mut hosted, events) = start([actor(FIRST, camera("silent")), local_link(&link_state)]);
+    assert_eq!(next(&events), ActorEvent::Ready { actor: FIRST });
+    let mut arriving = hosted.arriving();
+    arriving.add(actor(THIRD, processor("idle"))).unwrap();
+    let counters = ActorCounters::new().unwrap().share().unwrap();
+    let wrong = Part::Local {
+        link: LinkId(1),
+        from: THIRD,
+        producer: "actor-2".to_owned(),
+        to: None,
+        link_state: counters,
+        overflow: Overflow::Block,
+        queue: 1,
+        joining: LinkStart::default(),
+    };
+    assert!(matches!(arriving.add(wrong), Err(PartError::Memory(_))));
+    hosted.leave_out(arriving);
+    assert!(!hosted.actors.contains_key(&THIRD));
+    assert_reads(hosted, &events, &link_state);
+}
+
+/// In a process of its own: other tests need threads.
+#[test]
+fn a_process_without_threads_keeps_what_it_had() {
+    let mut test = std::process::Command::new(std::env::current_exe().unwrap());
+    let test = test.args(["--ignored", "--exact", "hosted::tests::no_thread_is_left", "--nocapture"]);
+    let output = test.output().unwrap();
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && stdout.contains("1 passed"), "{output:?}");
+}
+
+#[test]
+#[ignore = "another test starts it"]
+fn no_thread_is_left() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let link_state = LinkState::new().unwrap();
+    let (mut hosted, events) = start([actor(FIRST, camera("silent")), local_link(&link_state)]);
+    assert_eq!(next(&events), ActorEvent::Ready { actor: FIRST });
+    let limit = getrlimit(Resource::As);
+    let used = procfs::process::Process::myself().unwrap().stat().unwrap().vsize;
+    // Space for the stacks of some threads, not of all.
+    setrlimit(Resource::As, Rlimit { current: Some(used + (16 << 20)), ..limit }).unwrap();
+    let parts = (2..100).map(|id| actor(ActorId(id), processor("idle")));
+    let error = extend(&mut hosted, parts).unwrap_err().to_string();
+    setrlimit(Resource::As, limit).unwrap();
+    assert!(error.starts_with("no thread can be started for `actor-"), "{error}");
+    assert_eq!(hosted.actors.keys().collect::<Vec<_>>(), [&FIRST]);
+    assert_reads(hosted, &events, &link_state);
+}
+
+/// The supervisor may not know of its end when it sends it a link.
+#[test]
+fn an_actor_that_has_ended_refuses_links() {
+    let (mut hosted, events) = start([actor(FIRST, processor("idle"))]);
+    assert_eq!(next(&events), ActorEvent::Ready { actor: FIRST });
+    assert_eq!(next(&events), ActorEvent::Finished { actor: FIRST });
+    assert_over(&events);
+    while hosted.actors[&FIRST].wake.strong_count() > 0 {
+        std::thread::yield_now();
+    }
+    let link_state = LinkState::new().unwrap();
+    let reader = extend(&mut hosted, [actor(SECOND, processor("idle")), local_link(&link_state)]).unwrap();
+    assert_eq!(next(&reader), ActorEvent::Ready { actor: SECOND });
+    assert_eq!(next(&reader), ActorEvent::Finished { actor: SECOND });
+    assert!(link_state.ended());
 }
 
 #[test]

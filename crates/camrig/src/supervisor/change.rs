@@ -63,8 +63,10 @@ pub(super) struct Left {
     /// When links began that were not there from the start.
     pub(super) began: BTreeMap<LinkId, f64>,
     pub(super) pending: Option<Pending>,
-    /// Whether it was logged that parts cannot be sent.
+    /// Whether running actors have not got all parts of their links.
     pub(super) unsent: bool,
+    /// Whether it was logged that these cannot be sent.
+    pub(super) unsent_logged: bool,
 }
 
 impl Left {

@@ -123,9 +123,13 @@ impl Shell {
 
     /// Sends every process that accepts commands the parts of links that its running actors have not got.
     pub(super) fn wire_running(&mut self) {
-        let mut failed = None;
+        let (mut failed, mut waits) = (None, false);
         for process in (0..self.processes.len()).map(ProcessId::new) {
             if !self.core.is_up(process) {
+                continue;
+            }
+            if self.wiring.has_lost_readers(&self.topology, process) {
+                waits = true;
                 continue;
             }
             let wired = self.wire(process, &[]).and_then(|beginning| {
@@ -133,8 +137,10 @@ impl Shell {
             });
             failed = wired.err().or(failed);
         }
-        let was_unsent = std::mem::replace(&mut self.left.unsent, failed.is_some());
-        if let Some(error) = failed.filter(|_| !was_unsent) {
+        self.left.unsent = waits || failed.is_some();
+        let was_logged = self.left.unsent_logged;
+        self.left.unsent_logged = self.left.unsent && (was_logged || failed.is_some());
+        if let Some(error) = failed.filter(|_| !was_logged) {
             log::error!("links of running actors are not connected yet: {error}");
         }
     }

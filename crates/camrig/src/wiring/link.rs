@@ -219,6 +219,12 @@ impl RigLink {
         self.deaths != Deaths::default()
     }
 
+    /// Returns whether the reader has died, or its part was lost, and the link state is not settled: another reader would
+    /// lose what it takes.
+    pub(super) fn has_lost_reader(&self) -> bool {
+        self.deaths.reader
+    }
+
     /// Notes that the producer's process has ended.
     pub(crate) fn producer_died(&mut self) {
         if !self.deaths.producer {

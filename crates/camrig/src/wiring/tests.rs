@@ -110,6 +110,26 @@ fn a_reader_that_starts_before_its_producer_is_present_immediately() {
 }
 
 #[test]
+fn parts_that_a_process_could_not_take_are_returned_again() {
+    let (topology, mut rig) = rig();
+    begin(&mut rig, &topology, CAMERA, |_| true, &[]).unwrap();
+    let expected = ["actor far", "listener", "input c 2"];
+    for _ in 0..2 {
+        let readers = begin(&mut rig, &topology, READER, |_| true, &[CAMERA]).unwrap();
+        assert_eq!(names(&readers.parts), expected);
+        rig.take_back(READER, &readers.before);
+        assert!(rig.has_lost_readers(&topology, READER) && !rig.has_lost_readers(&topology, CAMERA));
+        assert!(rig.links[1].link_state.reader_gone());
+        rig.links.iter_mut().for_each(|link| link.settle(0));
+        assert!(!rig.has_lost_readers(&topology, READER));
+    }
+    let readers = begin(&mut rig, &topology, READER, |_| true, &[CAMERA]).unwrap();
+    assert_eq!(names(&readers.parts), expected);
+    // Its channel was lost with its part.
+    assert!(matches!(readers.others.as_slice(), [(CAMERA, WorkerCommand::Relink { link: LinkId(1), .. })]));
+}
+
+#[test]
 fn a_producer_counts_for_a_reader_that_has_ended() {
     let (topology, mut rig) = rig();
     let alive = |actor: ActorId| topology.actor(actor).name != "near";

@@ -50,7 +50,7 @@ impl Shell {
         go: bool,
         stop_cameras: bool,
     ) {
-        let begun = self.beginning_of(process, actors).and_then(|Beginning { parts, others }| {
+        let begun = self.beginning_of(process, actors).and_then(|Beginning { parts, others, .. }| {
             if process == ProcessId::MAIN {
                 self.host(parts)?;
             } else {
@@ -96,14 +96,17 @@ impl Shell {
     }
 
     /// Sends a process that accepts commands further parts, and others the resulting commands.
+    ///
+    /// # Errors
+    /// If this process cannot take them: then it has none of them, and they are returned again.
     pub(in crate::supervisor) fn send_parts(
         &mut self,
         process: ProcessId,
         beginning: Beginning,
     ) -> io::Result<()> {
-        let Beginning { parts, others } = beginning;
+        let Beginning { parts, others, before } = beginning;
         if process == ProcessId::MAIN {
-            self.host(parts)?;
+            self.host(parts).inspect_err(|_| self.wiring.take_back(process, &before))?;
         } else {
             for command in parts.into_iter().map(WorkerCommand::Host).chain([WorkerCommand::Start]) {
                 self.send(process, command);
@@ -118,8 +121,11 @@ impl Shell {
     /// Starts the actors of this process, or those that are added to it.
     fn host(&mut self, parts: Vec<Part>) -> io::Result<()> {
         let mut own = self.hosted.as_mut().map_or_else(Arriving::default, Hosted::arriving);
-        for part in parts {
-            own.add(part).map_err(io::Error::other)?;
+        if let Err(error) = parts.into_iter().try_for_each(|part| own.add(part)) {
+            if let Some(hosted) = &mut self.hosted {
+                hosted.leave_out(own);
+            }
+            return Err(io::Error::other(error));
         }
         let events = self.sender.clone();
         // An error means that the run is over.
