@@ -12,6 +12,7 @@ use std::fs;
 use std::io::{Error, ErrorKind, Read, Result, Write};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+use std::panic::resume_unwind;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -38,6 +39,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// The maximum number of clients that have not read their complete status. A further one replaces the oldest.
 const CLIENTS_MAX: usize = 32;
+
+/// The maximum number of rigs that are asked at the same time.
+const ASKED_MAX: usize = 32;
 
 /// The maximum size of a status, in bytes: a rig with the maximum number of actors and links stays below it.
 const STATUS_BYTES_MAX: usize = 16 << 20;
@@ -288,12 +292,13 @@ pub fn find(wanted: Option<&str>) -> std::result::Result<String, FindError> {
     let (own, others): (Vec<_>, Vec<_>) =
         names()?.into_iter().partition(|name| name.starts_with(&prefix(getuid())));
     let called = |names: Vec<String>| -> Vec<_> {
-        let rigs = names.into_iter().filter_map(|name| Some((answer_of(&name).ok()?, name)));
         let is_meant = |answer: &Option<RigStatus>| {
             // One that does not answer may have the name.
             wanted.is_none_or(|wanted| answer.as_ref().is_none_or(|rig| is_called(rig, wanted)))
         };
-        rigs.filter(|(answer, _)| is_meant(answer)).collect()
+        let mut rigs = answers_within(TIMEOUT, names);
+        rigs.retain(|(answer, _)| is_meant(answer));
+        rigs
     };
     let mut rigs: Vec<_> = called(own);
     if !rigs.iter().any(|(answer, name)| answer.is_some() || is_meant_surely(name, wanted)) {
@@ -302,12 +307,31 @@ pub fn find(wanted: Option<&str>) -> std::result::Result<String, FindError> {
     only(&rigs, wanted)
 }
 
+/// Returns the status of each rig of these that is not ending; `None` if it does not answer in time. They are asked at the
+/// same time, so that several that do not answer take no longer than one.
+fn answers_within(timeout: Duration, names: Vec<String>) -> Vec<(Option<RigStatus>, String)> {
+    let mut answers = Vec::new();
+    for names in names.chunks(ASKED_MAX) {
+        answers.extend(thread::scope(|scope| {
+            let ask = |name| thread::Builder::new().spawn_scoped(scope, move || answer_of(timeout, name));
+            let asked: Vec<_> = names.iter().map(|name| (name, ask(name))).collect();
+            let answers = asked.into_iter().map(|(name, asked)| match asked {
+                Ok(thread) => thread.join().unwrap_or_else(|panic| resume_unwind(panic)),
+                // No thread is left: it is asked after the others.
+                Err(_) => answer_of(timeout, name),
+            });
+            answers.collect::<Vec<_>>()
+        }));
+    }
+    answers.into_iter().zip(names).filter_map(|(answer, name)| Some((answer.ok()?, name))).collect()
+}
+
 /// Returns the status of a rig; `None` if it does not answer in time, as one that is stopped.
 ///
 /// # Errors
 /// When it is ending, or belongs to another user.
-fn answer_of(name: &str) -> Result<Option<RigStatus>> {
-    match read(name) {
+fn answer_of(timeout: Duration, name: &str) -> Result<Option<RigStatus>> {
+    match read_within(timeout, name) {
         Err(error) if error.kind() == ErrorKind::TimedOut => Ok(None),
         answered => answered.map(Some),
     }
@@ -412,6 +436,7 @@ fn is_seen_by_root(stream: &UnixStream, name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use std::process::{Command, Stdio};
+    use std::sync::Barrier;
     use std::sync::mpsc::sync_channel;
 
     use super::*;
@@ -479,7 +504,30 @@ mod tests {
         // The socket of one that is asked.
         let socket = StatusSocket::open().unwrap();
         let pid = std::process::id().to_string();
-        assert_eq!((answer_of(socket.name()).unwrap(), pid_of(socket.name())), (None, pid.as_str()));
+        assert_eq!((answer_of(TIMEOUT, socket.name()).unwrap(), pid_of(socket.name())), (None, pid.as_str()));
+    }
+
+    /// Each answers when all have been asked.
+    #[test]
+    fn rigs_are_asked_at_the_same_time() {
+        let sockets: Vec<_> = (0..3).map(|_| StatusSocket::open().unwrap()).collect();
+        let mut names: Vec<_> = sockets.iter().map(|socket| socket.name().to_owned()).collect();
+        let all_asked = Arc::new(Barrier::new(sockets.len()));
+        let serve = |socket: StatusSocket| {
+            let all_asked = Arc::clone(&all_asked);
+            let status = move || {
+                all_asked.wait();
+                Some(RigStatus::default())
+            };
+            socket.serve(status).unwrap()
+        };
+        let _serving: Vec<_> = sockets.into_iter().map(serve).collect();
+        // One that is ending is left out, and the others keep their order.
+        names.insert(1, pretended(std::process::id()));
+        let answers = answers_within(WATCHDOG, names.clone());
+        names.remove(1);
+        let expected: Vec<_> = names.into_iter().map(|name| (Some(RigStatus::default()), name)).collect();
+        assert_eq!(answers, expected);
     }
 
     #[test]
