@@ -2,8 +2,9 @@
 //!
 //! A model of processes and actors executes every command, and checks that it is valid: no actor has two instances, an
 //! actor that was given up gets no commands, restarts stay below their limit, cameras stop before processes end. At
-//! the end, depending on the test, the model either responds to commands, or only ends when killed, or its processes
-//! do not even end then. The run must end in each case, with the correct reason.
+//! the end, depending on the test, the run is stopped, or every camera reaches its maximum number of framesets; and the
+//! model either responds to commands, or only ends when killed, or its processes do not even end then. The run must end
+//! in each case, with the correct reason.
 
 use std::collections::BTreeSet;
 
@@ -84,6 +85,8 @@ struct World {
 impl World {
     fn new(setup: Setup) -> Self {
         let (now, actors, processes) = (Instant::now(), setup.actors.len(), setup.processes.len());
+        // Whoever limits a run has asked for its end.
+        let asked = setup.limits.framesets.is_some();
         let mut world = Self {
             core: Core::new(setup, now),
             now,
@@ -99,7 +102,7 @@ impl World {
             went: false,
             went_at: None,
             stopped: false,
-            asked: false,
+            asked,
             interrupted: false,
             ended: false,
         };
@@ -114,6 +117,11 @@ impl World {
 
     fn all_have_ended(&self) -> bool {
         self.states.iter().all(|state| state.has_ended())
+    }
+
+    fn all_cameras_have_ended(&self) -> bool {
+        let mut actors = self.core.setup.actors.iter().zip(&self.states);
+        actors.all(|(setup, state)| !setup.is_camera || state.has_ended())
     }
 
     /// Sends the core an event that is true in this model.
@@ -139,6 +147,21 @@ impl World {
     fn mislead(&mut self, event: Event) {
         let text = format!("{event:?}");
         assert_eq!(self.core.on(event, self.now), [], "after {text}");
+    }
+
+    /// Lets every actor that is ready process one frameset. A camera ends with its last one.
+    fn flow(&mut self) {
+        for id in (0..self.instances.len()).map(ActorId::new) {
+            if self.instances[id.index()] != Instance::Ready {
+                continue;
+            }
+            self.progress[id.index()] += 1;
+            let is_limited = self.setup(id).is_camera && !self.setup(id).relays;
+            let most = self.core.setup.limits.framesets.filter(|_| is_limited);
+            if !self.ended && most.is_some_and(|most| self.progress[id.index()] >= most) {
+                self.report(id, Event::Finished, Instance::None);
+            }
+        }
     }
 
     fn observe(&mut self, called_for: Option<Duration>, unsettled: BTreeSet<ProcessId>) {
@@ -356,8 +379,8 @@ impl World {
         match kind {
             0..=4 => {
                 self.now += Duration::from_millis(millis);
-                for (progress, instance) in self.progress.iter_mut().zip(&self.instances) {
-                    *progress += u64::from(flag && *instance == Instance::Ready);
+                if flag {
+                    self.flow();
                 }
                 let unsettled = if flag { BTreeSet::from([process]) } else { BTreeSet::new() };
                 self.observe((kind == 0).then_some(Duration::from_secs(60)), unsettled);
@@ -413,14 +436,20 @@ impl World {
         }
     }
 
-    /// Ends the run: the model sends the expected reports, or nothing at all; its killed processes end, or do not.
-    fn end(&mut self, answers: bool, are_reaped: bool) {
-        self.handle(Event::Stop);
+    /// Ends the run: it is stopped, or its cameras deliver their last framesets. The model sends the expected reports, or
+    /// nothing at all; its killed processes end, or do not.
+    fn end(&mut self, is_stopped: bool, answers: bool, are_reaped: bool) {
+        if is_stopped {
+            self.handle(Event::Stop);
+        }
         for _ in 0..OBSERVATIONS_MAX {
             if self.core.is_over() {
                 return self.check_end();
             }
             self.now += STEP;
+            if !is_stopped {
+                self.flow();
+            }
             self.observe(None, BTreeSet::new());
             if are_reaped {
                 self.killed.clone().into_iter().for_each(|process| self.die(process));
@@ -433,8 +462,17 @@ impl World {
                 }
             }
             for id in (0..self.instances.len()).map(ActorId::new).filter(|_| answers) {
-                if !self.ended && self.instances[id.index()] != Instance::None {
-                    self.report(id, Event::Finished, Instance::None);
+                // The source of a camera that relays has ended.
+                let setup = self.setup(id);
+                let may_end = is_stopped || setup.relays || !setup.is_camera && self.all_cameras_have_ended();
+                match self.instances[id.index()] {
+                    Instance::Beginning if !self.ended && !is_stopped => {
+                        self.report(id, Event::Ready, Instance::Ready);
+                    }
+                    Instance::Beginning | Instance::Ready if !self.ended && may_end => {
+                        self.report(id, Event::Finished, Instance::None);
+                    }
+                    _ => {}
                 }
             }
         }
@@ -489,10 +527,11 @@ fn setups() -> impl Strategy<Value = Setup> {
     (1_usize..4).prop_flat_map(|processes| {
         let names = (0..processes).map(|process| format!("p{process}")).collect::<Vec<_>>();
         let time = prop::option::of((1_u64..20).prop_map(Duration::from_secs));
-        (actors(processes), time).prop_map(move |(actors, time)| Setup {
+        let framesets = prop::option::of(1_u64..20);
+        (actors(processes), time, framesets).prop_map(move |(actors, time, framesets)| Setup {
             actors,
             processes: names.clone(),
-            limits: RunLimits { time, framesets: None },
+            limits: RunLimits { time, framesets },
         })
     })
 }
@@ -511,11 +550,15 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(5_000) })]
 
     #[test]
-    fn every_run_ends_in_order(setup in setups(), acts in acts(), answers: bool, are_reaped: bool) {
+    fn every_run_ends_in_order(
+        setup in setups(), acts in acts(), is_stopped: bool, answers: bool, are_reaped: bool
+    ) {
+        // Nothing else ends a run in which no camera delivers its last frameset.
+        let is_stopped = is_stopped || setup.limits.framesets.is_none() || !answers;
         let mut world = World::new(setup);
         for act in acts {
             world.act(act);
         }
-        world.end(answers, are_reaped);
+        world.end(is_stopped, answers, are_reaped);
     }
 }
