@@ -91,6 +91,7 @@ pub(super) fn copy_in_files(
         ids: BTreeMap::new(),
         lasting: BTreeMap::new(),
         last: BTreeMap::new(),
+        found: vec![0; inputs.len()],
         copied: Copied::default(),
     };
     let run = copy.run(inputs, bar);
@@ -184,6 +185,8 @@ struct Copy<'a> {
     lasting: BTreeMap<String, Lasting>,
     /// The last frameset of each producer.
     last: BTreeMap<String, LastNumber>,
+    /// The number of damaged parts that were found in each input.
+    found: Vec<u64>,
     copied: Copied,
 }
 
@@ -216,8 +219,8 @@ impl Copy<'_> {
         self.copy_extras(inputs)?;
         let mut rests: Vec<_> =
             inputs.iter().map(|parts| Rest { parts, part: 0, walk: Walk::default(), next: None }).collect();
-        for rest in &mut rests {
-            self.advance(rest);
+        for (input, rest) in rests.iter_mut().enumerate() {
+            self.advance(input, rest);
         }
         loop {
             let times = rests
@@ -233,13 +236,13 @@ impl Copy<'_> {
                 bar.inc(section.size_bytes);
                 self.copy_section(inputs, (input, rest.part), &section)?;
             }
-            self.advance(rest);
+            self.advance(input, rest);
         }
         self.end(inputs)
     }
 
     /// Finds the next section of an input that has something to copy.
-    fn advance(&mut self, rest: &mut Rest<'_>) {
+    fn advance(&mut self, input: usize, rest: &mut Rest<'_>) {
         while let Some(recording) = rest.parts.files().get(rest.part) {
             let range = &self.selection.range;
             let found = rest.walk.next(recording, |section| {
@@ -251,13 +254,14 @@ impl Copy<'_> {
                     rest.next = Some(section);
                     return;
                 }
-                Some(Err((at, problem))) => self.add_problem(recording, at, &problem),
+                Some(Err((at, problem))) => self.add_problem(input, recording, at, &problem),
                 None => (rest.part, rest.walk) = (rest.part + 1, Walk::default()),
             }
         }
     }
 
-    fn add_problem(&mut self, recording: &Recording, at: u64, problem: &ChunkError) {
+    fn add_problem(&mut self, input: usize, recording: &Recording, at: u64, problem: &ChunkError) {
+        self.found[input] += 1;
         let path = recording.path().display();
         self.copied.problems.add(format!("`{path}` is damaged at byte {at}: {problem}"));
     }
@@ -272,7 +276,7 @@ impl Copy<'_> {
         let records = match recording.read_section(section) {
             Ok(records) => records,
             Err(problem) => {
-                self.add_problem(recording, section.offset, &problem);
+                self.add_problem(input, recording, section.offset, &problem);
                 return Ok(());
             }
         };
@@ -388,7 +392,7 @@ impl Copy<'_> {
         let (before, own) = (&inputs[input].files()[..part], &inputs[input].files()[part]);
         let of_files = before.iter().map(|file| file.index().damage.len()).sum::<usize>();
         let known_damages = of_files + own.index().damages_before(offset);
-        let damages = self.copied.problems.count() + known_damages as u64;
+        let damages = self.found[input] + known_damages as u64;
         // A processor numbers the framesets of all its cameras together.
         let forwarded = name.split_once('/');
         let producer = forwarded.map_or(&name[..], |(producer, _)| producer);

@@ -330,13 +330,14 @@ mod tests {
         assert_eq!(found, [(0, 1), (0, 2), (1, 2), (1, 3)]);
     }
 
-    /// Writes the messages of a recording again, so many in each chunk.
-    fn rewrite(from: &Path, path: &Path, in_chunk: usize) {
+    /// Writes the messages of a recording again, so many in each chunk, without those of topics that end like this.
+    fn rewrite_without(end: &str, from: &Path, path: &Path, in_chunk: usize) {
         let recording = Recording::open(from, &|_| {}).unwrap();
         let mut output = Output::new(std::fs::File::create_new(path).unwrap(), Compression::Lz4).unwrap();
         let sections = recording.index().sections.iter();
         let found: Vec<_> = sections
             .flat_map(|section| messages(&recording.read_section(section).unwrap()).collect::<Vec<_>>())
+            .filter(|message| !recording.index().channels[&message.fields.channel].topic.ends_with(end))
             .collect();
         for found in found.chunks(in_chunk) {
             let chunk = found.iter().map(|message| {
@@ -380,7 +381,7 @@ mod tests {
         for (in_chunk, most_chunks) in [(1, 8), (1, 9), (1, 11), (2, 5), (3, 4), (5, 3), (5, 4)] {
             let text = format!("{in_chunk}-{most_chunks}");
             let source = folder.path().join(format!("{text}.mcap"));
-            rewrite(&path, &source, in_chunk);
+            rewrite_without("/none", &path, &source, in_chunk);
             let output = folder.path().join(format!("{text}-copy.mcap"));
             assert_eq!(copy_all(&source, &output, most_chunks).unwrap().framesets, 20);
             assert_eq!(sorted(&output), expected, "{text}");
@@ -438,6 +439,39 @@ mod tests {
             found.push((index, gap.first_sequence, gap.last_sequence, gap.reason));
         }
         assert_eq!(found, [(0, 3, 6, GapReason::LeftOut), (1, 3, 6, GapReason::LeftOut)]);
+    }
+
+    #[test]
+    fn damage_of_another_recording_is_no_reason_of_a_gap() {
+        let folder = TestFolder::new("other-damage");
+        let path = recorded(&folder);
+        // Neither has the gap, in which one of them is damaged.
+        let [rear, front] = ["rear", "front"].map(|name| {
+            let [own, rewritten] =
+                ["own", "rewritten"].map(|kind| folder.path().join(format!("{name}-{kind}.mcap")));
+            trim(&trim_args(&path, &own, 0.0, None, &[name])).unwrap();
+            rewrite_without("/gaps", &own, &rewritten, 1);
+            rewritten
+        });
+        let recording = Recording::open(&rear, &|_| {}).unwrap();
+        let after = ORIGIN + 5 * PERIOD;
+        let section = recording.index().sections.iter().find(|section| section.start_time == after).unwrap();
+        let mut bytes = std::fs::read(&rear).unwrap();
+        bytes[(section.offset + section.size_bytes) as usize - 1] ^= 1;
+        std::fs::write(&rear, bytes).unwrap();
+        let output = folder.path().join("merged.mcap");
+        let merged = merge(&MergeArgs { files: vec![rear, front], output: output.clone() });
+        assert!(matches!(&merged, Err(CommandError::Damaged { problems, .. }) if problems.len() == 1));
+        let recording = Recording::open(&output, &|_| {}).unwrap();
+        let mut gaps = recording.gaps();
+        let mut found = BTreeMap::new();
+        while let Some((index, content)) = gaps.next(&recording) {
+            let Content::Gap(gap) = content else { panic!("{content:?}") };
+            let name = recording.cameras()[index].name.clone();
+            found.insert(name, (gap.first_sequence, gap.last_sequence, gap.reason));
+        }
+        assert_eq!(found["front"], (3, 4, GapReason::LeftOut));
+        assert_eq!(found["rear"].2, GapReason::Damaged);
     }
 
     #[test]
