@@ -120,8 +120,17 @@ pub struct ChangeReport {
     pub unix_nanos: u64,
     /// The program that requested it, such as `camrig set`.
     pub by: String,
-    /// The differences, one line each, in the order in which it was carried out.
+    /// The differences, one line each, in the order in which it was carried out, such as
+    /// ``restart processor `check`: inputs``.
     pub changes: Vec<String>,
+}
+
+impl ChangeReport {
+    /// Returns whether a processor with this name began: it was added, or replaced another one.
+    pub fn begins(&self, processor: &str) -> bool {
+        let starts = [format!("add processor `{processor}` "), format!("restart processor `{processor}`: ")];
+        self.changes.iter().any(|line| starts.iter().any(|start| line.starts_with(start)))
+    }
 }
 
 /// The status of an actor at one moment.

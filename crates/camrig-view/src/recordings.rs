@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use camrig::toml;
 use camrig_status::control::{self, Answer, Request};
-use camrig_status::{ActorStatus, RigStatus};
+use camrig_status::{ActorStatus, ChangeReport, RigStatus};
 use serde::Serialize;
 
 /// The kind of the processors that record.
@@ -51,6 +51,8 @@ pub(crate) struct Recordings {
     next_number: u64,
     /// Whether a status was seen: recorders of later ones are new.
     looked: bool,
+    /// The newest change of the rig whose recorders are known.
+    last_change: Option<ChangeReport>,
 }
 
 struct Known {
@@ -81,23 +83,30 @@ impl Recordings {
 
     fn update(&mut self, status: &RigStatus, topology: impl FnOnce() -> Option<String>) {
         let is_recorder = |actor: &&ActorStatus| actor.kind == KIND;
-        // An ended recording stays as it is: a recorder of the same name makes another one.
+        let is_last = |change: &&ChangeReport| Some(*change) == self.last_change.as_ref();
+        let later = status.changes.iter().rev().take_while(|change| self.looked && !is_last(change));
+        let later: Vec<_> = later.collect();
+        // An ended recording stays as it is: a recorder of the same name makes another one, also in place of one that ran
+        // at the last status.
         let is_new = |actor: &&ActorStatus| {
             let mut own = self.known.iter().filter(|known| known.status.actor == actor.name).peekable();
-            own.peek().is_none() || !actor.state.has_ended() && own.all(|known| known.status.ended)
+            own.peek().is_none()
+                || !actor.state.has_ended() && own.all(|known| known.status.ended)
+                || later.iter().any(|change| change.begins(&actor.name))
         };
         let added: Vec<_> = status.actors.iter().filter(is_recorder).filter(is_new).collect();
-        if !added.is_empty()
-            && let Some(topology) = topology()
-        {
+        let topology = if added.is_empty() { Some(String::new()) } else { topology() };
+        if let Some(topology) = topology {
             let age = if self.looked { 0.0 } else { status.seconds };
             let since = SystemTime::now() - Duration::try_from_secs_f64(age).unwrap_or_default();
             for actor in added {
+                let new = Known::of(&actor.name, self.next_number, &topology, since);
                 let before = self.known.iter_mut().filter(|known| known.status.actor == actor.name);
-                before.for_each(|known| known.closed = true);
-                self.known.extend(Known::of(&actor.name, self.next_number, &topology, since));
+                before.for_each(|known| known.close(new.as_ref()));
+                self.known.extend(new);
                 self.next_number += 1;
             }
+            self.last_change = status.changes.last().cloned();
         }
         self.looked = true;
         self.known.iter_mut().for_each(|known| known.update(status));
@@ -146,6 +155,20 @@ impl Known {
                 .map(|link| (link.delivered, link.dropped_sum()))
                 .fold((0, 0), |sum, link| (sum.0 + link.0, sum.1 + link.1));
         }
+        self.look_at_files();
+    }
+
+    /// Notes that `later` has the name of its recorder, which may have run until now.
+    fn close(&mut self, later: Option<&Self>) {
+        // The next file of the same name is that of the later one.
+        if !self.status.ended && later.is_none_or(|later| later.named != self.named) {
+            self.look_at_files();
+        }
+        (self.closed, self.status.ended) = (true, true);
+    }
+
+    fn look_at_files(&mut self) {
+        let status = &mut self.status;
         let files = files_of(&self.named, self.since);
         if let Some(first) = files.first() {
             status.file = first.path.display().to_string();
@@ -278,5 +301,43 @@ mod tests {
         finished.links[0].delivered = 8;
         recordings.update(&finished, || panic!("no recorder is new"));
         assert_eq!(recordings.all().iter().map(|it| it.delivered).collect::<Vec<_>>(), [14, 15]);
+    }
+
+    #[test]
+    fn a_recorder_that_was_replaced_between_two_statuses_makes_another_recording() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str| folder.path().join(name);
+        let topology =
+            |name: &str| format!("[processor.rec]\noptions = {{ file = \"{}\" }}\n", file(name).display());
+        let change = |seconds: f64, line: &str| ChangeReport {
+            seconds,
+            changes: vec!["add processor `other` in process `main`".to_owned(), line.to_owned()],
+            ..ChangeReport::default()
+        };
+        let restart = "restart processor `rec`: option `file` \"one.mcap\" -> \"two.mcap\"";
+        let mut recordings = Recordings::default();
+        let mut status = rig(true);
+        // Changes before the first status are those of earlier recorders.
+        status.changes.push(change(1.0, restart));
+        recordings.update(&status, || Some(topology("one.mcap")));
+        status.changes.push(change(2.0, "restart processor `recorder`: as requested"));
+        recordings.update(&status, || panic!("no recorder is new"));
+        fs::write(file("one.mcap"), "older").unwrap();
+        let later = SystemTime::now() + Duration::from_secs(10);
+        fs::File::options().write(true).open(file("one.mcap")).unwrap().set_modified(later).unwrap();
+        status.changes.push(change(3.0, restart));
+        // The rig does not answer at first.
+        recordings.update(&status, || None);
+        recordings.update(&status, || Some(topology("two.mcap")));
+        recordings.update(&status, || panic!("no recorder is new"));
+        let found = recordings.all().into_iter().map(|it| (it.number, it.file, it.bytes, it.ended));
+        let path = |name: &str| file(name).display().to_string();
+        let expected = [(0, path("one.mcap"), Some(5), true), (1, path("two.mcap"), None, false)];
+        assert_eq!(found.collect::<Vec<_>>(), expected);
+        // It may have ended before it is seen.
+        status.changes.push(change(4.0, restart));
+        status.actors[0].state = ActorState::Finished;
+        recordings.update(&status, || Some(topology("three.mcap")));
+        assert_eq!(recordings.all().iter().filter(|it| it.ended).count(), 3);
     }
 }

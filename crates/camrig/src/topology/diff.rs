@@ -347,6 +347,11 @@ mod tests {
                  restart",
             ]
         );
+        // A page finds the processors that began by these lines.
+        let new = format!("{OLD}queue = 3\n[processor.more]\nkind = 'stats'\ninputs = ['left']\n");
+        let changes = camrig_status::ChangeReport { changes: changes(&new), ..Default::default() };
+        let begins = ["rates", "check", "more"].map(|name| changes.begins(name));
+        assert_eq!(begins, [false, true, true], "{:?}", changes.changes);
     }
 
     #[test]
