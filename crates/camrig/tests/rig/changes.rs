@@ -532,7 +532,9 @@ fn a_kind_of_another_program_joins() {
 /// A processor of another terminal that is slow, or whose process is stopped, misses framesets, and nobody else does; it
 /// leaves with its command.
 fn an_attached_processor_costs_nothing() {
-    let mut rig = Plan::new(CAMERAS, Placement::Mixed).start();
+    // They wait for the reader that blocks, so that a busy machine loses nothing.
+    let cameras = CAMERAS.replace("@100'", "@100', paced = false");
+    let mut rig = Plan::new(&cameras, Placement::Mixed).start();
     let socket = socket(&mut rig);
     let pid = rig.supervisor().as_raw_nonzero().to_string();
     // The slow one takes seconds for each frameset.
@@ -560,7 +562,7 @@ fn an_attached_processor_costs_nothing() {
         rig.wait_for("missed framesets", |rig| (missed(rig) > before + 100).then_some(()));
         command.kill().unwrap();
         command.wait().unwrap();
-        rig.wait_for("the end of the processor", |_| (text(&socket) == CAMERAS).then_some(()));
+        rig.wait_for("the end of the processor", |_| (text(&socket) == cameras).then_some(()));
         rig.wait_for("the end of its process", |rig| {
             rig.children().iter().all(|worker| worker.process != name).then_some(())
         });
@@ -572,9 +574,7 @@ fn an_attached_processor_costs_nothing() {
     for camera in ["a", "b"] {
         let produced = ended.report().actor(camera).produced;
         assert_eq!(sum(ended.report(), camera, "check"), (produced, produced, 0, 1));
-        // A machine that stops for 20 ms loses framesets, with this reason. A camera that waits for the processor would not go on.
-        let mut reasons = ended.report().actor(camera).lost_by_reason.keys();
-        assert!(reasons.all(|reason| reason == "queue-full"), "{:?}", ended.report().actor(camera));
+        assert_eq!(ended.report().actor(camera).lost, 0, "{:?}", ended.report().actor(camera));
         assert_eq!(ended.report().actor("check").restarts, 0);
     }
 }
