@@ -1,12 +1,14 @@
 //! The counters and the state of an actor.
 #![allow(unsafe_code)] // One marker: `Shared` for the structure below.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use camrig_frame::{MAX_FRAMES, Stream};
 use serde::{Deserialize, Serialize};
 
-use crate::mapped::{Mapped, Shared};
+#[cfg(not(shuttle))]
+use crate::mapped::Shared;
+use crate::sync::{AtomicU32, AtomicU64, Mapped};
 
 /// Reason for the loss of a frameset before its camera actor received it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -46,6 +48,7 @@ impl LostReason {
 
 /// The layout of [`ActorCounters`], as PROTOCOL.md describes it.
 #[repr(C, align(64))]
+#[cfg_attr(shuttle, derive(Default))]
 pub struct ActorCells {
     produced: AtomicU64,
     lost: [AtomicU64; LostReason::ALL.len()],
@@ -66,6 +69,7 @@ pub struct ActorCells {
 
 /// The counts of one stream.
 #[repr(C)]
+#[cfg_attr(shuttle, derive(Default))]
 struct StreamCells {
     /// The name, 8 bytes in each number, filled up with zeros.
     name: [AtomicU64; NAME_WORDS],
@@ -93,6 +97,7 @@ pub struct StreamCounts {
 }
 
 // SAFETY: every field is an atomic or padding; aligned to 64.
+#[cfg(not(shuttle))]
 unsafe impl Shared for ActorCells {
     const NAME: &'static str = "an actor's counters";
     const MAGIC: [u8; 8] = *b"camrigAC";
@@ -101,35 +106,34 @@ unsafe impl Shared for ActorCells {
 
 /// State of an actor, in shared memory, so that its supervisor can read it, and the counts survive the process.
 ///
-/// Each word is read alone, so its ordering has no pair, with two exceptions: `produced` is counted before any link counts the
-/// frameset ([`LinkState::settle`](crate::LinkState::settle) compares them), and `streams_count` after the names of the streams,
-/// which its readers read next.
+/// Each word is read alone, so its ordering is `Relaxed` and has no pair, except `streams_count`.
 pub type ActorCounters = Mapped<ActorCells>;
 
 impl ActorCounters {
     /// Counts a frameset. Must be called before any link counts it.
     pub fn count_produced(&self) {
-        self.produced.fetch_add(1, Ordering::SeqCst);
+        // No pair: `LinkState::settle` compares it with the count of a link only after the end of this process.
+        self.produced.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Counts framesets that were lost before the actor received them.
     pub fn count_lost(&self, reason: LostReason, framesets: u64) {
-        self.lost[reason as usize].fetch_add(framesets, Ordering::SeqCst);
+        self.lost[reason as usize].fetch_add(framesets, Ordering::Relaxed);
     }
 
     /// Counts a frameset that was copied into a slot because a reader needs it there.
     pub fn count_copied(&self) {
-        self.copied.fetch_add(1, Ordering::SeqCst);
+        self.copied.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Returns the framesets that were copied into a slot, in all instances of the actor.
     pub fn copied(&self) -> u64 {
-        self.copied.load(Ordering::SeqCst)
+        self.copied.load(Ordering::Relaxed)
     }
 
     /// Returns the number of framesets produced by all instances of the actor.
     pub fn produced(&self) -> u64 {
-        self.produced.load(Ordering::SeqCst)
+        self.produced.load(Ordering::Relaxed)
     }
 
     /// Returns the number of framesets lost before the actor received them.
@@ -139,7 +143,7 @@ impl ActorCounters {
 
     /// Like [`Self::lost`], in the order of [`LostReason::ALL`].
     pub fn lost_by_reason(&self) -> [u64; LostReason::ALL.len()] {
-        LostReason::ALL.map(|reason| self.lost[reason as usize].load(Ordering::SeqCst))
+        LostReason::ALL.map(|reason| self.lost[reason as usize].load(Ordering::Relaxed))
     }
 
     /// Declares the streams of a new instance; streams with the same name and place keep their counts. With `awaited`, all
@@ -150,14 +154,15 @@ impl ActorCounters {
             count += 1;
             let name = name_words(stream);
             if cells.name() != name {
-                cells.frames.store(0, Ordering::SeqCst);
-                cells.silences.store(0, Ordering::SeqCst);
+                cells.frames.store(0, Ordering::Relaxed);
+                cells.silences.store(0, Ordering::Relaxed);
             }
-            cells.name.iter().zip(name).for_each(|(cell, word)| cell.store(word, Ordering::SeqCst));
-            cells.last_nanos.store(0, Ordering::SeqCst);
+            cells.name.iter().zip(name).for_each(|(cell, word)| cell.store(word, Ordering::Relaxed));
+            cells.last_nanos.store(0, Ordering::Relaxed);
         }
-        self.streams_count.store(count, Ordering::SeqCst);
-        self.awaited.store(if awaited { count } else { 0 }, Ordering::SeqCst);
+        // Pairs with `streams`: the names were written before.
+        self.streams_count.store(count, Ordering::Release);
+        self.awaited.store(if awaited { count } else { 0 }, Ordering::Relaxed);
     }
 
     /// Counts frames of the declared stream at `index`, the last of which arrived at `nanos`.
@@ -166,31 +171,32 @@ impl ActorCounters {
         cells.frames.fetch_add(frames, Ordering::Relaxed);
         if cells.last_nanos.swap(nanos.max(1), Ordering::Relaxed) == 0 {
             let awaited = &self.awaited;
-            let _ = awaited.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |count| count.checked_sub(1));
+            let _ = awaited.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| count.checked_sub(1));
         }
     }
 
     /// Counts that the declared stream at `index` was silent while others continued.
     pub fn count_silence(&self, index: usize) {
         if let Some(cells) = self.streams.get(index) {
-            cells.silences.fetch_add(1, Ordering::SeqCst);
+            cells.silences.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     /// Returns whether a declared stream of the current instance has not delivered a frame yet.
     pub fn awaits_streams(&self) -> bool {
-        self.awaited.load(Ordering::SeqCst) > 0
+        self.awaited.load(Ordering::Relaxed) > 0
     }
 
     /// Returns the counts of the declared streams.
     pub fn streams(&self) -> Vec<StreamCounts> {
-        let count = self.streams_count.load(Ordering::SeqCst) as usize;
+        // Pairs with `declare_streams`.
+        let count = self.streams_count.load(Ordering::Acquire) as usize;
         let counts = |cells: &StreamCells| {
             Some(StreamCounts {
                 stream: stream_of(cells.name())?,
                 frames: cells.frames.load(Ordering::Relaxed),
                 last_nanos: Some(cells.last_nanos.load(Ordering::Relaxed)).filter(|&nanos| nanos > 0),
-                silences: cells.silences.load(Ordering::SeqCst),
+                silences: cells.silences.load(Ordering::Relaxed),
             })
         };
         self.streams.iter().take(count).filter_map(counts).collect()
@@ -198,7 +204,7 @@ impl ActorCounters {
 
     /// Returns a number that none of the actor's pools has used, in any of its instances (for the first 65536).
     pub fn next_generation(&self) -> u16 {
-        self.generations.fetch_add(1, Ordering::SeqCst) as u16
+        self.generations.fetch_add(1, Ordering::Relaxed) as u16
     }
 
     /// Sets the start time of the current call with a frameset, or `None` after it has returned.
@@ -223,23 +229,23 @@ impl ActorCounters {
 
     /// Sets the supervisor's state of the actor, by its number in PROTOCOL.md: for workers, which may show it.
     pub fn set_state(&self, state: u32) {
-        self.state.store(state, Ordering::SeqCst);
+        self.state.store(state, Ordering::Relaxed);
     }
 
     /// Counts a restart of the actor.
     pub fn count_restart(&self) {
-        self.restarts.fetch_add(1, Ordering::SeqCst);
+        self.restarts.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Returns the number of restarts of the actor.
     pub fn restarts(&self) -> u32 {
-        self.restarts.load(Ordering::SeqCst)
+        self.restarts.load(Ordering::Relaxed)
     }
 }
 
 impl StreamCells {
     fn name(&self) -> [u64; NAME_WORDS] {
-        std::array::from_fn(|word| self.name[word].load(Ordering::SeqCst))
+        std::array::from_fn(|word| self.name[word].load(Ordering::Relaxed))
     }
 }
 
@@ -258,7 +264,7 @@ fn stream_of(words: [u64; NAME_WORDS]) -> Option<Stream> {
     Stream::new(&String::from_utf8(name).ok()?).ok()
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(shuttle)))]
 mod tests {
     use super::*;
 

@@ -23,8 +23,8 @@
 //!
 //! # Orderings
 //!
-//! Words that pass the ownership of memory pair a release with an acquire: writes of one end before the release are seen by the
-//! other after the acquire.
+//! Words that pass something pair a release with an acquire: writes of one side before the release are seen by the other after
+//! the acquire.
 //!
 //! | word | release | acquire | passes |
 //! |---|---|---|---|
@@ -32,23 +32,27 @@
 //! | a slot, to free | `release` | `slot_is_free` | the slot, to the producer |
 //! | `busy` of a slot | the end of a share | `claim` | the slot, to the next loan of its process |
 //! | `announced` | `count_announced` | `announced` | the announcement in the channel |
-//! | `ended` | `end` | `ended` | everything that was queued before the end |
+//! | `ended` | `end` | `ended` | everything that was queued before the end, and `continues` |
+//! | `notified` | `notify` | `clear_notified` | what the reader is woken for, unless `notify` returns true |
+//! | `notifications` | [`Notifier::notify`](crate::Notifier::notify) | [`Listener::wait`](crate::Listener::wait) | what the process is woken for |
+//! | `progress` | `note_progress` | `begin_wait` | the step that the producer waits for |
+//! | `delivered`, `dropped` | `count_delivered`, `count_dropped` | `counts` | the frameset in `produced` |
+//! | `produced` | `count_produced` | `counts` | earlier framesets in `delivered` and `dropped` |
+//! | `step`, to even | the end of a [`Step`] | the first look of `settle` | the counts and words of the step |
+//! | a count or a slot | a change within a [`Step`] | the looks of `settle` | that the step has begun |
 //!
-//! Words by which an end that is about to sleep, or to leave, meets one that continues need sequential consistency on both
-//! sides: each side writes its own word and then looks at the other's, and at least one must see the other.
+//! Words by which one side that is about to sleep, or to leave, meets one that continues have a sequentially consistent fence on
+//! both sides: each side writes its word before its fence, and looks at that of the other after it. At least one sees the other.
 //!
 //! | writes, then looks: one side | the other side | otherwise |
 //! |---|---|---|
-//! | a slot, then `notified` (`publish`, `notify`) | `notified`, then the slots (`clear_notified`, `take`) | a frameset waits without a wake-up |
-//! | `awaited`, then the slots, `gone` and `received` (`await_progress`) | a slot, `gone` or `received`, then `awaited` (`note_progress`) | a producer sleeps for its time-out |
-//! | a slot, then `gone` (`publish`, `reader_gone`) | `gone`, then the slots (`set_reader_ended`, `take_back_all`) | a frameset stays queued for a reader that is gone |
-//! | `notifications`, then `asleep` ([`Notifier`](crate::Notifier)) | `asleep`, then `notifications` | a process sleeps for a second |
+//! | `awaited`, then the slots, `gone` and `received` (`begin_wait`) | a slot, `gone` or `received`, then `awaited` (`note_progress`) | a producer sleeps for its time-out |
+//! | a slot, then `gone` (`publish`) | `gone`, then the slots (`set_reader_ended`, `take_back_all`) | a frameset stays queued for a reader that is gone |
+//! | a slot, then `ended` (`publish`) | `ended`, which the supervisor has set, then the slots (`ended`, `take`) | a frameset stays queued on a link that has ended |
+//! | `notifications`, then `asleep` ([`Notifier`](crate::Notifier)) | `asleep`, then `notifications` ([`Listener`](crate::Listener)) | a process sleeps for a second |
 //!
-//! Counts are sequentially consistent because readers compare several of them: `produced` is written before `delivered` and
-//! `dropped`, and read after them. `step` is odd while an end changes several of them; `settle` reads it before and after.
-//!
-//! `orderings` has the tests of the first table, `meetings` those of the second except its last row, which
-//! [`Notifier`](crate::Notifier) has itself, `properties` and `schedules` those of the steps.
+//! `orderings` has a test of each ordering and fence, which fails without it. `meetings` has tests of the fences on this
+//! machine's processor, `properties` and `schedules` of the steps.
 //!
 //! This module does not depend on pixels: the pool has the offsets of a slot's bytes.
 
@@ -76,7 +80,7 @@ pub use self::settle::{Deaths, Step};
 pub(crate) use self::word::TakenSlot;
 use crate::futex;
 use crate::memory::MemoryError;
-use crate::sync::Mapped;
+use crate::sync::{Mapped, fence};
 
 /// Maximum number of slots of a producer. A few are enough to test the orders of steps.
 pub const MAX_SLOTS: usize = if cfg!(shuttle) { 4 } else { 64 };
@@ -101,86 +105,91 @@ impl LinkState {
     pub fn late() -> Result<Self, MemoryError> {
         let link_state = Self::new()?;
         // Alone: no other process has the link state yet.
-        link_state.joined.store(u64::MAX, Ordering::SeqCst);
+        link_state.joined.store(u64::MAX, Ordering::Relaxed);
         Ok(link_state)
     }
 
     /// Marks that the link begins, after the producer has counted `produced` framesets. Only the first call counts.
     pub fn join(&self, produced: u64) {
-        // Pairs with `joined`, whose reader compares it with `produced`.
-        let _ = self.joined.compare_exchange(u64::MAX, produced, Ordering::SeqCst, Ordering::SeqCst);
+        // No pair: who computes with it has seen the end of the link before, or that of the producer's process.
+        let _ = self.joined.compare_exchange(u64::MAX, produced, Ordering::Relaxed, Ordering::Relaxed);
     }
 
     /// Returns the number of framesets that the producer had counted before the link began: 0 for a link that exists from the
     /// start, or has not begun.
     pub fn joined(&self) -> u64 {
-        // Pairs with `join`.
-        let joined = self.joined.load(Ordering::SeqCst);
+        // No pair: see `join`.
+        let joined = self.joined.load(Ordering::Relaxed);
         if joined == u64::MAX { 0 } else { joined }
     }
 
     /// Marks that another link from an actor with the same name replaces this one, so that its end is not the end of the input.
     pub fn set_continues(&self) {
-        // Pairs with `continues`, which its reader asks after `ended`: written before `end`.
-        self.continues.store(CONTINUES, Ordering::SeqCst);
+        // Written before `end`, and read after `ended`, which pair.
+        self.continues.store(CONTINUES, Ordering::Relaxed);
     }
 
     /// Returns whether another link replaces this one.
     pub fn continues(&self) -> bool {
-        // Pairs with `set_continues`.
-        self.continues.load(Ordering::SeqCst) == CONTINUES
+        // After `ended`: see `set_continues`.
+        self.continues.load(Ordering::Relaxed) == CONTINUES
     }
 
     /// Marks that the reader leaves the rig: the end of the link says nothing about its producer.
     pub fn set_reader_leaves(&self) {
-        // Pairs with `reader_leaves`, which is asked after `ended`: written before `end`.
-        self.continues.store(READER_LEAVES, Ordering::SeqCst);
+        // As in `set_continues`.
+        self.continues.store(READER_LEAVES, Ordering::Relaxed);
     }
 
     /// Returns whether the reader leaves the rig.
     pub fn reader_leaves(&self) -> bool {
-        // Pairs with `set_reader_leaves`.
-        self.continues.load(Ordering::SeqCst) == READER_LEAVES
+        // As in `continues`.
+        self.continues.load(Ordering::Relaxed) == READER_LEAVES
     }
 
     /// Marks that nothing more will be produced on this link. The reader has to be woken, even if it was before.
     pub fn end(&self) {
         // Pairs with `ended`: a reader that sees it also sees everything that was queued before.
-        self.ended.store(1, Ordering::SeqCst);
+        self.ended.store(1, Ordering::Release);
         self.notify();
     }
 
     /// Returns whether nothing more will be produced on this link.
     pub fn ended(&self) -> bool {
-        // Pairs with `end`.
-        self.ended.load(Ordering::SeqCst) != 0
+        let ended = self.ended.load(Ordering::Relaxed) != 0;
+        if ended {
+            // Pairs with `end`; and with the fence of `publish`, because a producer may queue a frameset while the link is ended
+            // in its place: it sees the end, or who has seen the end finds the frameset.
+            fence(Ordering::SeqCst);
+        }
+        ended
     }
 
     /// Counts a sent announcement, so that the reader polls the channel only if necessary. The reader has to be
     /// woken, even if it was before.
     pub(crate) fn count_announced(&self) {
         // Pairs with `announced`: the announcement is in the channel before.
-        self.announced.fetch_add(1, Ordering::SeqCst);
+        self.announced.fetch_add(1, Ordering::Release);
         self.notify();
     }
 
     /// Returns the number of sent announcements.
     pub(crate) fn announced(&self) -> u32 {
         // Pairs with `count_announced`.
-        self.announced.load(Ordering::SeqCst)
+        self.announced.load(Ordering::Acquire)
     }
 
     /// Records that the reader has received the first `announced` announcements.
     pub(crate) fn set_received(&self, announced: u32) {
-        // Pairs with `has_received_all`, which a producer that waits looks at: see `note_progress`.
-        self.reader.received.store(announced, Ordering::SeqCst);
+        // Passes nothing; before the fence of `note_progress`.
+        self.reader.received.store(announced, Ordering::Relaxed);
         self.note_progress();
     }
 
     /// Returns whether the reader has received all announcements.
     pub(crate) fn has_received_all(&self) -> bool {
-        // Pairs with `set_received`.
-        self.reader.received.load(Ordering::SeqCst) == self.announced()
+        // After the fence of `begin_wait` in a producer that waits.
+        self.reader.received.load(Ordering::Relaxed) == self.announced()
     }
 
     /// Waits until the reader has emptied the queue, `timeout` has passed, or `is_there` returns true.
@@ -195,46 +204,49 @@ impl LinkState {
         if !is_there() {
             futex::sleep(&self.reader.progress, seen, timeout);
         }
-        // Pairs with nothing: a needless wake-up costs one call of the system.
-        self.reader.awaited.store(0, Ordering::SeqCst);
+        // No pair: a needless wake-up costs one call of the system.
+        self.reader.awaited.store(0, Ordering::Relaxed);
     }
 
     /// Marks that the producer waits; returns the value of `progress` that a later step of the reader changes.
-    fn begin_wait(&self) -> u32 {
-        // Pairs with the change in `note_progress`: a later one ends the sleep.
-        let seen = self.reader.progress.load(Ordering::SeqCst);
-        // After `awaited` is set, every step of the reader wakes the producer: pairs with `note_progress`, whose caller has
-        // written the words that the producer looks at next.
-        self.reader.awaited.store(1, Ordering::SeqCst);
-        seen
+    pub(crate) fn begin_wait(&self) -> u32 {
+        self.reader.awaited.store(1, Ordering::Relaxed);
+        // Pairs with the fence of `note_progress`: each side writes before it, and looks at the words of the other after it.
+        fence(Ordering::SeqCst);
+        // Pairs with the fence of `note_progress`: the step before a change that is seen here is seen, too. A later change ends
+        // the sleep.
+        self.reader.progress.load(Ordering::Acquire)
     }
 
-    /// Wakes a producer that waits for its reader, which has emptied the queue or is gone.
+    /// Wakes a producer that waits for its reader, which has emptied the queue or is gone. A look at the slots after this call
+    /// sees each frameset whose producer did not see that.
     pub fn note_progress(&self) {
         let reader = &self.reader;
-        // Pairs with the store in `await_progress`.
-        if reader.awaited.load(Ordering::SeqCst) != 0 {
+        // Pairs with the fences of `begin_wait` and `publish`: the caller has written a word that the producer looks at after them.
+        // Pairs with the load of `begin_wait`, too, which acquires what was written before this.
+        fence(Ordering::SeqCst);
+        if reader.awaited.load(Ordering::Relaxed) != 0 {
             futex::change(&reader.progress);
         }
     }
 
     /// Marks that the reader has to be woken; returns false if a wake-up is pending already.
     pub fn notify(&self) -> bool {
-        // After `publish`; pairs with `clear_notified`.
-        self.reader.notified.swap(1, Ordering::SeqCst) == 0
+        // Pairs with `clear_notified`. Of the two exchanges, the second one gets the value of the first.
+        self.reader.notified.swap(1, Ordering::Release) == 0
     }
 
     /// Returns whether a wake-up is pending.
     pub fn is_notified(&self) -> bool {
-        // Pairs with `notify`.
-        self.reader.notified.load(Ordering::SeqCst) != 0
+        // No pair: `clear_notified` follows before the reader finds nothing.
+        self.reader.notified.load(Ordering::Relaxed) != 0
     }
 
-    /// Marks that the reader is awake. A read of the queue after this call sees everything that was published before
-    /// a later `notify` that returns true.
+    /// Marks that the reader is awake. Everything that was written before a `notify` is seen after this call, unless that
+    /// `notify` returns true.
     pub fn clear_notified(&self) {
-        // Before the look at the slots; pairs with `notify`.
-        self.reader.notified.store(0, Ordering::SeqCst);
+        // Pairs with `notify`. An exchange, not a store, because only that acquires.
+        self.reader.notified.swap(0, Ordering::Acquire);
     }
 }
 

@@ -5,24 +5,28 @@
 #![allow(unsafe_code)] // One marker: `Shared` for the structure below.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::futex;
-use crate::mapped::{Mapped, Shared};
+#[cfg(not(shuttle))]
+use crate::mapped::Shared;
+use crate::sync::{AtomicU32, FutexWord, Mapped, fence};
 
 /// Maximum sleep; guards against a wake-up that is lost because the notifying process died.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// The layout of a [`Notifier`], as PROTOCOL.md describes it.
 #[repr(C, align(64))]
+#[cfg_attr(shuttle, derive(Default))]
 pub struct NotifierCells {
-    notifications: AtomicU32,
+    notifications: FutexWord,
     /// The number of threads that sleep, or are about to.
     asleep: AtomicU32,
 }
 
 // SAFETY: every field is an atomic or padding; aligned to 64.
+#[cfg(not(shuttle))]
 unsafe impl Shared for NotifierCells {
     const NAME: &'static str = "a notifier";
     const MAGIC: [u8; 8] = *b"camrigNO";
@@ -35,26 +39,44 @@ pub type Notifier = Mapped<NotifierCells>;
 impl Notifier {
     /// Wakes the process.
     pub fn notify(&self) {
-        let cells: &NotifierCells = self;
-        // Pairs with `wait`: each side writes its word and then looks at the other's.
-        cells.notifications.fetch_add(1, Ordering::SeqCst);
-        if cells.asleep.load(Ordering::SeqCst) != 0 {
-            futex::wake(&cells.notifications);
+        if self.count() {
+            futex::wake(&self.notifications);
         }
+    }
+
+    /// Counts a notification; returns whether a thread sleeps, or is about to.
+    pub(crate) fn count(&self) -> bool {
+        let cells: &NotifierCells = self;
+        // Pairs with the last load of `Listener::wait`.
+        cells.notifications.fetch_add(1, Ordering::Release);
+        // Pairs with the fence of `begin_sleep`: each side writes its word before it, and looks at the other's after it.
+        fence(Ordering::SeqCst);
+        cells.asleep.load(Ordering::Relaxed) != 0
+    }
+
+    /// Marks that a thread is about to sleep; returns whether it has seen all notifications. A later one wakes it.
+    pub(crate) fn begin_sleep(&self, seen: u32) -> bool {
+        let cells: &NotifierCells = self;
+        cells.asleep.fetch_add(1, Ordering::Relaxed);
+        // Pairs with the fence of `count`. The kernel compares the word once more, but futex(2) does not promise that it does so
+        // after `asleep` is written.
+        fence(Ordering::SeqCst);
+        cells.notifications.load(Ordering::Relaxed) == seen
     }
 
     /// Forgets the threads that slept: their process has ended.
     pub fn note_death(&self) {
         let cells: &NotifierCells = self;
         // No pair: its process has ended, and the next one starts after this.
-        cells.asleep.store(0, Ordering::SeqCst);
+        cells.asleep.store(0, Ordering::Relaxed);
     }
 }
 
 /// The receiving end of a process's notifier, for one thread. A process may have several.
 pub struct Listener {
     notifier: Arc<Notifier>,
-    seen: u32,
+    /// The number of notifications at the end of the last wait.
+    pub(crate) seen: u32,
 }
 
 impl Listener {
@@ -66,24 +88,23 @@ impl Listener {
     /// Waits for a notification since the last call, but at most one second.
     pub fn wait(&mut self) {
         let cells: &NotifierCells = &self.notifier;
-        // Pairs with `notify`.
-        if cells.notifications.load(Ordering::SeqCst) == self.seen {
-            cells.asleep.fetch_add(1, Ordering::SeqCst);
-            // Looked at once more, because only a load that is SeqCst is ordered after `asleep`; futex(2) does not promise that
-            // the kernel orders its own comparison. A notification after this load sees `asleep`.
-            if cells.notifications.load(Ordering::SeqCst) == self.seen {
+        // No pair: the last load is made in any case.
+        if cells.notifications.load(Ordering::Relaxed) == self.seen {
+            if self.notifier.begin_sleep(self.seen) {
                 futex::sleep(&cells.notifications, self.seen, LOOK);
             }
             // No pair: a needless wake-up costs one call of the system.
-            cells.asleep.fetch_sub(1, Ordering::SeqCst);
+            cells.asleep.fetch_sub(1, Ordering::Relaxed);
         }
-        // Pairs with `notify`: writes of the notifying process before it are seen after this load.
-        self.seen = cells.notifications.load(Ordering::SeqCst);
+        // Pairs with `Notifier::count`: writes of the notifying process before it are seen after this load.
+        self.seen = cells.notifications.load(Ordering::Acquire);
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(shuttle)))]
 mod tests {
+    #![allow(clippy::unwrap_used)] // A test that cannot go on fails.
+
     use std::time::Instant;
 
     use super::*;

@@ -5,23 +5,24 @@
 //! as well, a load may return each value that its ordering allows.
 
 pub(crate) use std::sync::PoisonError;
-/// The word that a thread sleeps on is also the kernel's, so it is never shuttle's.
+/// The word that a thread sleeps on is also the kernel's, so it is never shuttle's. Tests of orderings do not sleep.
+#[cfg(not(orderings))]
 pub(crate) use std::sync::atomic::AtomicU32 as FutexWord;
 
 #[cfg(orderings)]
 pub(crate) use loom::sync::{
     Mutex, MutexGuard,
-    atomic::{AtomicBool, AtomicU32, AtomicU64},
+    atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU32 as FutexWord, AtomicU64, fence},
 };
 #[cfg(all(shuttle, not(orderings)))]
 pub(crate) use shuttle::sync::{
     Mutex, MutexGuard,
-    atomic::{AtomicBool, AtomicU32, AtomicU64},
+    atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, fence},
 };
 #[cfg(not(shuttle))]
 pub(crate) use std::sync::{
     Mutex, MutexGuard,
-    atomic::{AtomicBool, AtomicU32, AtomicU64},
+    atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, fence},
 };
 
 #[cfg(not(shuttle))]

@@ -10,6 +10,7 @@ use crate::sync::{AtomicU32, AtomicU64, FutexWord};
 
 /// The layout of a link state.
 #[repr(C, align(64))]
+#[cfg_attr(shuttle, derive(Default))]
 pub struct LinkCells {
     pub(super) produced: AtomicU64,
     pub(super) ended: AtomicU32,
@@ -28,6 +29,7 @@ pub struct LinkCells {
 
 /// The fields that the reader writes, on cache lines of their own.
 #[repr(C, align(64))]
+#[cfg_attr(shuttle, derive(Default))]
 pub(super) struct ReaderCells {
     pub(super) delivered: AtomicU64,
     /// 0 in the lowest bits while the reader takes framesets, otherwise why not; the other bits count its deaths.
@@ -50,33 +52,6 @@ unsafe impl Shared for LinkCells {
     const NAME: &'static str = "a link state";
     const MAGIC: [u8; 8] = *b"camrigLS";
     const VERSION: u32 = 5;
-}
-
-#[cfg(shuttle)]
-impl Default for LinkCells {
-    fn default() -> Self {
-        let reader = ReaderCells {
-            delivered: AtomicU64::new(0),
-            gone: AtomicU32::new(0),
-            step: AtomicU32::new(0),
-            progress: FutexWord::new(0),
-            awaited: AtomicU32::new(0),
-            notified: AtomicU32::new(0),
-            received: AtomicU32::new(0),
-        };
-        Self {
-            produced: AtomicU64::new(0),
-            ended: AtomicU32::new(0),
-            announced: AtomicU32::new(0),
-            step: AtomicU32::new(0),
-            dropped: std::array::from_fn(|_| AtomicU64::new(0)),
-            joined: AtomicU64::new(0),
-            continues: AtomicU32::new(0),
-            reader,
-            slots: std::array::from_fn(|_| AtomicU64::new(0)),
-            latency: LatencyCells::default(),
-        }
-    }
 }
 
 #[cfg(all(test, not(shuttle)))]

@@ -41,8 +41,8 @@ impl Counts {
 impl LinkState {
     /// Counts a frameset of the producer, always before its delivery or drop is counted.
     pub fn count_produced(&self) {
-        // Pairs with `counts`.
-        self.produced.fetch_add(1, Ordering::SeqCst);
+        // Pairs with `counts`: earlier framesets are delivered or dropped before, and the step of this one has begun.
+        self.produced.fetch_add(1, Ordering::Release);
     }
 
     /// Counts a frameset delivered to the reader's processor, `latency` after it arrived in the camera actor.
@@ -50,13 +50,13 @@ impl LinkState {
         let cells = self;
         cells.latency.count(latency);
         // Pairs with `counts`; after `count_produced` of the same frameset.
-        cells.reader.delivered.fetch_add(1, Ordering::SeqCst);
+        cells.reader.delivered.fetch_add(1, Ordering::Release);
     }
 
     /// Counts a frameset that is not delivered.
     pub fn count_dropped(&self, reason: DropReason) {
         // Pairs with `counts`; after `count_produced` of the same frameset.
-        self.dropped[reason as usize].fetch_add(1, Ordering::SeqCst);
+        self.dropped[reason as usize].fetch_add(1, Ordering::Release);
     }
 
     /// Counts a frameset that is dropped as it is produced, as one step.
@@ -70,18 +70,20 @@ impl LinkState {
     pub fn counts(&self) -> Counts {
         let cells = self;
         let mut tries = COUNT_TRIES;
+        // These loads pair with `count_produced`, `count_delivered` and `count_dropped`.
+        let mut before = cells.produced.load(Ordering::Acquire);
         let (produced, delivered, dropped) = loop {
-            let before = cells.produced.load(Ordering::SeqCst);
-            // Delivered and dropped are read before produced, because their framesets were counted as produced before:
-            // pairs with `count_produced`, `count_delivered` and `count_dropped`.
-            let delivered = cells.reader.delivered.load(Ordering::SeqCst);
-            let dropped = DropReason::ALL.map(|reason| cells.dropped[reason as usize].load(Ordering::SeqCst));
-            let produced = cells.produced.load(Ordering::SeqCst);
+            // Delivered and dropped are read before produced, because their framesets were counted as produced before.
+            let delivered = cells.reader.delivered.load(Ordering::Acquire);
+            let dropped =
+                DropReason::ALL.map(|reason| cells.dropped[reason as usize].load(Ordering::Acquire));
+            let produced = cells.produced.load(Ordering::Acquire);
             tries -= 1;
             // A frameset produced meanwhile may be delivered too, and would count as in flight.
             if produced == before || tries == 0 {
                 break (produced, delivered, dropped);
             }
+            before = produced;
         };
         let mut counts = Counts { produced, delivered, dropped, in_flight: 0 };
         counts.in_flight = produced.saturating_sub(counts.accounted_for());

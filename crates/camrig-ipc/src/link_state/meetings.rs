@@ -1,13 +1,13 @@
 //! Two ends that write a word and then read that of the other: at least one sees the write of the other. Processors, x86
-//! included, reorder a read before an earlier write of the same thread unless both are sequentially consistent, so the threads
-//! meet many times.
+//! included, reorder a read before an earlier write of the same thread unless a fence is between them, so the threads meet many
+//! times. On x86 every exchange is such a fence as well, so that only `orderings` shows what a fence after one is for.
 
 use std::hint::spin_loop;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use super::*;
 
-/// Number of meetings: with a weaker ordering, at least one in some thousand goes wrong on x86.
+/// Number of meetings: without a fence, at least one in some thousand goes wrong on x86.
 const ROUNDS: u32 = 100_000;
 
 /// Number of looks before a thread lets another one run.

@@ -57,11 +57,11 @@ impl LinkState {
 
     fn change_presence(&self, change: impl Fn(u32) -> u32) -> u32 {
         let gone = &self.reader.gone;
-        // Pairs with `reader_gone`: written before the caller reads the slots to take back queued framesets.
-        let mut before = gone.load(Ordering::SeqCst);
+        // Passes nothing. The callers that make the reader absent note progress, whose fence pairs with that of `publish`.
+        let mut before = gone.load(Ordering::Relaxed);
         loop {
             let after = change(before);
-            match gone.compare_exchange_weak(before, after, Ordering::SeqCst, Ordering::SeqCst) {
+            match gone.compare_exchange_weak(before, after, Ordering::Relaxed, Ordering::Relaxed) {
                 Ok(_) => return after,
                 Err(now) => before = now,
             }
@@ -70,13 +70,13 @@ impl LinkState {
 
     /// Returns whether the reader is absent or has ended.
     pub fn reader_gone(&self) -> bool {
-        // After `publish`; pairs with `change_presence`.
-        self.reader.gone.load(Ordering::SeqCst) & STATE != 0
+        // After the fence of `publish`, or of `begin_wait`.
+        self.reader.gone.load(Ordering::Relaxed) & STATE != 0
     }
 
     /// Returns whether the reader has ended.
     pub fn reader_ended(&self) -> bool {
         // As in `reader_gone`.
-        self.reader.gone.load(Ordering::SeqCst) & ENDED != 0
+        self.reader.gone.load(Ordering::Relaxed) & ENDED != 0
     }
 }

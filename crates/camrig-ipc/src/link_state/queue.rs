@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use super::LinkState;
 use super::overflow::DropReason;
 use super::word::{State, TakenSlot, Word};
+use crate::sync::fence;
 
 impl LinkState {
     /// Returns the producer's slots that are queued or being read, as a bit mask with the first slot lowest.
@@ -30,16 +31,20 @@ impl LinkState {
 
     pub(crate) fn publish(&self, slot: usize, generation: u16, sequence: u64) {
         let word = Word { state: State::Queued, generation, sequence }.bits();
-        // Pairs with the looks of `take`: header and pixels were written before. SeqCst, not Release: also ordered before
-        // the looks at `notified` and `gone` that follow, which pair with `clear_notified` and `set_reader_ended`.
-        self.slots[slot].store(word, Ordering::SeqCst);
+        // Pairs with the looks of `take`: header and pixels were written before.
+        self.slots[slot].store(word, Ordering::Release);
+        // Pairs with the fences of `note_progress`, after a change of `gone`, and of `ended`: each side writes its word before it, and looks at that of the
+        // other after it.
+        fence(Ordering::SeqCst);
     }
 
     /// Takes back the oldest queued frameset and counts the reason; returns false if none is queued.
     pub(crate) fn take_back_oldest(&self, reason: DropReason) -> bool {
         while let Some((slot, word)) = self.oldest_queued() {
-            // Pairs with the exchange in `take`: one of the two gets the slot.
-            if self.slots[slot].compare_exchange(word.bits(), 0, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
+            // Of this exchange and that in `take`, one gets the slot. Pairs with the looks of `settle`, which then see that the
+            // step of this end has begun.
+            if self.slots[slot].compare_exchange(word.bits(), 0, Ordering::Release, Ordering::Relaxed).is_ok()
+            {
                 self.count_dropped(reason);
                 return true;
             }
@@ -65,9 +70,9 @@ impl LinkState {
     pub(crate) fn take(&self) -> Option<TakenSlot> {
         while let Some((slot, word)) = self.oldest_queued() {
             let reading = Word { state: State::Reading, ..word }.bits();
-            // Pairs with the exchange in `take_back_oldest`, and with `slot_is_free`, for which it stays taken.
+            // As in `take_back_oldest`. The look has acquired the frameset, which no other one has the word of.
             if self.slots[slot]
-                .compare_exchange(word.bits(), reading, Ordering::SeqCst, Ordering::SeqCst)
+                .compare_exchange(word.bits(), reading, Ordering::Release, Ordering::Relaxed)
                 .is_ok()
             {
                 // Not for every frameset: if a producer is woken for each one, each costs the reader a context switch.
@@ -105,8 +110,8 @@ impl LinkState {
     }
 
     fn bits(&self) -> impl Iterator<Item = u64> + '_ {
-        // Pairs with `publish`; ordered after `clear_notified` of a reader, and after `awaited` of a producer.
-        self.slots.iter().map(|cell| cell.load(Ordering::SeqCst))
+        // Pairs with `publish`, and with the exchanges of `take` and `take_back_oldest`.
+        self.slots.iter().map(|cell| cell.load(Ordering::Acquire))
     }
 }
 

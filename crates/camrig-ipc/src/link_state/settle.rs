@@ -14,16 +14,16 @@ pub struct Step<'a>(&'a AtomicU32);
 
 impl<'a> Step<'a> {
     fn begin(step: &'a AtomicU32) -> Self {
-        // Pairs with the first load in `settle`: the counts and words of the step come after.
-        step.fetch_add(1, Ordering::SeqCst);
+        // No pair of its own: the counts and words of the step, which come after, are released, and `settle` acquires them.
+        step.fetch_add(1, Ordering::Relaxed);
         Self(step)
     }
 }
 
 impl Drop for Step<'_> {
     fn drop(&mut self) {
-        // Pairs with the second load in `settle`: the counts and words of the step came before.
-        self.0.fetch_add(1, Ordering::SeqCst);
+        // Pairs with the first load in `settle`: the counts and words of the step came before.
+        self.0.fetch_add(1, Ordering::Release);
     }
 }
 
@@ -70,31 +70,31 @@ impl LinkState {
             (true, false) => Some(&cells.reader.step),
             (false, true) => Some(&cells.step),
         };
-        // Pairs with the begin and the end of a `Step`.
-        let step = living.map(|step| step.load(Ordering::SeqCst));
+        // Pairs with the end of a `Step`.
+        let step = living.map(|step| step.load(Ordering::Acquire));
         if step.is_some_and(|step| step % 2 != 0) {
             return false;
         }
         let in_flight = self.counts().in_flight.saturating_sub(self.queued() as u64);
-        // Pairs with the begin of a `Step` since.
-        if living.map(|step| step.load(Ordering::SeqCst)) != step {
+        // No pair of its own: if a count or word is of a later `Step`, it was acquired after the begin of that.
+        if living.map(|step| step.load(Ordering::Relaxed)) != step {
             return false;
         }
         // Framesets that the producer had counted for itself, but not yet for this link.
-        // Pairs with `join`.
-        let joined = cells.joined.load(Ordering::SeqCst);
+        // No pair: see `join`.
+        let joined = cells.joined.load(Ordering::Relaxed);
         let due = produced.saturating_sub(joined);
         let missing = if producer { due.saturating_sub(self.counts().produced) } else { 0 };
-        // As `count_produced` and then `count_dropped`; pairs with `counts`.
-        cells.produced.fetch_add(missing, Ordering::SeqCst);
+        // As `count_produced` and then `count_dropped`, which pairs with `counts`. Nobody settles at the same time.
+        cells.produced.fetch_add(missing, Ordering::Relaxed);
         cells.dropped[DropReason::ProcessDied as usize]
-            .fetch_add(in_flight.saturating_add(missing), Ordering::SeqCst);
+            .fetch_add(in_flight.saturating_add(missing), Ordering::Release);
         // Interrupted steps are finished. Their ends have died, and the next instance starts after this: no pair.
         if producer {
-            cells.step.store(0, Ordering::SeqCst);
+            cells.step.store(0, Ordering::Relaxed);
         }
         if reader {
-            cells.reader.step.store(0, Ordering::SeqCst);
+            cells.reader.step.store(0, Ordering::Relaxed);
         }
         true
     }
