@@ -33,8 +33,8 @@ impl LinkState {
         let word = Word { state: State::Queued, generation, sequence }.bits();
         // Pairs with the looks of `take`: header and pixels were written before.
         self.slots[slot].store(word, Ordering::Release);
-        // Pairs with the fences of `note_progress`, after a change of `gone`, and of `ended`: each side writes its word before it, and looks at that of the
-        // other after it.
+        // Pairs with the fences of `note_progress`, after a change of `gone`, and of `ended`: each side writes its word before
+        // it, and looks at that of the other after it.
         fence(Ordering::SeqCst);
     }
 
