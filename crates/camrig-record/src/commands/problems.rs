@@ -26,11 +26,6 @@ impl Problems {
         self.more = self.more.saturating_add(count);
     }
 
-    /// Returns the number of problems.
-    pub(super) fn count(&self) -> u64 {
-        self.more.saturating_add(self.first.len() as u64)
-    }
-
     /// Returns the lines to print; none without a problem.
     pub(super) fn finish(mut self) -> Vec<String> {
         if self.more > 0 {
