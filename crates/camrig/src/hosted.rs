@@ -258,7 +258,8 @@ impl Sleepers {
     fn add(&self, sleepers: Vec<Sleeper>, listener: Listener) -> io::Result<()> {
         let mut locked = self.locked();
         let (sleeping, runs) = &mut *locked;
-        if !*runs && !(sleeping.is_empty() && sleepers.is_empty()) {
+        let nobody_sleeps = sleeping.is_empty() && sleepers.is_empty();
+        if !*runs && !nobody_sleeps {
             let this = self.clone();
             // It waits for the lock.
             threads::spawn("notifiers", move || this.wake(listener))?;
