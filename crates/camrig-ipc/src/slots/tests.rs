@@ -146,7 +146,9 @@ fn descriptions_block_no_producer_whose_reader_does_not_read() {
     let infos: Vec<_> = (0..60).map(|number| Arc::new(described(number))).collect();
     let (done, is_done) = std::sync::mpsc::sync_channel(1);
     std::thread::spawn(move || {
-        infos.iter().for_each(|info| writer.announce_source(info));
+        for info in &infos {
+            writer.announce_source(info);
+        }
         done.send(writer).unwrap();
     });
     let writer = is_done.recv_timeout(WATCHDOG).expect("the producer waits for its reader");
