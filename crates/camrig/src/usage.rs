@@ -22,14 +22,20 @@ pub(crate) struct Usage {
 
 /// Returns the usage of process `pid`; `None` if it does not exist, is a zombie, or belongs to another user.
 pub(crate) fn of(pid: u32) -> Option<Usage> {
-    let process = Process::new(i32::try_from(pid).ok()?).ok()?;
-    let stat = process.stat().ok()?;
-    let status = process.status().ok()?;
+    let stat = Process::new(i32::try_from(pid).ok()?).ok()?.stat().ok()?;
+    // `procfs` would keep each of its sixty lines, which costs more than everything else here.
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     Some(Usage {
         cpu_seconds: (stat.utime + stat.stime) as f64 / procfs::ticks_per_second() as f64,
-        private_bytes: status.rssanon? << 10,
-        shared_bytes: status.rssshmem? << 10,
+        private_bytes: bytes_of(&status, "RssAnon:")?,
+        shared_bytes: bytes_of(&status, "RssShmem:")?,
     })
+}
+
+/// Returns an amount of memory in the text of a process's `status`.
+fn bytes_of(status: &str, field: &str) -> Option<u64> {
+    let amount = status.lines().find_map(|line| line.strip_prefix(field))?;
+    amount.trim().strip_suffix(" kB")?.parse::<u64>().ok()?.checked_mul(1024)
 }
 
 #[cfg(test)]

@@ -52,6 +52,10 @@ use crate::topology::{ActorSpec, RestartPolicy, Role, Topology};
 /// Maximum time between two observations.
 const TICK: Duration = Duration::from_millis(100);
 
+/// Maximum time between two observations while every actor runs or has ended, and nothing is due: each one wakes a
+/// processor for a moment, which small rigs notice.
+const STEADY_TICK: Duration = Duration::from_millis(250);
+
 /// Minimum time between two observations while a restart is due: it may have to wait for others in its process, or
 /// for a link to be settled.
 const DUE_TICK: Duration = Duration::from_millis(5);
@@ -360,9 +364,24 @@ impl Core {
 
     /// Returns the maximum time until the next observation.
     pub(super) fn pause(&self, now: Instant) -> Duration {
-        let deadlines = self.actors.iter().filter_map(|actor| actor.due);
-        let next = deadlines.map(|due| due.at.saturating_duration_since(now)).min();
-        next.map_or(TICK, |next| next.clamp(DUE_TICK, TICK))
+        let restarts = self.actors.iter().filter_map(|actor| Some(actor.due?.at));
+        let end = self.going_since.zip(self.setup.limits.time).map(|(since, limit)| since + limit);
+        let next = restarts.chain(end.filter(|_| !self.stopping)).min();
+        let tick = if self.is_steady() { STEADY_TICK } else { TICK };
+        next.map_or(tick, |next| next.saturating_duration_since(now).clamp(DUE_TICK, tick))
+    }
+
+    /// Returns whether every actor runs or has ended, and nothing ends or waits.
+    fn is_steady(&self) -> bool {
+        let runs = |actor: &Actor| {
+            let is_steady = actor.has_ended() || actor.state == ActorState::Running;
+            is_steady && !actor.leaves()
+        };
+        self.is_going()
+            && !self.is_stopping()
+            && self.leaving.is_empty()
+            && self.observed.unsettled.is_empty()
+            && self.actors.iter().all(runs)
     }
 
     /// Returns whether all worker processes have ended, and nothing is left to do.

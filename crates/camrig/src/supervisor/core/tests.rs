@@ -320,3 +320,32 @@ fn a_camera_that_relays_goes_on_until_its_source_ends() {
     run.on(Event::Exited(WORKER, "exited".to_owned()));
     assert_eq!((run.core.is_over(), run.core.exit()), (true, Exit::Asked));
 }
+
+#[test]
+fn a_rig_in_which_all_is_well_is_observed_less_often() {
+    let going = |limit| {
+        let mut run = Run::new(limit);
+        assert_eq!(run.core.pause(run.now), TICK);
+        run.on(Event::Connected(WORKER));
+        run.on(Event::Ready(ProcessId::MAIN, READER));
+        run.on(Event::Ready(WORKER, CAMERA));
+        run.observe_after(MILLI);
+        run
+    };
+    let mut run = going(None);
+    assert_eq!(run.core.pause(run.now), STEADY_TICK);
+    run.on(Event::Observed(Observation { unsettled: [WORKER].into(), ..Observation::default() }));
+    assert_eq!(run.core.pause(run.now), TICK);
+    run.observe_after(MILLI);
+    assert_eq!(run.core.pause(run.now), STEADY_TICK);
+    run.on(Event::Failed(WORKER, CAMERA, Failure::new("unplugged")));
+    assert_eq!(run.core.pause(run.now), DUE_TICK);
+    // Its end is not missed by a longer pause.
+    let limit = Duration::from_secs(60);
+    let mut run = going(Some(limit));
+    run.now += limit.saturating_sub(3 * DUE_TICK);
+    assert_eq!(run.core.pause(run.now), 3 * DUE_TICK);
+    run.observe_after(3 * DUE_TICK);
+    assert!(run.core.is_stopping());
+    assert_eq!(run.core.pause(run.now), TICK);
+}
