@@ -269,7 +269,7 @@ fn a_process_ends_after_its_camera_has_moved() {
     let start = "[camera.b]\ndriver = 'synthetic'\nprocess = 'b'\n\
                  options = { model = 'any', color = 'off', depth = '48x24@60' }\n\
                  [processor.slow]\nkind = 'faulty'\nprocess = 'check'\ninputs = ['b']\noverflow = 'block'\nqueue = 32\n\
-                 options = { at = 'process', how = 'pause', after = 7, times = 1 }\n\
+                 options = { at = 'process', how = 'long-pause', after = 7, times = 1 }\n\
                  [processor.other]\nkind = 'verify'\nprocess = 'b'\ninputs = ['b']\n";
     let mut rig = Plan::new(start, Placement::Mixed).start();
     let socket = socket(&mut rig);

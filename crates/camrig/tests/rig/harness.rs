@@ -159,9 +159,7 @@ pub(crate) struct Warning {
 }
 
 #[derive(Debug, Deserialize)]
-pub(crate) struct Process {
-    pub(crate) shared_bytes: u64,
-}
+pub(crate) struct Process {}
 
 #[derive(Debug, Deserialize)]
 pub(crate) struct Link {
