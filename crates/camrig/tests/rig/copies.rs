@@ -74,7 +74,7 @@ fn shared_bytes(processors: &str) -> u64 {
     let topology = camera("left") + &camera("right") + processors;
     let mut rig = Plan::new(&topology, Placement::InProcess).start();
     rig.wait_for("framesets", |rig| rig.status().links.iter().all(|link| link.delivered >= 10).then_some(()));
-    let bytes = resources(&rig).unwrap().shared_bytes;
+    let bytes = rig.wait_for("all processes", |rig| resources(rig)).shared_bytes;
     rig.signal(Signal::TERM);
     rig.finish().assert_said(0, &[]);
     bytes

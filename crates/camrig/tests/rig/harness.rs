@@ -19,6 +19,7 @@ use camrig_status::{RigStatus, socket};
 use libtest_mimic::{Failed, Trial};
 use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use tempfile::{NamedTempFile, TempDir};
 
 use crate::program;
@@ -129,7 +130,7 @@ pub(crate) struct Report {
     pub(crate) actors: Vec<Actor>,
     pub(crate) links: Vec<Link>,
     pub(crate) matching: serde_json::Value,
-    pub(crate) processes: Vec<Process>,
+    pub(crate) processes: Vec<IgnoredAny>,
     #[serde(default)]
     pub(crate) problems: Vec<String>,
     /// The changes of the rig while it ran.
@@ -157,9 +158,6 @@ pub(crate) struct Actor {
 pub(crate) struct Warning {
     pub(crate) message: String,
 }
-
-#[derive(Debug, Deserialize)]
-pub(crate) struct Process {}
 
 #[derive(Debug, Deserialize)]
 pub(crate) struct Link {

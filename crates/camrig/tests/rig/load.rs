@@ -50,7 +50,7 @@ fn stopped_reader() {
     let mut rig = Plan::new(&topology(&sluggish), Placement::MultiProcess).start();
     wait_for_framesets(&mut rig, "sluggish", 100);
     wait_for_framesets(&mut rig, "pulse", 100);
-    let before = resources(&rig).expect("all processes run");
+    let before = rig.wait_for("all processes", |rig| resources(rig));
     let resident_before = resident(&rig);
     rig.signal_worker("sluggish", Signal::STOP);
     rig.wait_for_stderr("process `sluggish` is stopped by signal 19 (SIGSTOP)");
@@ -105,7 +105,7 @@ fn stopped_reader_of_a_camera_that_fails() {
         .replace("restart = { max = 9, backoff_millis = 1 }\n", UNLIMITED_RESTARTS);
     let mut rig = Plan::new(&topology, Placement::MultiProcess).start();
     wait_for_framesets(&mut rig, "sluggish", 10);
-    let before = resources(&rig).expect("all processes run");
+    let before = rig.wait_for("all processes", |rig| resources(rig));
     rig.signal_worker("sluggish", Signal::STOP);
     wait_for_restarts(&mut rig, 0);
     let most = before.shared_bytes * 2;
@@ -159,7 +159,7 @@ fn slow_reader_of_a_camera_that_dies() {
     let slow = "overflow = 'block'\noptions = { pause_millis = 20, beat = 1 }";
     let mut rig = Plan::new(&topology(slow), Placement::MultiProcess).start();
     wait_for_framesets(&mut rig, "sluggish", 5);
-    let baseline = resources(&rig).expect("all processes run");
+    let baseline = rig.wait_for("all processes", |rig| resources(rig));
     for _ in 0..3 {
         rig.kill_worker("front");
         wait_for_framesets(&mut rig, "sluggish", 5);

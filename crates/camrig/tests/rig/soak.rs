@@ -96,7 +96,7 @@ impl Resources {
     }
 }
 
-/// Returns a rig's resources; `None` when a process ended meanwhile.
+/// Returns a rig's resources; `None` when a process ended, or closed a descriptor, meanwhile.
 pub(crate) fn resources(rig: &Rig) -> Option<Resources> {
     let mut resources = Resources::default();
     let mut shared = BTreeSet::new();
@@ -173,7 +173,7 @@ fn soak() {
     let mut random = seeded();
     let mut rig = Plan::new(&topology(), Placement::Mixed).start();
     wait_for_all_links(&mut rig);
-    let baseline = resources(&rig).expect("no worker was killed yet");
+    let baseline = rig.wait_for("all processes", |rig| resources(rig));
     let began = Instant::now();
     let (mut kills, mut checked_at, mut resident_at_first) = (0, 0, None);
     while time.map_or(kills < KILLS, |time| began.elapsed() < time) {
