@@ -85,10 +85,12 @@ struct Waiting {
     wake: Rc<Notify>,
 }
 
-/// The time at which a camera's next frameset is expected: as long after the last one as that came after the one before, or
-/// after the interval of its rate, if that is shorter.
+/// The time at which a camera's next frameset is expected: as long after the last one as that came after the one before, but
+/// at least after half the interval of its rate, and at most after all of it. Without the half, a camera that keeps no pace
+/// would be due again immediately, before those that it keeps waiting.
 #[derive(Clone, Copy)]
 struct Due {
+    interval_min: Duration,
     interval_max: Duration,
     last: Option<Instant>,
     /// `None` before the first capture.
@@ -98,8 +100,9 @@ struct Due {
 impl Due {
     /// Expects framesets `rate` times a second; `None` where that is not known.
     fn new(rate: Option<u32>) -> Self {
-        let interval_max = rate.map_or(CAPTURE_TIME, |rate| Duration::from_secs(1) / rate).min(CAPTURE_TIME);
-        Self { interval_max, last: None, at: None }
+        let interval = rate.map(|rate| (Duration::from_secs(1) / rate).min(CAPTURE_TIME));
+        let interval_min = interval.map_or(Duration::ZERO, |interval| interval / 2);
+        Self { interval_min, interval_max: interval.unwrap_or(CAPTURE_TIME), last: None, at: None }
     }
 
     /// Notes a capture, which ended `now` with a frameset or without.
@@ -107,7 +110,7 @@ impl Due {
         let until = if captured {
             let interval = self.last.replace(now).map_or(Duration::ZERO, |last| now - last);
             // A little early: one that was taken late because of another camera is taken earlier the next time.
-            interval.min(self.interval_max) * 31 / 32
+            interval.clamp(self.interval_min, self.interval_max) * 31 / 32
         } else {
             SHARED_CAPTURE_TIME
         };
@@ -385,5 +388,21 @@ mod tests {
                 "{phases:?}: {captures_found} captures for each frameset, which waited up to {longest} ms"
             );
         }
+    }
+
+    /// As replayed ones that are not paced; the thread stands still now and then.
+    #[test]
+    fn cameras_that_keep_no_pace_capture_equally_often() {
+        let (mut now, mut captures) = (Instant::now(), [0_u32; 6]);
+        let mut dues = [Due::new(Some(30)); 6];
+        for number in 0..20_000 {
+            let camera = (0..6).min_by_key(|&camera| dues[camera].at).unwrap();
+            let late = if number % 997 == 0 { Duration::from_millis(5) } else { Duration::ZERO };
+            now += Duration::from_micros(40 + camera as u64) + late;
+            captures[camera] += 1;
+            dues[camera].note(now, true);
+        }
+        let (least, most) = (captures.iter().min().unwrap(), captures.iter().max().unwrap());
+        assert!(most - least <= most / 20, "{captures:?}");
     }
 }
