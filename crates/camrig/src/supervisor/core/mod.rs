@@ -365,7 +365,9 @@ impl Core {
     /// Returns the maximum time until the next observation.
     pub(super) fn pause(&self, now: Instant) -> Duration {
         let restarts = self.actors.iter().filter_map(|actor| Some(actor.due?.at));
-        let end = self.going_since.zip(self.setup.limits.time).map(|(since, limit)| since + limit);
+        // A limit beyond the end of time is none.
+        let end = self.going_since.zip(self.setup.limits.time);
+        let end = end.and_then(|(since, limit)| since.checked_add(limit));
         let next = restarts.chain(end.filter(|_| !self.stopping)).min();
         let tick = if self.is_steady() { STEADY_TICK } else { TICK };
         next.map_or(tick, |next| next.saturating_duration_since(now).clamp(DUE_TICK, tick))
@@ -373,15 +375,13 @@ impl Core {
 
     /// Returns whether every actor runs or has ended, and nothing ends or waits.
     fn is_steady(&self) -> bool {
-        let runs = |actor: &Actor| {
-            let is_steady = actor.has_ended() || actor.state == ActorState::Running;
-            is_steady && !actor.leaves()
-        };
+        let is_well =
+            |actor: &Actor| (actor.has_ended() || actor.state == ActorState::Running) && !actor.leaves();
         self.is_going()
             && !self.is_stopping()
             && self.leaving.is_empty()
             && self.observed.unsettled.is_empty()
-            && self.actors.iter().all(runs)
+            && self.actors.iter().all(is_well)
     }
 
     /// Returns whether all worker processes have ended, and nothing is left to do.

@@ -340,6 +340,8 @@ fn a_rig_in_which_all_is_well_is_observed_less_often() {
     assert_eq!(run.core.pause(run.now), STEADY_TICK);
     run.on(Event::Failed(WORKER, CAMERA, Failure::new("unplugged")));
     assert_eq!(run.core.pause(run.now), DUE_TICK);
+    let run = going(Some(Duration::MAX));
+    assert_eq!(run.core.pause(run.now), STEADY_TICK);
     // Its end is not missed by a longer pause.
     let limit = Duration::from_secs(60);
     let mut run = going(Some(limit));
