@@ -85,9 +85,9 @@ struct Waiting {
     wake: Rc<Notify>,
 }
 
-/// The time at which a camera's next frameset is expected: as long after the last one as that came after the one before, but
-/// at least after half the interval of its rate, and at most after all of it. Without the half, a camera that keeps no pace
-/// would be due again immediately, before those that it keeps waiting.
+/// The time at which a camera's next frameset is expected: as long after the last one as that came after the one before,
+/// but not less than half the interval of its rate, and not more than the interval. Without the lower bound, a camera that
+/// keeps no pace would be due again immediately, before those that it keeps waiting.
 #[derive(Clone, Copy)]
 struct Due {
     interval_min: Duration,
